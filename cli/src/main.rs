@@ -1,0 +1,2 @@
+//! The unmoor command line.
+fn main() {}
