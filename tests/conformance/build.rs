@@ -1,1 +1,2 @@
+//! Nothing to prepare yet.
 fn main() {}
