@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod control;
+pub mod netplan;
 pub mod plan;
 pub mod report;
 pub mod status;
