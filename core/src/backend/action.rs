@@ -1,0 +1,248 @@
+//! The changes a backend is asked to make, one at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::ResolvedImage;
+use crate::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
+use crate::spec::{BlobId, Link, Network, SecretBytes, Service, Volume};
+
+/// A service as it is handed to a backend: nothing in it is left to look up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredService {
+    /// Its name.
+    pub name: ServiceName,
+    /// What was asked for. `replicas` counts only for backends that scale by themselves.
+    pub spec: Service,
+    /// The image, by digest, with its defaults.
+    pub image: ResolvedImage,
+    /// Hash over everything that makes a running replica outdated: specification without count and
+    /// placement, image digest, fingerprints of secrets and configs.
+    pub spec_hash: String,
+    /// Explicit links, implicit ones left out.
+    pub links: Vec<Link>,
+    /// Fingerprints of the secrets and configs it uses.
+    pub blobs: BTreeMap<BlobId, String>,
+}
+
+/// One change.
+///
+/// Every action is idempotent: applied to a platform that is already in its target state it
+/// succeeds and writes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// Make a network, or check that it is as wanted.
+    EnsureNetwork {
+        /// Which.
+        name: NetworkName,
+        /// As wanted.
+        spec: Network,
+    },
+    /// Remove a network; absent is success, in use is `WrongPhase`.
+    RemoveNetwork {
+        /// Which.
+        name: NetworkName,
+    },
+    /// Make a volume, or check that it is there.
+    EnsureVolume {
+        /// Which.
+        name: VolumeName,
+        /// As wanted.
+        spec: Volume,
+    },
+    /// Remove a volume **and its data**; absent is success, in use is `WrongPhase`.
+    RemoveVolume {
+        /// Which.
+        name: VolumeName,
+    },
+    /// Store a secret or config.
+    EnsureBlob {
+        /// Which.
+        id: BlobId,
+        /// Its content.
+        content: SecretBytes,
+    },
+    /// Forget a secret or config; absent is success.
+    RemoveBlob {
+        /// Which.
+        id: BlobId,
+    },
+    /// Declare a service: its names and stable addresses resolve from now on.
+    ///
+    /// On backends whose [`Feature::RollingUpdate`](crate::backend::Feature::RollingUpdate) is the
+    /// platform's, this also makes the replicas and updates them.
+    EnsureService {
+        /// The service.
+        service: Arc<DesiredService>,
+    },
+    /// Withdraw a service that has no replicas left; absent is success.
+    RemoveService {
+        /// Which.
+        name: ServiceName,
+    },
+    /// Make and start a replica, or start the one that is there and stopped.
+    ///
+    /// A replica of this slot with another spec hash is `Conflict`.
+    StartReplica {
+        /// Which.
+        replica: ReplicaId,
+        /// What it is a copy of.
+        service: Arc<DesiredService>,
+    },
+    /// Take a replica out of discovery: no new connection reaches it.
+    DrainReplica {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// Stop a replica and keep it; absent or stopped is success.
+    StopReplica {
+        /// Which.
+        replica: ReplicaId,
+        /// Overrides the service's grace.
+        grace: Option<Duration>,
+    },
+    /// Stop and start a replica again.
+    RestartReplica {
+        /// Which.
+        replica: ReplicaId,
+        /// Overrides the service's grace.
+        grace: Option<Duration>,
+    },
+    /// Remove a replica with its writable layer; absent is success, a running one is stopped
+    /// first.
+    RemoveReplica {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// Wait until a condition holds. Carried out by the executor through `observe`; a backend
+    /// never sees it.
+    Await {
+        /// Whose replicas.
+        service: ServiceName,
+        /// These slots; empty means all of the service.
+        slots: Vec<u32>,
+        /// What must hold.
+        until: Until,
+        /// Longest wait.
+        deadline: Duration,
+    },
+    /// Let time pass, so that clients see that an endpoint has gone. Carried out by the executor.
+    Pause {
+        /// How long.
+        time: Duration,
+    },
+}
+
+/// What [`Action::Await`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// The replicas run.
+    Running,
+    /// The replicas run and are healthy, or have no health check.
+    Ready,
+    /// The replicas ended with exit code 0.
+    Completed,
+}
+
+impl Action {
+    /// The resource the action is about, as progress lines name it.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::EnsureNetwork { name, .. } | Self::RemoveNetwork { name } => {
+                format!("network {name}")
+            }
+            Self::EnsureVolume { name, .. } | Self::RemoveVolume { name } => {
+                format!("volume {name}")
+            }
+            Self::EnsureBlob { id, .. } | Self::RemoveBlob { id } => {
+                format!("{} {}", id.kind.as_str(), id.name)
+            }
+            Self::EnsureService { service } => format!("service {}", service.name),
+            Self::RemoveService { name } => format!("service {name}"),
+            Self::StartReplica { replica, .. }
+            | Self::DrainReplica { replica }
+            | Self::StopReplica { replica, .. }
+            | Self::RestartReplica { replica, .. }
+            | Self::RemoveReplica { replica } => format!("replica {replica}"),
+            Self::Await { service, .. } => format!("service {service}"),
+            Self::Pause { .. } => "clients".to_owned(),
+        }
+    }
+
+    /// What is done, as a verb.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::EnsureNetwork { .. } | Self::EnsureVolume { .. } | Self::EnsureBlob { .. } => {
+                "create"
+            }
+            Self::EnsureService { .. } => "declare",
+            Self::RemoveNetwork { .. }
+            | Self::RemoveVolume { .. }
+            | Self::RemoveBlob { .. }
+            | Self::RemoveService { .. }
+            | Self::RemoveReplica { .. } => "remove",
+            Self::StartReplica { .. } => "start",
+            Self::DrainReplica { .. } => "drain",
+            Self::StopReplica { .. } => "stop",
+            Self::RestartReplica { .. } => "restart",
+            Self::Await {
+                until: Until::Running,
+                ..
+            } => "wait until running",
+            Self::Await {
+                until: Until::Ready,
+                ..
+            } => "wait until ready",
+            Self::Await {
+                until: Until::Completed,
+                ..
+            } => "wait until completed",
+            Self::Pause { .. } => "wait for",
+        }
+    }
+
+    /// True if the executor carries it out itself, without a write.
+    #[must_use]
+    pub fn is_wait(&self) -> bool {
+        matches!(self, Self::Await { .. } | Self::Pause { .. })
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb(), self.subject())
+    }
+}
+
+/// The circumstances of one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The stack that is changed.
+    pub stack: StackName,
+    /// The plan the action belongs to.
+    pub plan: String,
+    /// Its place in the plan.
+    pub index: usize,
+    /// Longest time the backend may take.
+    pub deadline: Duration,
+}
+
+/// What an action did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Applied {
+    /// It was so already; nothing was written.
+    Unchanged,
+    /// It was done.
+    Changed,
+}

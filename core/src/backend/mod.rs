@@ -1,0 +1,168 @@
+//! The contract between unmoor and a platform.
+//!
+//! # Terms
+//! A *backend* is a platform behind [`Backend`]. It holds *stacks*; a stack has networks, volumes,
+//! secrets, configs and *services*; a service has *replicas*. *Desired* is what the user wrote,
+//! *observed* what the platform says. A *capability* is how far a [`Feature`] is supported and who
+//! keeps it going; a *gap* is a wanted thing that is not. An *action* is one change, a *step* its
+//! circumstances, a *facet* an ability that not every platform has.
+//!
+//! # Life cycle
+//! A replica is `Pending → Starting → Running → Stopping → Stopped`; any phase may turn `Failed`;
+//! `Stopped` and `Failed` may start again. It is *ready* when it runs and its health check, if it
+//! has one, passes; only ready replicas are endpoints. A service's names resolve from
+//! [`Action::EnsureService`] on, before any replica runs, so that a dependent never starts into a
+//! name that does not exist.
+//!
+//! # Story one: a stack comes up
+//! The client resolves every image to a digest ([`Images::resolve`]), observes the stack once, and
+//! plans. On a backend where the caller acts, the plan is `EnsureNetwork`, `EnsureVolume`,
+//! `EnsureBlob`, `EnsureService` for every service, then `StartReplica` in the order of
+//! `depends_on`, with an `Await` where a dependent needs a healthy or completed service. The
+//! executor calls [`Backend::apply`] for each; the same file again plans nothing and calls nothing.
+//!
+//! # Story two: an update is interrupted
+//! A changed image makes the spec hash differ. The plan for a service that starts first is, slot by
+//! slot: `StartReplica` (a free slot), `Await` ready, `DrainReplica`, `RemoveReplica`. The caller
+//! is killed after the await: old and new both serve. The next run observes two replicas with two
+//! hashes and plans only the drain and the removal, from any machine, because nothing that it needs
+//! was in the caller's memory.
+
+mod action;
+mod capability;
+mod facet;
+mod observed;
+pub mod wrap;
+
+pub use action::{Action, Applied, DesiredService, Step, Until};
+pub use capability::{Actor, Capabilities, Capability, Feature, Gap, Limits, Support};
+pub use facet::{
+    Channel, Exec, ExecOptions, ExecOutput, ExecSession, ImageDefaults, ImageEntry, ImageInput,
+    Images, LogLine, LogOptions, Logs, OnPull, PullProgress, ResolvedImage, Revision, StackLock,
+    State, Stream,
+};
+pub use observed::{
+    Exit, HealthState, Observed, ObservedReplica, ObservedService, ObservedStack, Phase,
+};
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::discover::{Cursor, Endpoint, EndpointEvent};
+use crate::error::Result;
+use crate::label::Selector;
+
+/// What a backend is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Scheme of its URI, as `local`.
+    pub scheme: String,
+    /// The URI without credentials.
+    pub uri: String,
+    /// Version of the platform.
+    pub version: String,
+    /// One line on where it runs, as a kernel version or a cluster's name.
+    pub detail: String,
+}
+
+/// A platform.
+///
+/// Five methods are required; the provided ones are built on them, and a platform that can do
+/// better overrides them. Every method may be called at the same time as any other. A future that
+/// is dropped leaves what its method documents under *Cancelled*.
+#[async_trait]
+pub trait Backend: Send + Sync + Debug + 'static {
+    /// What it is. Never asks the platform.
+    fn info(&self) -> Info;
+
+    /// What it can do. Never asks the platform; pure.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What there is of the selected stacks.
+    ///
+    /// A read: changes nothing and may be repeated. One item that cannot be read is an entry in
+    /// [`Observed::unreadable`], not an error. What is selected and absent is left out.
+    /// *Cancelled*: nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Unauthenticated`, `Forbidden`, `Timeout`; `Corrupt` if the platform's own
+    /// record cannot be read at all.
+    async fn observe(&self, selector: &Selector) -> Result<Observed>;
+
+    /// Makes one change, and returns when it is made.
+    ///
+    /// Idempotent: repeated, or applied to what is already so, it answers
+    /// [`Applied::Unchanged`] and writes nothing. `Await` and `Pause` never arrive here.
+    /// *Cancelled*, or killed: the platform has the state before or after the action, or one from
+    /// which the same action, or the removal of its subject, completes.
+    ///
+    /// # Errors
+    /// `Conflict` if the subject was changed by somebody else since it was observed; `WrongPhase`
+    /// if something must happen before; `Unsupported` only for what the capabilities deny;
+    /// `NotFound` if something it refers to is absent; `Quota`, `Throttled`, `Unavailable`,
+    /// `Timeout`, `Forbidden` from the platform.
+    async fn apply(&self, action: &Action, step: &Step) -> Result<Applied>;
+
+    /// The addresses that answer for the selected services now.
+    ///
+    /// A read. Only ready replicas have weight above 0. *Cancelled*: nothing.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe). Nothing selected is an empty list.
+    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>>;
+
+    /// What it can do on this account and machine; asks the platform.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    async fn probe(&self) -> Result<Capabilities> {
+        Ok(self.capabilities())
+    }
+
+    /// Tells of endpoint changes: first `Resync` with the whole list, then changes, in order.
+    ///
+    /// After every `Resync` the list is complete, and what it omits is gone. `cursor` resumes a
+    /// former watch where the platform can; otherwise the stream starts with a `Resync`. The
+    /// provided method polls [`endpoints`](Self::endpoints) by `clock`. Dropping the stream ends it.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe); a passing fault in a running watch is an error item, after
+    /// which the stream goes on.
+    async fn watch(
+        self: Arc<Self>,
+        selector: &Selector,
+        cursor: Option<Cursor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<EndpointEvent>> {
+        let _ = cursor;
+        Ok(crate::discover::poll_endpoints(
+            self,
+            selector.clone(),
+            clock,
+        ))
+    }
+
+    /// What replicas wrote, where the platform keeps it.
+    fn logs(&self) -> Option<&dyn Logs> {
+        None
+    }
+
+    /// Commands inside replicas.
+    fn exec(&self) -> Option<&dyn Exec> {
+        None
+    }
+
+    /// Images of the platform.
+    fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    /// What the platform remembers for us.
+    fn state(&self) -> Option<&dyn State> {
+        None
+    }
+}

@@ -1,0 +1,139 @@
+//! One generic wrapper around a backend; what it adds is a [`Policy`].
+//!
+//! The wrapper implements every facet itself, so no call slips past a policy. [`Client`] always
+//! installs [`Guard`], which is why a backend need not repeat the checks of the planner.
+//!
+//! [`Client`]: crate::Client
+
+mod facets;
+mod policy;
+
+pub use policy::{Guard, Operation, Policy};
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::backend::{
+    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Observed, State, Step, Stream,
+};
+use crate::clock::Clock;
+use crate::discover::{Cursor, Endpoint, EndpointEvent};
+use crate::error::{Error, ErrorKind, Result};
+use crate::label::Selector;
+
+/// A backend with a policy around every call.
+#[derive(Debug)]
+pub struct Wrapped<P> {
+    inner: Arc<dyn Backend>,
+    policy: P,
+    clock: Arc<dyn Clock>,
+}
+
+impl<P: Policy> Wrapped<P> {
+    /// Puts `policy` around `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Backend>, policy: P, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner,
+            policy,
+            clock,
+        }
+    }
+
+    /// Runs one call under the policy: refuse, limit the time, try again.
+    async fn run<'a, T, F>(
+        &self,
+        operation: Operation<'_>,
+        call: impl Fn() -> F + Send,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'a,
+        T: Send,
+    {
+        self.policy.before(&operation)?;
+        let mut attempt = 0;
+        loop {
+            let outcome = match self.policy.deadline(&operation) {
+                None => call().await,
+                Some(limit) => tokio::select! {
+                    outcome = call() => outcome,
+                    () = self.clock.sleep(limit) => Err(Error::new(
+                        ErrorKind::Timeout,
+                        format!("{operation} took longer than {} s", limit.as_secs()),
+                    )),
+                },
+            };
+            let Err(error) = &outcome else { return outcome };
+            attempt += 1;
+            let Some(pause) = self.policy.retry(&operation, attempt, error) else {
+                return outcome;
+            };
+            tracing::debug!(%operation, attempt, ?pause, "trying again: {}", error.chain());
+            self.clock.sleep(pause).await;
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<P: Policy> Backend for Wrapped<P> {
+    fn info(&self) -> Info {
+        self.inner.info()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn observe(&self, selector: &Selector) -> Result<Observed> {
+        self.run(Operation::Observe, || self.inner.observe(selector))
+            .await
+    }
+
+    async fn apply(&self, action: &Action, step: &Step) -> Result<Applied> {
+        self.run(Operation::Apply(action, step), || {
+            self.inner.apply(action, step)
+        })
+        .await
+    }
+
+    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+        self.run(Operation::Endpoints, || self.inner.endpoints(selector))
+            .await
+    }
+
+    async fn probe(&self) -> Result<Capabilities> {
+        self.run(Operation::Probe, || self.inner.probe()).await
+    }
+
+    async fn watch(
+        self: Arc<Self>,
+        selector: &Selector,
+        cursor: Option<Cursor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<EndpointEvent>> {
+        let inner = Arc::clone(&self.inner);
+        self.run(Operation::Watch, || {
+            Arc::clone(&inner).watch(selector, cursor, Arc::clone(&clock))
+        })
+        .await
+    }
+
+    fn logs(&self) -> Option<&dyn Logs> {
+        self.inner.logs().map(|_| self as &dyn Logs)
+    }
+
+    fn exec(&self) -> Option<&dyn Exec> {
+        self.inner.exec().map(|_| self as &dyn Exec)
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        self.inner.images().map(|_| self as &dyn Images)
+    }
+
+    fn state(&self) -> Option<&dyn State> {
+        self.inner.state().map(|_| self as &dyn State)
+    }
+}

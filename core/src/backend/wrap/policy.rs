@@ -1,0 +1,169 @@
+//! What a wrapper adds to every call.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::backend::{Action, Capabilities, Feature, Step};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::image::ImageRef;
+use crate::name::{ReplicaId, StackName};
+
+/// A call on its way to a backend.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Operation<'a> {
+    /// `observe`.
+    Observe,
+    /// `apply`.
+    Apply(&'a Action, &'a Step),
+    /// `endpoints`.
+    Endpoints,
+    /// `probe`.
+    Probe,
+    /// `watch`.
+    Watch,
+    /// `logs`.
+    Logs,
+    /// `exec`.
+    Exec(&'a ReplicaId),
+    /// `images().resolve`.
+    ResolveImage(&'a ImageRef),
+    /// `images().load`.
+    LoadImage,
+    /// `images().list`.
+    ListImages,
+    /// `images().remove`.
+    RemoveImage(&'a ImageRef),
+    /// Reading and writing a stack's record.
+    State(&'a StackName),
+    /// Locking a stack.
+    Lock(&'a StackName),
+}
+
+impl Operation<'_> {
+    /// True if the call reads only, so that repeating it is always harmless.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::Observe
+                | Self::Endpoints
+                | Self::Probe
+                | Self::Watch
+                | Self::Logs
+                | Self::ListImages
+        )
+    }
+}
+
+impl fmt::Display for Operation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Observe => f.write_str("observe"),
+            Self::Apply(action, _) => write!(f, "{action}"),
+            Self::Endpoints => f.write_str("list endpoints"),
+            Self::Probe => f.write_str("probe"),
+            Self::Watch => f.write_str("watch endpoints"),
+            Self::Logs => f.write_str("read logs"),
+            Self::Exec(replica) => write!(f, "exec in {replica}"),
+            Self::ResolveImage(image) => write!(f, "resolve image {image}"),
+            Self::LoadImage => f.write_str("load image"),
+            Self::ListImages => f.write_str("list images"),
+            Self::RemoveImage(image) => write!(f, "remove image {image}"),
+            Self::State(stack) => write!(f, "record of stack {stack}"),
+            Self::Lock(stack) => write!(f, "lock stack {stack}"),
+        }
+    }
+}
+
+/// What happens around a call.
+pub trait Policy: Send + Sync + fmt::Debug + 'static {
+    /// Refuses the call before it is made.
+    ///
+    /// # Errors
+    /// The reason for the refusal, usually `Unsupported`.
+    fn before(&self, operation: &Operation<'_>) -> Result<()> {
+        let _ = operation;
+        Ok(())
+    }
+
+    /// The longest time the call may take.
+    fn deadline(&self, operation: &Operation<'_>) -> Option<Duration> {
+        let _ = operation;
+        None
+    }
+
+    /// The pause before the call is tried again after its `attempt`-th failure; `None` gives up.
+    fn retry(&self, operation: &Operation<'_>, attempt: u32, error: &Error) -> Option<Duration> {
+        let _ = (operation, attempt, error);
+        None
+    }
+}
+
+/// Refuses what the capabilities deny, limits time, repeats harmless calls after passing faults.
+#[derive(Debug)]
+pub struct Guard {
+    capabilities: Capabilities,
+}
+
+impl Guard {
+    /// Most tries of one call.
+    const TRIES: u32 = 4;
+
+    /// Guards by these capabilities.
+    #[must_use]
+    pub fn new(capabilities: Capabilities) -> Self {
+        Self { capabilities }
+    }
+
+    fn needs(action: &Action) -> &'static [Feature] {
+        match action {
+            Action::StartReplica { .. } | Action::RestartReplica { .. } => &[Feature::Spawn],
+            Action::EnsureVolume { .. } => &[Feature::Volumes],
+            Action::DrainReplica { .. } => &[Feature::Drain],
+            _ => &[],
+        }
+    }
+}
+
+impl Policy for Guard {
+    fn before(&self, operation: &Operation<'_>) -> Result<()> {
+        let Operation::Apply(action, step) = operation else {
+            return Ok(());
+        };
+        let missing = Self::needs(action)
+            .iter()
+            .find(|feature| !self.capabilities.has(**feature));
+        match missing {
+            None => Ok(()),
+            Some(feature) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{action} needs `{feature}`, which this backend does not have"),
+            )
+            .on(&step.stack)),
+        }
+    }
+
+    fn deadline(&self, operation: &Operation<'_>) -> Option<Duration> {
+        match operation {
+            Operation::Apply(_, step) => Some(step.deadline),
+            Operation::Observe | Operation::Endpoints | Operation::ListImages => {
+                Some(Duration::from_secs(60))
+            }
+            _ => None,
+        }
+    }
+
+    fn retry(&self, operation: &Operation<'_>, attempt: u32, error: &Error) -> Option<Duration> {
+        if attempt >= Self::TRIES {
+            return None;
+        }
+        match error.retry() {
+            Retry::Now => Some(Duration::ZERO),
+            Retry::After(pause) if operation.is_read() || error.kind() == ErrorKind::Throttled => {
+                Some(pause * 2u32.pow(attempt - 1))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What a user wants: stacks, services and what they consist of. Data and checks, no I/O.
+
+mod blob;
+mod health;
+mod link;
+mod mount;
+mod network;
+mod port;
+mod resources;
+mod security;
+mod service;
+mod stack;
+mod update;
+mod validate;
+mod volume;
+
+pub use blob::{Blob, BlobGrant, BlobId, BlobKind, BlobSource, SecretBytes};
+pub use health::{Health, HealthTest, HealthWish};
+pub use link::{Condition, Dependency, Link, LinkTarget};
+pub use mount::{Mount, MountSource};
+pub use network::{Attachment, Network, NetworkMode, default_network};
+pub use port::{Exposed, PortRange, Protocol, Published};
+pub use resources::Resources;
+pub use security::{Rlimit, Security};
+pub use service::{Placement, PullPolicy, Role, Service, StopPolicy};
+pub use stack::Stack;
+pub use update::{RestartPolicy, UpdateOrder, UpdatePolicy};
+pub use volume::Volume;

@@ -1,0 +1,36 @@
+//! What a replica may do beyond the default, and what less.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A soft and a hard resource limit of processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// In force.
+    pub soft: u64,
+    /// How far the process may raise it.
+    pub hard: u64,
+}
+
+/// Security settings of a service. The default is docker's default set, with a user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// Every capability and device of the node.
+    pub privileged: bool,
+    /// Capabilities to add, as `NET_ADMIN` or `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities to take away.
+    pub cap_drop: Vec<String>,
+    /// The root file system cannot be written.
+    pub read_only: bool,
+    /// Kernel parameters of the replica's own namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Process limits by name, as `nofile`.
+    pub ulimits: BTreeMap<String, Rlimit>,
+    /// No seccomp filter.
+    pub seccomp_unconfined: bool,
+    /// Allow set-user-id programs to gain privileges (docker's default); false sets
+    /// `no_new_privs`.
+    pub new_privileges: Option<bool>,
+}
