@@ -1,2 +1,94 @@
-//! Repository tasks.
-fn main() {}
+//! `cargo xtask TASK`: the steps of CI and the demo, each printing what it runs.
+
+mod checks;
+mod conformance;
+mod demo;
+mod images;
+mod inside;
+mod packages;
+mod pages;
+mod process;
+mod soak;
+mod test;
+mod totals;
+
+use std::fmt;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+  fmt          the sources are formatted
+  clippy       no warning in any target
+  doc          the documentation builds without a warning
+  layout       the tests about the repository itself
+  deny         licences, banned crates, sources (needs cargo-deny; CI_DENY=1 installs it)
+  msrv         the sources compile with the oldest supported compiler
+  features     the library compiles with each of its features alone
+  examples     the example's programs, run as plain processes
+  test         everything: packages the tests need, all tests, the conformance suite, a leak check
+  conformance  [URI]...  the conformance suite alone (default: sim: and local:)
+  ci           fmt, clippy, doc, layout, features, deny
+  demo         builds and starts the example stack; `demo --down` takes it away
+  images       packs the example's images into target/images
+  soak         [CYCLES]  brings the example up and down, and looks for leaks each time";
+
+/// Why a task did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What every task answers.
+pub(crate) type Outcome = Result<(), Failure>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(failure)) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+        None => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Option<Outcome> {
+    Some(match words {
+        ["fmt"] => checks::fmt(),
+        ["clippy"] => checks::clippy(),
+        ["doc"] => checks::doc(),
+        ["layout"] => checks::layout(),
+        ["deny"] => checks::deny(),
+        ["msrv"] => checks::msrv(),
+        ["features"] => checks::features(),
+        ["examples"] => checks::examples(),
+        ["ci"] => checks::all(),
+        ["test"] => test::run(),
+        ["conformance", uris @ ..] => conformance::run(uris),
+        ["demo"] => demo::up(),
+        ["demo", "--down"] => demo::down(),
+        ["images"] => images::build_all().map(|_| ()),
+        ["soak"] => soak::run(50),
+        ["soak", cycles] => soak::run(cycles.parse().ok()?),
+        ["inside", "init", rest @ ..] => inside::init(rest),
+        ["inside", "test"] => test::inside(),
+        ["inside", "conformance", uris @ ..] => conformance::inside(uris),
+        ["inside", "soak", cycles] => soak::inside(cycles.parse().ok()?),
+        _ => return None,
+    })
+}

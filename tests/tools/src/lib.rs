@@ -5,3 +5,6 @@
 
 pub mod ledger;
 pub mod proxy;
+mod skip;
+
+pub use skip::{LOG_VARIABLE, skipped};

@@ -7,16 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use unmoor_tools::ledger::{Change, Exclusive, Ledger, Section};
+use unmoor_tools::skipped;
 
 const LEDGER: &str = env!("CARGO_BIN_EXE_ledger");
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Says on the test's output why nothing was checked.
-fn skipped(why: &str) {
-    println!("skipped: {why}");
 }
 
 /// Runs a script between `save` and `diff` in namespaces of its own.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Diff, LedgerError, cgroup, files, firewall, kernel, mounts, net, process, sockets};
+use super::{
+    Change, Diff, LedgerError, cgroup, files, firewall, kernel, mounts, net, process, sockets,
+};
 
 /// A kind of thing the ledger lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,9 +192,21 @@ impl Ledger {
     /// # Errors
     /// As [`Options::take`].
     pub fn settle(&self, patience: Duration) -> Result<Diff, LedgerError> {
+        self.settle_with(patience, |_| true)
+    }
+
+    /// As [`Ledger::settle`], for the changes that `keep` accepts.
+    ///
+    /// # Errors
+    /// As [`Options::take`].
+    pub fn settle_with(
+        &self,
+        patience: Duration,
+        keep: impl Fn(&Change) -> bool,
+    ) -> Result<Diff, LedgerError> {
         let deadline = Instant::now() + patience;
         loop {
-            let diff = self.diff(&self.options.take()?);
+            let diff = self.diff(&self.options.take()?).only(&keep);
             if diff.is_empty() || Instant::now() >= deadline {
                 return Ok(diff);
             }

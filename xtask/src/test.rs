@@ -1,0 +1,198 @@
+//! `cargo xtask test`: everything that can be tested on this machine, and one line at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use unmoor_tools::ledger::{Change, Ledger, LedgerError, Section};
+
+use crate::inside::{self, Isolation};
+use crate::process::{cargo, on_path, run as run_command, watch};
+use crate::totals::Totals;
+use crate::{Failure, Outcome, conformance, packages};
+
+const TESTS_BUDGET: Duration = Duration::from_mins(30);
+const DOC_BUDGET: Duration = Duration::from_mins(10);
+/// All suites together, should one of them not keep its own.
+const WHOLE_BUDGET: Duration = Duration::from_mins(60);
+/// How long the kernel may take to clean up after the last test.
+const LEAK_PATIENCE: Duration = Duration::from_secs(10);
+/// Where a test that could not check anything says so; see `unmoor_tools::skip`.
+const SKIP_LOG: &str = "UNMOOR_SKIP_LOG";
+const ISOLATED: &str = "UNMOOR_TEST_ISOLATED";
+
+/// Prepares and builds outside, where the network is, then tests inside.
+pub(crate) fn run() -> Outcome {
+    packages::install();
+    run_command(&mut cargo(&[
+        "build",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+    ]))?;
+    let isolation = inside::isolation();
+    let scratch = Scratch::new()?;
+    let mut command = inside::command(isolation, &["test"])?;
+    command
+        .env("TMPDIR", &scratch.0)
+        .env(SKIP_LOG, scratch.0.join("skipped"));
+    if isolation == Isolation::Namespaces {
+        command.env(ISOLATED, "1");
+    }
+    let status = watch(&mut command, WHOLE_BUDGET, &mut |_| {})?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new("the tests did not pass"))
+    }
+}
+
+/// A directory for temporary files that goes with everything in it.
+///
+/// It is removed from outside the tests' mount namespace, where none of their mounts exists, so
+/// that removing it cannot reach through one.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        // Short, because socket paths end at 108 bytes.
+        let path = std::env::temp_dir().join(format!("ut{}", std::process::id()));
+        fs::create_dir(&path)
+            .map_err(|error| Failure::new(format!("cannot make {}: {error}", path.display())))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("test: cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// The inner half: the suites one after another, then the sum.
+pub(crate) fn inside() -> Outcome {
+    let isolated = std::env::var_os(ISOLATED).is_some();
+    let before = if isolated {
+        Some(Ledger::take().map_err(|error| unread(&error))?)
+    } else {
+        None
+    };
+    let mut totals = Totals::default();
+    totals += suite(
+        &mut cargo(&["test", "--workspace", "--doc", "--locked"]),
+        DOC_BUDGET,
+    );
+    totals += suite(&mut tests(), TESTS_BUDGET);
+    totals.set_skipped(report_skipped());
+    let isolation = if isolated {
+        Isolation::Namespaces
+    } else {
+        Isolation::None("")
+    };
+    for uri in conformance::default_uris(isolation) {
+        totals += conformance::suite(uri);
+    }
+    if let Some(before) = before {
+        totals += leaks(&before);
+    }
+    println!("{totals}");
+    if totals.failed > 0 || totals.ran() == 0 {
+        return Err(Failure::new(format!(
+            "{} of {} failed",
+            totals.failed,
+            totals.ran()
+        )));
+    }
+    Ok(())
+}
+
+/// Nextest where it is installed: it kills a test that hangs, and runs each in its own process.
+fn tests() -> Command {
+    if on_path("cargo-nextest") {
+        let args = [
+            "nextest",
+            "run",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--no-tests=fail",
+        ];
+        return cargo(&args);
+    }
+    cargo(&[
+        "test",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--locked",
+        "--no-fail-fast",
+    ])
+}
+
+/// Runs one runner; a bad end without a failure counted is one.
+fn suite(command: &mut Command, budget: Duration) -> Totals {
+    let mut totals = Totals::default();
+    let outcome = watch(command, budget, &mut |line| {
+        if let Some(more) = Totals::parse(line) {
+            totals += more;
+        }
+    });
+    match outcome {
+        Ok(status) if status.success() => {}
+        Ok(_) => totals.failed = totals.failed.max(1),
+        Err(failure) => {
+            eprintln!("test: {failure}");
+            totals.failed += 1;
+        }
+    }
+    totals
+}
+
+/// Prints why tests checked nothing, and counts them.
+fn report_skipped() -> u64 {
+    let Some(path) = std::env::var_os(SKIP_LOG) else {
+        return 0;
+    };
+    let text = fs::read_to_string(Path::new(&path)).unwrap_or_default();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines.dedup();
+    for line in &lines {
+        println!("skipped: {line}");
+    }
+    lines.len() as u64
+}
+
+/// Host state after all tests must be what it was before the first.
+fn leaks(before: &Ledger) -> Totals {
+    let found = match before.settle_with(LEAK_PATIENCE, concerns_us) {
+        Ok(found) => found,
+        Err(error) => {
+            eprintln!("leak check: {}", unread(&error));
+            return Totals::failed(1);
+        }
+    };
+    println!("leak check: {found}");
+    if found.is_empty() {
+        Totals::passed(1)
+    } else {
+        Totals::failed(1)
+    }
+}
+
+/// What namespaces keep apart is all ours; of what they do not, only what carries our name.
+fn concerns_us(change: &Change) -> bool {
+    match change.section {
+        Section::Cgroup | Section::Loop | Section::Keyring => change.entry.contains("unmoor"),
+        Section::Descriptors => false,
+        _ => true,
+    }
+}
+
+fn unread(error: &LedgerError) -> Failure {
+    Failure::new(format!("the host's state cannot be read: {error}"))
+}
