@@ -6,7 +6,15 @@
 
 pub mod codec;
 pub mod control;
+pub mod dns;
+pub mod names;
+pub mod netlink;
 pub mod netplan;
+pub mod nft;
+pub mod nft_client;
+pub mod nft_host;
+pub mod nft_rule;
 pub mod plan;
 pub mod report;
 pub mod status;
+pub mod zone;
