@@ -1,1 +1,12 @@
-//! See the README.
+//! A daemonless container runtime as a library, and the backend `local:` over it.
+
+mod error;
+mod sandbox;
+#[path = "../shim/wire/mod.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "the library and the shim each use their half of every message"
+)]
+mod wire;

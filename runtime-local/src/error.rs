@@ -1,0 +1,224 @@
+//! What can go wrong in the local runtime, and what it means to a caller.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use unmoor_core::{Error, ErrorKind};
+
+/// A failed operation of the local runtime.
+#[derive(Debug, Error)]
+pub(crate) enum LocalError {
+    /// Something asked for makes no sense.
+    #[error("{0}")]
+    Spec(String),
+    /// What was named is not there.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// Something must happen first.
+    #[error("{0}")]
+    WrongPhase(String),
+    /// Somebody else made or changed it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The name is taken.
+    #[error("{0}")]
+    Taken(String),
+    /// The host cannot do this.
+    #[error("{what}")]
+    Unsupported {
+        /// What was wanted.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// The caller may not do this.
+    #[error("{what}")]
+    Forbidden {
+        /// What was wanted.
+        what: String,
+        /// What is missing.
+        hint: String,
+    },
+    /// A hard limit above what this process may give.
+    #[error(
+        "ulimits.{name}: this process may give at most {most}, {wanted} is wanted, and it has not \
+         CAP_SYS_RESOURCE to raise it"
+    )]
+    Rlimit {
+        /// Which limit.
+        name: String,
+        /// The wanted hard limit.
+        wanted: u64,
+        /// The largest possible one.
+        most: u64,
+    },
+    /// No cgroup controller for a limit.
+    #[error("the {0} limit cannot be applied: this host has no {0} cgroup controller mounted")]
+    NoController(&'static str),
+    /// Every range of ids is in use.
+    #[error("no range of 65536 unused user ids is left on this host")]
+    IdsExhausted,
+    /// The system refused something.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The record of what there is cannot be used.
+    #[error("{action} in {}", path.display())]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// The database's answer.
+        source: rusqlite::Error,
+    },
+    /// The record was written by a later version.
+    #[error(
+        "{} was written by a later version of unmoor (schema {found}, this one knows {known}); \
+         nothing was changed",
+        path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// Stored data that this version cannot read.
+    #[error("{what} is damaged: {problem}")]
+    Corrupt {
+        /// Which data.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A lock is held for too long.
+    #[error("{what} is locked by {holder} for longer than {waited} s")]
+    Busy {
+        /// What is locked.
+        what: String,
+        /// Process and command of the holder.
+        holder: String,
+        /// How long was waited.
+        waited: u64,
+    },
+    /// The shim said why it could not.
+    #[error("{replica}: {failure}")]
+    Shim {
+        /// Which replica.
+        replica: String,
+        /// The shim's words.
+        failure: crate::wire::report::Failure,
+    },
+    /// The shim did not answer as agreed.
+    #[error("{replica}: the shim {problem}")]
+    Protocol {
+        /// Which replica.
+        replica: String,
+        /// What it did instead.
+        problem: String,
+    },
+    /// Work handed to a thread never came back.
+    #[error("the task that {0} ended without an answer")]
+    Lost(&'static str),
+}
+
+impl LocalError {
+    /// A refusal of the system.
+    pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Spec(_) => ErrorKind::InvalidSpec,
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::WrongPhase(_) => ErrorKind::WrongPhase,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Taken(_) => ErrorKind::AlreadyExists,
+            Self::Unsupported { .. } | Self::NoController(_) | Self::Newer { .. } => {
+                ErrorKind::Unsupported
+            }
+            Self::Forbidden { .. } | Self::Rlimit { .. } => ErrorKind::Forbidden,
+            Self::IdsExhausted => ErrorKind::Quota,
+            Self::Io { source, .. } => io_kind(source),
+            Self::Store { source, .. } => store_kind(source),
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Busy { .. } => ErrorKind::Timeout,
+            Self::Shim { failure, .. } => shim_kind(failure),
+            Self::Protocol { .. } => ErrorKind::Unavailable,
+            Self::Lost(_) => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unsupported { hint, .. } | Self::Forbidden { hint, .. } => Some(hint.clone()),
+            Self::NoController(_) => Some("remove the limit, or mount the controller".to_owned()),
+            Self::Newer { .. } => Some("use the newer unmoor for this directory".to_owned()),
+            Self::Rlimit { .. } => Some("lower the limit, or raise the caller's".to_owned()),
+            Self::Busy { .. } => Some("wait for it to end, or end it".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn io_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Forbidden,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
+        io::ErrorKind::OutOfMemory => ErrorKind::Quota,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn store_kind(error: &rusqlite::Error) -> ErrorKind {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Timeout,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Corrupt,
+        Some(ErrorCode::DiskFull) => ErrorKind::Quota,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => ErrorKind::Forbidden,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// A program that is not there or not executable is the specification's fault.
+fn shim_kind(failure: &crate::wire::report::Failure) -> ErrorKind {
+    match failure.exit_code {
+        126 | 127 => ErrorKind::InvalidSpec,
+        _ => match io::Error::from_raw_os_error(failure.errno).kind() {
+            io::ErrorKind::AddrInUse => ErrorKind::AlreadyExists,
+            io::ErrorKind::StorageFull => ErrorKind::Quota,
+            _ => ErrorKind::Internal,
+        },
+    }
+}
+
+impl From<LocalError> for Error {
+    fn from(error: LocalError) -> Self {
+        let mut converted = Self::new(error.kind(), error.to_string());
+        if let Some(hint) = error.hint() {
+            converted = converted.hint(hint);
+        }
+        match error {
+            LocalError::Io { source, .. } => converted.because(source),
+            LocalError::Store { source, .. } => converted.because(source),
+            _ => converted,
+        }
+    }
+}
