@@ -121,6 +121,8 @@ pub enum BlobSource {
     Environment(String),
     /// Given directly; only its fingerprint is ever stored with a stack.
     Inline(#[serde(serialize_with = "redact", deserialize_with = "unredact")] SecretBytes),
+    /// Given directly before; the backend keeps it under this fingerprint.
+    Stored(String),
     /// Exists on the platform already.
     External,
 }
@@ -129,9 +131,11 @@ fn redact<S: Serializer>(bytes: &SecretBytes, serializer: S) -> Result<S::Ok, S:
     bytes.serialize(serializer)
 }
 
-/// What was stored is a fingerprint, so the content comes back empty; the backend keeps the bytes.
-fn unredact<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SecretBytes, D::Error> {
-    String::deserialize(deserializer).map(|_| SecretBytes::new(Vec::new()))
+/// A content never comes back from what was serialised; records hold `Stored` instead.
+fn unredact<'de, D: serde::Deserializer<'de>>(_: D) -> Result<SecretBytes, D::Error> {
+    Err(serde::de::Error::custom(
+        "the content of a secret or config is never stored with a stack",
+    ))
 }
 
 /// A secret or config of a stack.

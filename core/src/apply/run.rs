@@ -1,0 +1,248 @@
+//! The executor: the only caller of `Backend::apply`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+
+use super::wait;
+use crate::backend::{Action, Applied, Backend, Step};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+
+/// What became of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Under way.
+    Started,
+    /// Done.
+    Changed,
+    /// It was so already, or a wait is over.
+    Unchanged,
+    /// Failed; the error ends the run.
+    Failed,
+    /// Taken back after a failure elsewhere.
+    Undone,
+}
+
+/// One change in the state of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// The entry's place in the plan.
+    pub index: usize,
+    /// How many entries the plan has.
+    pub total: usize,
+    /// What the entry is about, as `replica shop-web-1`.
+    pub subject: String,
+    /// What is done, as `start`.
+    pub verb: &'static str,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long it took, once it is over.
+    pub elapsed: Option<Duration>,
+}
+
+/// Called with progress; must return at once.
+pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// How a plan is carried out.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct RunOptions<'a> {
+    /// Most actions at a time.
+    pub parallel: usize,
+    /// Longest time of one action.
+    pub deadline: Duration,
+    /// Called with progress.
+    pub on_progress: OnProgress<'a>,
+}
+
+impl fmt::Debug for RunOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunOptions")
+            .field("parallel", &self.parallel)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for RunOptions<'_> {
+    fn default() -> Self {
+        Self {
+            parallel: 16,
+            deadline: Duration::from_secs(120),
+            on_progress: &|_| {},
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Actions that wrote something.
+    pub changed: usize,
+    /// Actions that found everything as wanted.
+    pub unchanged: usize,
+    /// What was left alone, and why.
+    pub notes: Vec<String>,
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    backend: &'a Arc<dyn Backend>,
+    clock: &'a Arc<dyn Clock>,
+    options: RunOptions<'a>,
+}
+
+/// Carries out a plan.
+///
+/// An entry starts when those before it are done. After the first failure nothing new starts, what
+/// is under way ends, and new copies that do not serve yet are taken back. Dropped in the middle,
+/// the platform has each action whole or repeatable; a new plan goes on from there.
+///
+/// # Errors
+/// The first failure, with what failed while taking back in its `cleanup`.
+pub async fn run(
+    plan: &Plan,
+    backend: &Arc<dyn Backend>,
+    clock: &Arc<dyn Clock>,
+    options: RunOptions<'_>,
+) -> Result<Report> {
+    let run = Run {
+        plan,
+        backend,
+        clock,
+        options,
+    };
+    let mut report = Report {
+        notes: plan.notes.clone(),
+        ..Report::default()
+    };
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    let mut waiting: BTreeSet<usize> = (0..plan.entries.len()).collect();
+    let mut working = FuturesUnordered::new();
+    let mut failure: Option<Error> = None;
+    loop {
+        if failure.is_none() {
+            let free = options.parallel.max(1).saturating_sub(working.len());
+            let ready: Vec<usize> = waiting
+                .iter()
+                .filter(|index| {
+                    plan.entries[**index]
+                        .after
+                        .iter()
+                        .all(|before| done.contains(before))
+                })
+                .take(free)
+                .copied()
+                .collect();
+            for index in ready {
+                waiting.remove(&index);
+                working.push(run.entry(index));
+            }
+        }
+        let Some((index, outcome)) = working.next().await else {
+            break;
+        };
+        match outcome {
+            Ok(applied) => {
+                done.insert(index);
+                match applied {
+                    Applied::Changed => report.changed += 1,
+                    Applied::Unchanged => report.unchanged += 1,
+                }
+            }
+            Err(error) => failure = Some(failure.map_or(error, |first| first)),
+        }
+    }
+    let Some(error) = failure else {
+        return Ok(report);
+    };
+    let failed = run.undo(&done).await;
+    Err(error.with_cleanup(failed))
+}
+
+impl Run<'_> {
+    async fn entry(&self, index: usize) -> (usize, Result<Applied>) {
+        let action = &self.plan.entries[index].action;
+        let start = self.clock.monotonic();
+        self.tell(index, Outcome::Started, None);
+        let outcome = match action {
+            Action::Await {
+                service,
+                slots,
+                until,
+                deadline,
+            } => {
+                let wanted = wait::Wanted {
+                    stack: &self.plan.stack,
+                    service,
+                    slots,
+                    until: *until,
+                };
+                wait::until(self.backend, self.clock, &wanted, *deadline).await
+            }
+            Action::Pause { time } => {
+                self.clock.sleep(*time).await;
+                Ok(Applied::Unchanged)
+            }
+            _ => self.backend.apply(action, &self.step(index)).await,
+        };
+        let told = match &outcome {
+            Ok(Applied::Changed) => Outcome::Changed,
+            Ok(Applied::Unchanged) => Outcome::Unchanged,
+            Err(_) => Outcome::Failed,
+        };
+        self.tell(
+            index,
+            told,
+            Some(self.clock.monotonic().saturating_sub(start)),
+        );
+        (index, outcome)
+    }
+
+    fn step(&self, index: usize) -> Step {
+        Step {
+            stack: self.plan.stack.clone(),
+            plan: self.plan.id.clone(),
+            index,
+            deadline: self.options.deadline,
+        }
+    }
+
+    /// Takes back what is done and not committed, last first; goes on after a failure.
+    async fn undo(&self, done: &BTreeSet<usize>) -> Vec<Error> {
+        let mut failed = Vec::new();
+        for index in done.iter().rev() {
+            let Some(undo) = &self.plan.entries[*index].undo else {
+                continue;
+            };
+            if done.contains(&undo.commit) {
+                continue;
+            }
+            match self.backend.apply(&undo.action, &self.step(*index)).await {
+                Ok(_) => self.tell(*index, Outcome::Undone, None),
+                Err(error) => failed.push(error),
+            }
+        }
+        failed
+    }
+
+    fn tell(&self, index: usize, outcome: Outcome, elapsed: Option<Duration>) {
+        let action = &self.plan.entries[index].action;
+        (self.options.on_progress)(Progress {
+            index,
+            total: self.plan.entries.len(),
+            subject: action.subject(),
+            verb: action.verb(),
+            outcome,
+            elapsed,
+        });
+    }
+}

@@ -1,0 +1,129 @@
+//! The handle users hold: spawn, link, discover, and whole stacks, on any backend.
+
+mod handle;
+mod observe;
+mod record;
+mod resolve;
+mod single;
+mod stack;
+
+pub use handle::ServiceHandle;
+pub use record::{Change, Hand, StackRecord};
+pub use stack::{DownOptions, PlannedStack, UpOptions};
+
+use std::sync::Arc;
+
+use crate::backend::wrap::{Guard, Wrapped};
+use crate::backend::{Backend, Capabilities, Exec, Feature, Images, Info, Logs, State};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::StackName;
+
+/// The stack of services that are spawned without naming one.
+pub const DEFAULT_STACK: &str = "default";
+
+/// A connection to a backend. Cloning makes another reference to the same connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    backend: Arc<dyn Backend>,
+    clock: Arc<dyn Clock>,
+    stack: StackName,
+}
+
+impl Client {
+    /// A client of `backend` that goes by the system's clock.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self::with_clock(backend, Arc::new(SystemClock::new()))
+    }
+
+    /// A client of `backend` that goes by `clock`.
+    #[must_use]
+    pub fn with_clock(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
+        let guard = Guard::new(backend.capabilities());
+        let backend: Arc<dyn Backend> = Arc::new(Wrapped::new(backend, guard, Arc::clone(&clock)));
+        let stack = StackName::parse(DEFAULT_STACK).expect("`default` is a valid name");
+        Self {
+            backend,
+            clock,
+            stack,
+        }
+    }
+
+    /// The same connection, spawning into another stack.
+    #[must_use]
+    pub fn in_stack(&self, stack: StackName) -> Self {
+        Self {
+            stack,
+            ..self.clone()
+        }
+    }
+
+    /// The stack that `spawn` and `link` work on.
+    #[must_use]
+    pub fn stack_name(&self) -> &StackName {
+        &self.stack
+    }
+
+    /// What the backend is.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        self.backend.info()
+    }
+
+    /// What the backend can do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// What the backend can do on this account and machine.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Unauthenticated`, `Forbidden`.
+    pub async fn probe(&self) -> Result<Capabilities> {
+        self.backend.probe().await
+    }
+
+    /// The clock it goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    fn unsupported(&self, feature: Feature) -> Error {
+        let scheme = self.info().scheme;
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("`{scheme}:` has no {feature}"),
+        )
+    }
+
+    /// Images of the backend.
+    ///
+    /// # Errors
+    /// `Unsupported` if the backend keeps no images.
+    pub fn images(&self) -> Result<&dyn Images> {
+        self.backend
+            .images()
+            .ok_or_else(|| self.unsupported(Feature::ImageLoad))
+    }
+
+    fn logs_facet(&self) -> Result<&dyn Logs> {
+        self.backend
+            .logs()
+            .ok_or_else(|| self.unsupported(Feature::Logs))
+    }
+
+    fn exec_facet(&self) -> Result<&dyn Exec> {
+        self.backend
+            .exec()
+            .ok_or_else(|| self.unsupported(Feature::Exec))
+    }
+
+    fn state_facet(&self) -> Result<&dyn State> {
+        self.backend
+            .state()
+            .ok_or_else(|| self.unsupported(Feature::State))
+    }
+}

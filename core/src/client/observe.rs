@@ -1,0 +1,214 @@
+//! Looking and touching: observe, discover, watch, logs, exec, stop and start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::apply::{self, Report, RunOptions};
+use crate::backend::{
+    Action, ExecOptions, ExecOutput, ExecSession, LogLine, LogOptions, Observed, Phase, Stream,
+    Until,
+};
+use crate::client::Client;
+use crate::discover::{Endpoint, EndpointEvent};
+use crate::error::{Error, ErrorKind, Result};
+use crate::label::Selector;
+use crate::name::{ReplicaId, ServiceName, StackName};
+use crate::plan::Plan;
+
+impl Client {
+    /// What there is.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Unauthenticated`, `Forbidden`, `Timeout`.
+    pub async fn observe(&self, selector: &Selector) -> Result<Observed> {
+        self.backend.observe(selector).await
+    }
+
+    /// The addresses that answer for the selected services now.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe). Nothing selected is an empty list.
+    pub async fn discover(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+        self.backend.endpoints(selector).await
+    }
+
+    /// Changes of addresses: first `Resync` with all, then each change. Dropping the stream ends it.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    pub async fn watch(&self, selector: &Selector) -> Result<Stream<EndpointEvent>> {
+        Arc::clone(&self.backend)
+            .watch(selector, None, Arc::clone(&self.clock))
+            .await
+    }
+
+    /// What the selected replicas wrote.
+    ///
+    /// # Errors
+    /// `Unsupported` without logs; `NotFound` if nothing is selected.
+    pub async fn logs(&self, selector: &Selector, options: &LogOptions) -> Result<Stream<LogLine>> {
+        self.logs_facet()?.logs(selector, options).await
+    }
+
+    /// Starts a command inside a replica. Dropping the session kills the command.
+    ///
+    /// # Errors
+    /// `Unsupported`, `NotFound`, `WrongPhase` if the replica does not run.
+    pub async fn exec(
+        &self,
+        replica: &ReplicaId,
+        options: &ExecOptions,
+    ) -> Result<Box<dyn ExecSession>> {
+        self.exec_facet()?.exec(replica, options).await
+    }
+
+    /// Runs a command inside a replica to its end; returns exit code, output and errors.
+    ///
+    /// # Errors
+    /// As [`exec`](Self::exec).
+    pub async fn output(
+        &self,
+        replica: &ReplicaId,
+        options: &ExecOptions,
+    ) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+        let mut session = self.exec(replica, options).await?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        while let Some(output) = session.next().await? {
+            match output {
+                ExecOutput::Stdout(bytes) => out.extend(bytes),
+                ExecOutput::Stderr(bytes) => err.extend(bytes),
+                ExecOutput::Exited(code) => return Ok((code, out, err)),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the command ended without an exit code",
+        )
+        .on(replica))
+    }
+
+    /// Stops replicas and keeps them.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is selected; what the backend gives.
+    pub async fn stop(
+        &self,
+        selector: &Selector,
+        grace: Option<Duration>,
+        run: RunOptions<'_>,
+    ) -> Result<Report> {
+        let stop = |id: ReplicaId| Action::StopReplica { replica: id, grace };
+        self.on_each(
+            selector,
+            run,
+            |phase| phase.is_alive() || phase == Phase::Starting,
+            stop,
+        )
+        .await
+    }
+
+    /// Stops replicas and starts them again.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is selected; what the backend gives.
+    pub async fn restart(
+        &self,
+        selector: &Selector,
+        grace: Option<Duration>,
+        run: RunOptions<'_>,
+    ) -> Result<Report> {
+        let restart = |id: ReplicaId| Action::RestartReplica { replica: id, grace };
+        self.on_each(selector, run, |_| true, restart).await
+    }
+
+    /// Starts replicas that were stopped.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is selected; what the backend gives.
+    pub async fn start(&self, selector: &Selector, run: RunOptions<'_>) -> Result<Report> {
+        let start = |id: ReplicaId| Action::RestartReplica {
+            replica: id,
+            grace: None,
+        };
+        self.on_each(
+            selector,
+            run,
+            |phase| matches!(phase, Phase::Stopped | Phase::Failed),
+            start,
+        )
+        .await
+    }
+
+    /// Returns when all replicas of a service are ready.
+    ///
+    /// # Errors
+    /// `Timeout`, or `WrongPhase` if a replica failed.
+    pub async fn wait_ready(
+        &self,
+        stack: &StackName,
+        service: &ServiceName,
+        deadline: Duration,
+    ) -> Result<()> {
+        self.wait(stack, service, Until::Ready, deadline).await
+    }
+
+    /// Returns when all replicas of a service have reached a condition.
+    ///
+    /// # Errors
+    /// `Timeout`, or `WrongPhase` if a replica cannot reach it any more.
+    pub async fn wait(
+        &self,
+        stack: &StackName,
+        service: &ServiceName,
+        until: Until,
+        deadline: Duration,
+    ) -> Result<()> {
+        let mut plan = empty_plan(stack.clone());
+        let action = Action::Await {
+            service: service.clone(),
+            slots: Vec::new(),
+            until,
+            deadline,
+        };
+        plan.push(action, "", &[]);
+        apply::run(&plan, &self.backend, &self.clock, RunOptions::default())
+            .await
+            .map(drop)
+    }
+
+    /// One action for each selected replica whose phase fits, side by side.
+    async fn on_each(
+        &self,
+        selector: &Selector,
+        run: RunOptions<'_>,
+        fits: impl Fn(Phase) -> bool + Send,
+        action: impl Fn(ReplicaId) -> Action + Send,
+    ) -> Result<Report> {
+        let observed = self.observe(selector).await?;
+        let mut total = Report::default();
+        if observed.replicas().next().is_none() {
+            return Err(Error::new(ErrorKind::NotFound, "no replica is selected"));
+        }
+        for (name, stack) in &observed.stacks {
+            let mut plan = empty_plan(name.clone());
+            for replica in stack.replicas.iter().filter(|replica| fits(replica.phase)) {
+                plan.push(action(replica.id.clone()), "it was asked for", &[]);
+            }
+            let report = apply::run(&plan, &self.backend, &self.clock, run).await?;
+            total.changed += report.changed;
+            total.unchanged += report.unchanged;
+        }
+        Ok(total)
+    }
+}
+
+fn empty_plan(stack: StackName) -> Plan {
+    Plan {
+        stack,
+        id: "by-hand".to_owned(),
+        facts: String::new(),
+        entries: Vec::new(),
+        gaps: Vec::new(),
+        notes: Vec::new(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What is remembered of a stack: its file, what was changed by hand, a change under way.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{ServiceName, StackName};
+use crate::spec::{Blob, BlobSource, Link, Service, Stack};
+
+/// Version of the record's form.
+const VERSION: u32 = 1;
+
+/// What was spawned, linked and scaled by hand; kept until removed by hand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hand {
+    /// Services spawned.
+    #[serde(default)]
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Links added, by dependent; they replace links of the same alias.
+    #[serde(default)]
+    pub links: BTreeMap<ServiceName, Vec<Link>>,
+    /// Numbers of replicas set.
+    #[serde(default)]
+    pub scale: BTreeMap<ServiceName, u32>,
+}
+
+/// A change that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The plan.
+    pub plan: String,
+    /// Its actions in words.
+    pub actions: Vec<String>,
+}
+
+/// The record of a stack, kept by the backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackRecord {
+    /// Version of the form.
+    pub version: u32,
+    /// The stack as last applied from a file or builder.
+    pub file: Option<Stack>,
+    /// What was changed by hand.
+    #[serde(default)]
+    pub hand: Hand,
+    /// A change that has begun and not ended.
+    #[serde(default)]
+    pub change: Option<Change>,
+}
+
+impl Default for StackRecord {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            file: None,
+            hand: Hand::default(),
+            change: None,
+        }
+    }
+}
+
+impl StackRecord {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is damaged; `Unsupported` if a newer version wrote it.
+    pub fn decode(stack: &StackName, bytes: &[u8]) -> Result<Self> {
+        let corrupt = |source: serde_json::Error| {
+            Error::new(ErrorKind::Corrupt, "read the record of the stack")
+                .on(stack)
+                .because(source)
+        };
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(corrupt)?;
+        let version = value
+            .get("version")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0);
+        if version > u64::from(VERSION) {
+            let text = format!("its record has version {version}, this unmoor knows {VERSION}");
+            return Err(Error::new(ErrorKind::Unsupported, text)
+                .on(stack)
+                .hint("use a newer unmoor"));
+        }
+        serde_json::from_value(value).map_err(corrupt)
+    }
+
+    /// The record as it is stored; contents of secrets are left out.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut stored = self.clone();
+        if let Some(stack) = &mut stored.file {
+            stack.secrets.values_mut().for_each(forget_content);
+            stack.configs.values_mut().for_each(forget_content);
+        }
+        serde_json::to_vec(&stored).expect("a record is plain data")
+    }
+
+    /// The stack that is wanted: the file with what was changed by hand on top.
+    #[must_use]
+    pub fn effective(&self, name: &StackName) -> Stack {
+        let mut stack = self
+            .file
+            .clone()
+            .unwrap_or_else(|| Stack::new(name.clone()));
+        for (service, spec) in &self.hand.services {
+            stack.services.insert(service.clone(), spec.clone());
+        }
+        for (service, links) in &self.hand.links {
+            let Some(spec) = stack.services.get_mut(service) else {
+                continue;
+            };
+            for link in links {
+                spec.links.retain(|other| other.alias != link.alias);
+                spec.links.push(link.clone());
+            }
+        }
+        for (service, count) in &self.hand.scale {
+            if let Some(spec) = stack.services.get_mut(service) {
+                spec.replicas = *count;
+            }
+        }
+        stack
+    }
+
+    /// What of it was made by hand, in words.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let hand = &self.hand;
+        let spawned = hand
+            .services
+            .keys()
+            .map(|name| format!("service `{name}` was spawned by hand and is kept"));
+        let linked = hand.links.iter().flat_map(|(name, links)| {
+            links.iter().map(move |link| {
+                format!(
+                    "link `{}` of `{name}` was made by hand and is kept",
+                    link.alias
+                )
+            })
+        });
+        let scaled = hand
+            .scale
+            .iter()
+            .map(|(name, n)| format!("`{name}` was scaled to {n} by hand and stays so"));
+        spawned.chain(linked).chain(scaled).collect()
+    }
+}
+
+fn forget_content(blob: &mut Blob) {
+    if let BlobSource::Inline(content) = &blob.source {
+        blob.source = BlobSource::Stored(content.fingerprint());
+    }
+}

@@ -1,0 +1,158 @@
+//! Looking up what a stack leaves open: image digests, contents of secrets and configs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join_all;
+
+use super::Client;
+use crate::backend::{Feature, OnPull, ResolvedImage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Platform;
+use crate::name::{BlobName, ServiceName};
+use crate::plan::Desired;
+use crate::spec::{Blob, BlobId, BlobKind, BlobSource, SecretBytes, Service, Stack};
+
+/// Largest secret or config.
+const MAX_BLOB: u64 = 1 << 20;
+
+impl Client {
+    /// Looks up everything that `stack` leaves open.
+    pub(super) async fn resolve(&self, stack: Stack, progress: OnPull<'_>) -> Result<Desired> {
+        let images = self.resolve_images(&stack, progress).await?;
+        let mut fingerprints = BTreeMap::new();
+        let mut contents = BTreeMap::new();
+        for (id, blob) in used_blobs(&stack) {
+            match content(&id, blob)? {
+                Content::Bytes(bytes) => {
+                    fingerprints.insert(id.clone(), bytes.fingerprint());
+                    contents.insert(id, bytes);
+                }
+                Content::Known(fingerprint) => {
+                    fingerprints.insert(id, fingerprint);
+                }
+                Content::External => {}
+            }
+        }
+        Ok(Desired {
+            stack,
+            images,
+            fingerprints,
+            contents,
+        })
+    }
+
+    async fn resolve_images(
+        &self,
+        stack: &Stack,
+        progress: OnPull<'_>,
+    ) -> Result<BTreeMap<ServiceName, ResolvedImage>> {
+        let facet = self
+            .backend
+            .images()
+            .ok_or_else(|| self.unsupported(Feature::ImagePull))?;
+        // One look-up for each image, however many services share it.
+        let mut distinct: BTreeMap<String, Vec<(&ServiceName, &Service)>> = BTreeMap::new();
+        for (name, service) in &stack.services {
+            let key = format!(
+                "{} {:?} {:?}",
+                service.image, service.platform, service.pull
+            );
+            distinct.entry(key).or_default().push((name, service));
+        }
+        let lookups = distinct.values().map(|users| async move {
+            let (name, service) = users[0];
+            let on = format!("services.{name}.image");
+            let platform = match &service.platform {
+                None => None,
+                Some(text) => Some(text.parse::<Platform>().map_err(|error| {
+                    Error::new(ErrorKind::InvalidSpec, error.to_string())
+                        .on(format!("services.{name}.platform"))
+                })?),
+            };
+            let found = facet
+                .resolve(&service.image, platform.as_ref(), service.pull, progress)
+                .await;
+            found.map(|image| (users, image)).map_err(|error| {
+                if error.subject().is_some() {
+                    error
+                } else {
+                    error.on(on)
+                }
+            })
+        });
+        let mut images = BTreeMap::new();
+        for (users, image) in try_join_all(lookups).await? {
+            for (name, service) in users {
+                let reference = service.image.clone();
+                images.insert(
+                    (*name).clone(),
+                    ResolvedImage {
+                        reference,
+                        ..image.clone()
+                    },
+                );
+            }
+        }
+        Ok(images)
+    }
+}
+
+fn used_blobs(stack: &Stack) -> Vec<(BlobId, &Blob)> {
+    let mut used: BTreeSet<BlobId> = BTreeSet::new();
+    for service in stack.services.values() {
+        let secrets = service
+            .secrets
+            .iter()
+            .map(|grant| (BlobKind::Secret, &grant.name));
+        let configs = service
+            .configs
+            .iter()
+            .map(|grant| (BlobKind::Config, &grant.name));
+        used.extend(secrets.chain(configs).map(|(kind, name)| BlobId {
+            kind,
+            name: name.clone(),
+        }));
+    }
+    let find = |id: &BlobId| {
+        let map: &BTreeMap<BlobName, Blob> = match id.kind {
+            BlobKind::Secret => &stack.secrets,
+            BlobKind::Config => &stack.configs,
+        };
+        map.get(&id.name)
+    };
+    used.into_iter()
+        .filter_map(|id| find(&id).map(|blob| (id, blob)))
+        .collect()
+}
+
+enum Content {
+    Bytes(SecretBytes),
+    Known(String),
+    External,
+}
+
+fn content(id: &BlobId, blob: &Blob) -> Result<Content> {
+    let wrong = |text: String| Error::new(ErrorKind::InvalidSpec, text).on(id);
+    match &blob.source {
+        BlobSource::Inline(bytes) => Ok(Content::Bytes(bytes.clone())),
+        BlobSource::Stored(fingerprint) => Ok(Content::Known(fingerprint.clone())),
+        BlobSource::External => Ok(Content::External),
+        BlobSource::Environment(variable) => match std::env::var(variable) {
+            Ok(value) => Ok(Content::Bytes(SecretBytes::new(value))),
+            Err(_) => Err(wrong(format!("the variable `{variable}` is not set"))),
+        },
+        BlobSource::File(path) => {
+            let meta = std::fs::metadata(path)
+                .map_err(|error| wrong(format!("read `{}`", path.display())).because(error))?;
+            if !meta.is_file() {
+                return Err(wrong(format!("`{}` is not a regular file", path.display())));
+            }
+            if meta.len() > MAX_BLOB {
+                return Err(wrong(format!("`{}` is larger than 1 MiB", path.display())));
+            }
+            let bytes = std::fs::read(path)
+                .map_err(|error| wrong(format!("read `{}`", path.display())).because(error))?;
+            Ok(Content::Bytes(SecretBytes::new(bytes)))
+        }
+    }
+}

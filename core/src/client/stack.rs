@@ -1,0 +1,357 @@
+//! Whole stacks: plan, apply, up, down.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Change, Client, Hand, StackRecord};
+use crate::apply::{self, Progress, Report, RunOptions};
+use crate::backend::{OnPull, Revision, StackLock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::label::Selector;
+use crate::name::StackName;
+use crate::plan::{Plan, PlanOptions, plan, plan_removal};
+use crate::spec::Stack;
+
+/// How a stack is brought up.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct UpOptions<'a> {
+    /// How the plan is made.
+    pub plan: PlanOptions,
+    /// How it is carried out.
+    pub run: RunOptions<'a>,
+    /// Called with the progress of image pulls.
+    pub on_pull: OnPull<'a>,
+    /// Called once with the plan before it is carried out.
+    pub on_plan: &'a (dyn Fn(&Plan) + Send + Sync),
+}
+
+impl fmt::Debug for UpOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpOptions")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for UpOptions<'_> {
+    fn default() -> Self {
+        Self {
+            plan: PlanOptions::default(),
+            run: RunOptions::default(),
+            on_pull: &|_| {},
+            on_plan: &|_| {},
+        }
+    }
+}
+
+impl<'a> UpOptions<'a> {
+    /// The defaults: create what is missing, replace what changed, leave orphans.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends with a wait until every service is ready.
+    #[must_use]
+    pub fn wait(mut self, deadline: Duration) -> Self {
+        self.plan.wait = Some(deadline);
+        self
+    }
+
+    /// Removes services that the stack no longer has.
+    #[must_use]
+    pub fn remove_orphans(mut self, remove: bool) -> Self {
+        self.plan.remove_orphans = remove;
+        self
+    }
+
+    /// Calls `told` with progress.
+    #[must_use]
+    pub fn on_progress(mut self, told: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
+        self.run.on_progress = told;
+        self
+    }
+
+    /// Calls `told` with the progress of image pulls.
+    #[must_use]
+    pub fn on_pull(mut self, told: OnPull<'a>) -> Self {
+        self.on_pull = told;
+        self
+    }
+
+    /// Calls `told` with the plan before it is carried out.
+    #[must_use]
+    pub fn on_plan(mut self, told: &'a (dyn Fn(&Plan) + Send + Sync)) -> Self {
+        self.on_plan = told;
+        self
+    }
+}
+
+/// How a stack is taken down.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct DownOptions<'a> {
+    /// Remove named volumes **with their data**.
+    pub volumes: bool,
+    /// How the plan is carried out.
+    pub run: RunOptions<'a>,
+}
+
+impl<'a> DownOptions<'a> {
+    /// The defaults: volumes stay.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Removes named volumes with their data.
+    #[must_use]
+    pub fn volumes(mut self, remove: bool) -> Self {
+        self.volumes = remove;
+        self
+    }
+
+    /// Calls `told` with progress.
+    #[must_use]
+    pub fn on_progress(mut self, told: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
+        self.run.on_progress = told;
+        self
+    }
+}
+
+/// A plan together with the record it leads to.
+#[derive(Debug, Clone)]
+pub struct PlannedStack {
+    /// The plan.
+    pub plan: Plan,
+    record: StackRecord,
+    former: StackRecord,
+    revision: Option<Revision>,
+}
+
+impl Client {
+    /// Plans the way to `stack` and writes nothing.
+    ///
+    /// Missing images are fetched where the pull policy says so, because a plan is made over
+    /// digests. What was spawned, linked or scaled by hand stays part of the stack.
+    ///
+    /// # Errors
+    /// `InvalidSpec`, `Unsupported` with all gaps, `NotFound` for images, and what `observe` gives.
+    pub async fn plan(&self, stack: &Stack, options: &UpOptions<'_>) -> Result<PlannedStack> {
+        let (former, revision) = self.load_record(&stack.name).await?;
+        let record = StackRecord {
+            file: Some(stack.clone()),
+            ..former.clone()
+        };
+        self.plan_record(&stack.name, record, former, revision, options)
+            .await
+    }
+
+    /// Carries out a plan made before.
+    ///
+    /// # Errors
+    /// `Conflict` if what was observed changed since; else what the actions give.
+    pub async fn apply(&self, planned: &PlannedStack, options: &UpOptions<'_>) -> Result<Report> {
+        let stack = &planned.plan.stack;
+        let _lock = self.lock(stack).await?;
+        let observed = self
+            .observe(&Selector::stack(stack.clone()))
+            .await?
+            .stack(stack);
+        if crate::plan::facts(&observed) != planned.plan.facts {
+            let text = "the stack changed since the plan was made";
+            return Err(Error::new(ErrorKind::Conflict, text)
+                .on(stack)
+                .hint("plan again"));
+        }
+        self.carry_out(planned.clone(), options.run).await
+    }
+
+    /// Brings a stack up: plans and applies. Idempotent: the same stack again writes nothing.
+    ///
+    /// *Cancelled* or killed anywhere: what serves goes on serving, and the next `up` finishes.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan) before anything is written; then what the actions give, with undo
+    /// failures in `cleanup`.
+    pub async fn up(&self, stack: &Stack, options: &UpOptions<'_>) -> Result<Report> {
+        let name = &stack.name;
+        self.change(name, options, |record| {
+            record.file = Some(stack.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes a stack down: removes its replicas, services, networks, secrets and configs.
+    ///
+    /// Idempotent: a stack that is not there is success. Volumes stay unless asked for.
+    /// *Cancelled*: a part is gone; the next `down` goes on.
+    ///
+    /// # Errors
+    /// What the actions give.
+    pub async fn down(&self, name: &StackName, options: &DownOptions<'_>) -> Result<Report> {
+        let _lock = self.lock(name).await?;
+        let (record, revision) = self.load_record(name).await?;
+        let observed = self.backend.observe(&Selector::stack(name.clone())).await?;
+        if observed.partial {
+            let text = "the backend gave only a part of what there is; nothing is removed on that";
+            return Err(Error::new(ErrorKind::Unavailable, text).on(name));
+        }
+        let known = record.effective(name);
+        let plan = plan_removal(name, &observed.stack(name), Some(&known), options.volumes);
+        let report = apply::run(&plan, &self.backend, &self.clock, options.run).await?;
+        if revision.is_some() {
+            self.state_facet()?.remove(name).await?;
+        }
+        Ok(report)
+    }
+
+    /// The record of a stack; empty if there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` if it cannot be read; what the backend gives.
+    pub async fn record(&self, stack: &StackName) -> Result<StackRecord> {
+        self.load_record(stack).await.map(|(record, _)| record)
+    }
+
+    /// Stacks that the backend has a record of.
+    ///
+    /// # Errors
+    /// What the backend gives.
+    pub async fn stacks(&self) -> Result<Vec<StackName>> {
+        match self.backend.state() {
+            Some(state) => state.stacks().await,
+            None => Ok(self
+                .backend
+                .observe(&Selector::all())
+                .await?
+                .stacks
+                .into_keys()
+                .collect()),
+        }
+    }
+
+    /// Changes a stack's record and applies the result, under the stack's lock.
+    pub(super) async fn change(
+        &self,
+        name: &StackName,
+        options: &UpOptions<'_>,
+        edit: impl FnOnce(&mut StackRecord) -> Result<()> + Send,
+    ) -> Result<Report> {
+        let _lock = self.lock(name).await?;
+        let (former, revision) = self.load_record(name).await?;
+        let mut record = former.clone();
+        edit(&mut record)?;
+        let planned = self
+            .plan_record(name, record, former, revision, options)
+            .await?;
+        (options.on_plan)(&planned.plan);
+        self.carry_out(planned, options.run).await
+    }
+
+    async fn plan_record(
+        &self,
+        name: &StackName,
+        record: StackRecord,
+        former: StackRecord,
+        revision: Option<Revision>,
+        options: &UpOptions<'_>,
+    ) -> Result<PlannedStack> {
+        let stack = record.effective(name);
+        if let Some(problem) = stack.problems().into_iter().next() {
+            return Err(problem);
+        }
+        // Gaps come before images: what can never run here must not cost a download.
+        let capabilities = self.capabilities();
+        crate::plan::check(&stack, &capabilities, options.plan.allow_gaps)?;
+        let desired = self.resolve(stack, options.on_pull).await?;
+        let observed = self.backend.observe(&Selector::stack(name.clone())).await?;
+        if observed.partial {
+            let text = "the backend gave only a part of what there is";
+            return Err(Error::new(ErrorKind::Unavailable, text).on(name));
+        }
+        let mut plan = plan(
+            &desired,
+            &observed.stack(name),
+            &capabilities,
+            &options.plan,
+        )?;
+        plan.notes.extend(record.notes());
+        Ok(PlannedStack {
+            plan,
+            record,
+            former,
+            revision,
+        })
+    }
+
+    async fn carry_out(&self, planned: PlannedStack, run: RunOptions<'_>) -> Result<Report> {
+        let PlannedStack {
+            plan,
+            mut record,
+            former,
+            revision,
+        } = planned;
+        let name = plan.stack.clone();
+        let known = revision.is_some() || self.backend.state().is_none();
+        if plan.is_empty() && known && record.encode() == former.encode() {
+            return apply::run(&plan, &self.backend, &self.clock, run).await;
+        }
+        record.change = Some(Change {
+            plan: plan.id.clone(),
+            actions: plan
+                .entries
+                .iter()
+                .map(|entry| entry.action.to_string())
+                .collect(),
+        });
+        let revision = self.store_record(&name, &record, revision).await?;
+        let outcome = apply::run(&plan, &self.backend, &self.clock, run).await;
+        if outcome.is_ok() {
+            record.change = None;
+            self.store_record(&name, &record, revision).await?;
+        }
+        outcome
+    }
+
+    async fn lock(&self, stack: &StackName) -> Result<Option<Box<dyn StackLock>>> {
+        match self.backend.state() {
+            Some(state) => state.lock(stack).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn load_record(&self, stack: &StackName) -> Result<(StackRecord, Option<Revision>)> {
+        let Some(state) = self.backend.state() else {
+            return Ok((StackRecord::default(), None));
+        };
+        match state.load(stack).await? {
+            None => Ok((StackRecord::default(), None)),
+            Some((bytes, revision)) => Ok((StackRecord::decode(stack, &bytes)?, Some(revision))),
+        }
+    }
+
+    async fn store_record(
+        &self,
+        stack: &StackName,
+        record: &StackRecord,
+        expected: Option<Revision>,
+    ) -> Result<Option<Revision>> {
+        match self.backend.state() {
+            None => Ok(None),
+            Some(state) => state
+                .store(stack, &record.encode(), expected)
+                .await
+                .map(Some),
+        }
+    }
+}
+
+/// Forgets what was done by hand to a service that the hand removed.
+pub(super) fn forget(hand: &mut Hand, service: &crate::name::ServiceName) {
+    hand.services.remove(service);
+    hand.links.remove(service);
+    hand.scale.remove(service);
+}

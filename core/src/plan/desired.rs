@@ -1,0 +1,120 @@
+//! A stack with everything looked up: digests, image defaults, contents of secrets and configs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::backend::{DesiredService, ResolvedImage};
+use crate::name::ServiceName;
+use crate::spec::{BlobId, BlobKind, SecretBytes, Service, Stack};
+
+/// A stack with nothing left to look up.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The stack.
+    pub stack: Stack,
+    /// The image of each service.
+    pub images: BTreeMap<ServiceName, ResolvedImage>,
+    /// Fingerprints of the secrets and configs.
+    pub fingerprints: BTreeMap<BlobId, String>,
+    /// Contents of those secrets and configs that are at hand.
+    pub contents: BTreeMap<BlobId, SecretBytes>,
+}
+
+/// SHA-256 over length-prefixed parts, as 26 base-32 characters.
+pub(super) fn short_hash(parts: &[&[u8]]) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    let mut text = String::with_capacity(26);
+    let (mut acc, mut bits) = (0u32, 0u32);
+    for byte in digest.iter().take(17) {
+        acc = (acc << 8) | u32::from(*byte);
+        bits += 8;
+        while bits >= 5 && text.len() < 26 {
+            bits -= 5;
+            text.push(char::from(ALPHABET[((acc >> bits) & 31) as usize]));
+        }
+    }
+    text
+}
+
+/// Fields that do not make a running replica outdated: they count, order, place or link.
+const NOT_HASHED: [&str; 9] = [
+    "replicas",
+    "placement",
+    "pull",
+    "depends_on",
+    "links",
+    "update",
+    "role",
+    "stop",
+    "image",
+];
+
+/// Hash over what a replica is made from.
+fn spec_hash(service: &Service, image: &ResolvedImage, blobs: &BTreeMap<BlobId, String>) -> String {
+    let mut value = serde_json::to_value(service).expect("a service is plain data");
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|key, _| !NOT_HASHED.contains(&key.as_str()));
+    }
+    let blobs = serde_json::to_string(blobs).expect("fingerprints are plain data");
+    short_hash(&[
+        b"1",
+        value.to_string().as_bytes(),
+        image.digest.to_string().as_bytes(),
+        blobs.as_bytes(),
+    ])
+}
+
+impl Desired {
+    /// A service as it is handed to a backend, or `None` if its image was not resolved.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<Arc<DesiredService>> {
+        let spec = self.stack.services.get(name)?;
+        let image = self.images.get(name)?;
+        let mut blobs = BTreeMap::new();
+        for (kind, grants) in [
+            (BlobKind::Secret, &spec.secrets),
+            (BlobKind::Config, &spec.configs),
+        ] {
+            for grant in grants {
+                let id = BlobId {
+                    kind,
+                    name: grant.name.clone(),
+                };
+                let hash = self.fingerprints.get(&id).cloned().unwrap_or_default();
+                blobs.insert(id, hash);
+            }
+        }
+        Some(Arc::new(DesiredService {
+            name: name.clone(),
+            spec_hash: spec_hash(spec, image, &blobs),
+            links: spec.links.clone(),
+            spec: spec.clone(),
+            image: image.clone(),
+            blobs,
+        }))
+    }
+
+    pub(super) fn fingerprint(&self) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        for name in self.stack.services.keys() {
+            if let Some(service) = self.service(name) {
+                let links = serde_json::to_string(&service.links).expect("links are plain data");
+                parts.push(format!(
+                    "{name} {} {} {links}",
+                    service.spec_hash, service.spec.replicas
+                ));
+            }
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+        short_hash(&parts)
+    }
+}

@@ -1,0 +1,596 @@
+//! The way from observed to desired: what is shared first, then services in the order of their
+//! dependencies, then orphans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Desired, Plan, PlanOptions, Recreate, Undo};
+use crate::backend::{
+    Action, Actor, Capabilities, DesiredService, Feature, ObservedReplica, ObservedStack, Phase,
+    Until,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{NetworkName, ReplicaId, ServiceName};
+use crate::spec::{Condition, Network, NetworkMode, Role, Service, UpdateOrder, default_network};
+
+/// Everything the planning of one stack looks at.
+struct Planner<'a> {
+    plan: &'a mut Plan,
+    desired: &'a Desired,
+    observed: &'a ObservedStack,
+    options: &'a PlanOptions,
+    platform_acts: bool,
+    /// Entries every replica waits for.
+    ground: Vec<usize>,
+    /// The last entries of each service planned so far.
+    done: BTreeMap<ServiceName, Vec<usize>>,
+}
+
+pub(super) fn diff(
+    plan: &mut Plan,
+    desired: &Desired,
+    observed: &ObservedStack,
+    capabilities: &Capabilities,
+    options: &PlanOptions,
+) -> Result<()> {
+    let platform_acts = capabilities.actor(Feature::RollingUpdate) == Some(Actor::Platform);
+    let selected = selected_services(desired, options);
+    let mut planner = Planner {
+        plan,
+        desired,
+        observed,
+        options,
+        platform_acts,
+        ground: Vec::new(),
+        done: BTreeMap::new(),
+    };
+    planner.shared(&selected)?;
+    let services = planner.declare(&selected)?;
+    for name in start_order(desired, &selected) {
+        let service = Arc::clone(&services[&name]);
+        let after = planner.dependencies(&service)?;
+        let last = planner.replicas(&service, &after);
+        planner.done.insert(name, last);
+    }
+    planner.orphans();
+    planner.final_wait(&selected);
+    Ok(())
+}
+
+fn selected_services(desired: &Desired, options: &PlanOptions) -> BTreeSet<ServiceName> {
+    if options.services.is_empty() {
+        return desired.stack.services.keys().cloned().collect();
+    }
+    let mut selected = BTreeSet::new();
+    let mut queue: Vec<ServiceName> = options.services.clone();
+    while let Some(name) = queue.pop() {
+        if let Some(service) = desired.stack.services.get(&name)
+            && selected.insert(name)
+        {
+            queue.extend(service.depends_on.keys().cloned());
+        }
+    }
+    selected
+}
+
+/// Services with every dependency before its dependents; by name where the order is free.
+fn start_order(desired: &Desired, selected: &BTreeSet<ServiceName>) -> Vec<ServiceName> {
+    let mut order = Vec::new();
+    let mut placed: BTreeSet<&ServiceName> = BTreeSet::new();
+    let mut rest: Vec<&ServiceName> = selected.iter().collect();
+    while !rest.is_empty() {
+        let ready = |name: &&ServiceName| {
+            let needs = desired.stack.services[*name].depends_on.keys();
+            needs
+                .filter(|need| selected.contains(*need))
+                .all(|need| placed.contains(need))
+        };
+        let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(ready);
+        // Cycles were refused before; an empty level would loop for ever.
+        assert!(!now.is_empty(), "dependencies were checked for cycles");
+        placed.extend(&now);
+        order.extend(now.into_iter().cloned());
+        rest = later;
+    }
+    order
+}
+
+/// Networks that a service is on, the default one included.
+fn networks_of(service: &Service) -> Vec<NetworkName> {
+    match service.network_mode {
+        NetworkMode::Networks if service.networks.is_empty() => vec![default_network()],
+        NetworkMode::Networks => service.networks.keys().cloned().collect(),
+        NetworkMode::None | NetworkMode::Host => Vec::new(),
+    }
+}
+
+impl Planner<'_> {
+    /// Networks, volumes, secrets and configs that selected services use.
+    fn shared(&mut self, selected: &BTreeSet<ServiceName>) -> Result<()> {
+        let stack = &self.desired.stack;
+        let services = || selected.iter().map(|name| &stack.services[name]);
+        let networks: BTreeSet<NetworkName> = services().flat_map(networks_of).collect();
+        for name in networks {
+            let spec = stack.networks.get(&name).cloned().unwrap_or_default();
+            match self.observed.networks.get(&name) {
+                None => {
+                    let index =
+                        self.plan
+                            .push(Action::EnsureNetwork { name, spec }, "it is missing", &[]);
+                    self.ground.push(index);
+                }
+                Some(there) if same_network(there, &spec) => {}
+                Some(_) => {
+                    let text = format!("network `{name}` exists with other settings");
+                    return Err(Error::new(ErrorKind::Conflict, text)
+                        .on(&stack.name)
+                        .hint("take the stack down first; its volumes stay"));
+                }
+            }
+        }
+        for (name, spec) in &stack.volumes {
+            if !self.observed.volumes.contains(name) {
+                let action = Action::EnsureVolume {
+                    name: name.clone(),
+                    spec: spec.clone(),
+                };
+                let index = self.plan.push(action, "it is missing", &[]);
+                self.ground.push(index);
+            }
+        }
+        self.blobs()
+    }
+
+    fn blobs(&mut self) -> Result<()> {
+        for (id, hash) in &self.desired.fingerprints {
+            if self.observed.blobs.get(id) == Some(hash) {
+                continue;
+            }
+            let Some(content) = self.desired.contents.get(id) else {
+                let text = format!(
+                    "the content of {} `{}` is not at hand",
+                    id.kind.as_str(),
+                    id.name
+                );
+                return Err(Error::new(ErrorKind::NotFound, text).on(&self.plan.stack));
+            };
+            let known = self.observed.blobs.contains_key(id);
+            let reason = if known {
+                "its content changed"
+            } else {
+                "it is missing"
+            };
+            let action = Action::EnsureBlob {
+                id: id.clone(),
+                content: content.clone(),
+            };
+            let index = self.plan.push(action, reason, &[]);
+            self.ground.push(index);
+        }
+        Ok(())
+    }
+
+    /// Declares every selected service, so that all names resolve before anything starts.
+    fn declare(
+        &mut self,
+        selected: &BTreeSet<ServiceName>,
+    ) -> Result<BTreeMap<ServiceName, Arc<DesiredService>>> {
+        let shared = self.ground.clone();
+        let mut services = BTreeMap::new();
+        for name in selected {
+            let service = self.desired.service(name).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Internal,
+                    format!("image of `{name}` was not resolved"),
+                )
+            })?;
+            let reason = match self.observed.services.get(name) {
+                None => Some("it is new"),
+                Some(seen) if seen.spec_hash != service.spec_hash => {
+                    Some("its specification changed")
+                }
+                Some(seen) if seen.links != service.links => Some("its links changed"),
+                Some(_) => None,
+            };
+            let counted = self.platform_acts
+                && self.observed.replicas_of(name).count() != service.spec.replicas as usize;
+            let reason = reason.or(counted.then_some("its number of replicas changed"));
+            if let Some(reason) = reason.filter(|_| !self.platform_acts) {
+                let action = Action::EnsureService {
+                    service: Arc::clone(&service),
+                };
+                let index = self.plan.push(action, reason, &shared);
+                self.ground.push(index);
+            }
+            services.insert(name.clone(), service);
+        }
+        Ok(services)
+    }
+
+    /// What the replicas of a service wait for, with waits added where a condition demands one.
+    fn dependencies(&mut self, service: &DesiredService) -> Result<Vec<usize>> {
+        let mut after = self.ground.clone();
+        let starts = self.will_start(service);
+        for (name, dependency) in &service.spec.depends_on {
+            let Some(last) = self.done.get(name).cloned() else {
+                continue;
+            };
+            let until = match dependency.condition {
+                Condition::Started => None,
+                Condition::Healthy => Some(Until::Ready),
+                Condition::CompletedSuccessfully => Some(Until::Completed),
+            };
+            let Some(until) = until.filter(|_| starts && dependency.required) else {
+                after.extend(last);
+                continue;
+            };
+            let reached =
+                last.is_empty() && self.observed.replicas_of(name).all(|r| reached(r, until));
+            if reached && self.observed.replicas_of(name).next().is_some() {
+                continue;
+            }
+            let mut before = self.ground.clone();
+            before.extend(last);
+            let action = Action::Await {
+                service: name.clone(),
+                slots: Vec::new(),
+                until,
+                deadline: self.options.dependency_deadline,
+            };
+            let index = self
+                .plan
+                .push(action, format!("`{}` needs it", service.name), &before);
+            after.push(index);
+        }
+        Ok(after)
+    }
+
+    /// True if a replica of the service is going to be started by this plan.
+    fn will_start(&self, service: &DesiredService) -> bool {
+        let seen: Vec<_> = self.observed.replicas_of(&service.name).collect();
+        let good = seen
+            .iter()
+            .filter(|r| self.is_current(r, service) && !self.needs_start(r, service));
+        good.count() < service.spec.replicas as usize
+    }
+
+    fn is_current(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
+        match self.options.recreate {
+            Recreate::Always => false,
+            Recreate::Never => true,
+            Recreate::Changed => replica.spec_hash == service.spec_hash,
+        }
+    }
+
+    /// True for a replica that is as wanted but does not run and should.
+    fn needs_start(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
+        let job = service.spec.role == Role::Job || self.is_awaited_completed(&service.name);
+        match replica.phase {
+            Phase::Stopped => !(job && replica.exit.is_some_and(|exit| exit.code == 0)),
+            Phase::Failed => true,
+            _ => false,
+        }
+    }
+
+    fn is_awaited_completed(&self, name: &ServiceName) -> bool {
+        self.desired.stack.services.values().any(|service| {
+            let dependency = service.depends_on.get(name);
+            dependency.is_some_and(|d| d.condition == Condition::CompletedSuccessfully)
+        })
+    }
+
+    /// Brings the replicas of one service to what is wanted; returns its last entries.
+    fn replicas(&mut self, service: &Arc<DesiredService>, after: &[usize]) -> Vec<usize> {
+        if self.platform_acts {
+            let seen = self.observed.services.get(&service.name);
+            let same =
+                seen.is_some_and(|s| s.spec_hash == service.spec_hash && s.links == service.links);
+            if same
+                && self.observed.replicas_of(&service.name).count()
+                    == service.spec.replicas as usize
+            {
+                return Vec::new();
+            }
+            let action = Action::EnsureService {
+                service: Arc::clone(service),
+            };
+            return vec![
+                self.plan
+                    .push(action, "its specification or number changed", after),
+            ];
+        }
+        let observed = self.observed;
+        let mut seen: Vec<&ObservedReplica> = observed.replicas_of(&service.name).collect();
+        seen.sort_by_key(|replica| replica.id.slot);
+        let (current, outdated): (Vec<&ObservedReplica>, Vec<&ObservedReplica>) = seen
+            .iter()
+            .copied()
+            .partition(|replica| self.is_current(replica, service));
+        let wanted = service.spec.replicas as usize;
+        let (kept, surplus) = choose(&current, wanted);
+        let mut last = Vec::new();
+        for replica in &kept {
+            if self.needs_start(replica, service) {
+                let reason = format!("it is {}", replica.phase.as_str());
+                last.push(self.start(service, replica.id.slot, &reason, after));
+            }
+        }
+        let missing = wanted - kept.len();
+        let replaced = self.replace(service, &outdated, missing, &seen, after);
+        last.extend(&replaced);
+        for replica in surplus {
+            last.push(self.retire(service, replica, &format!("{wanted} are wanted"), after));
+        }
+        last
+    }
+
+    /// Starts `missing` new replicas and retires all `outdated` ones, batch by batch.
+    fn replace(
+        &mut self,
+        service: &Arc<DesiredService>,
+        outdated: &[&ObservedReplica],
+        missing: usize,
+        seen: &[&ObservedReplica],
+        after: &[usize],
+    ) -> Vec<usize> {
+        let (order, why) = service.spec.update_order();
+        let mut taken: BTreeSet<u32> = seen.iter().map(|replica| replica.id.slot).collect();
+        let mut free = move || {
+            let slot = (1..)
+                .find(|slot| !taken.contains(slot))
+                .expect("there are 4 billion slots");
+            taken.insert(slot);
+            slot
+        };
+        let pairs = missing.min(outdated.len());
+        let batch = match service.spec.update.parallelism as usize {
+            0 => pairs.max(1),
+            n => n,
+        };
+        let mut last = Vec::new();
+        let mut before = after.to_vec();
+        for chunk in outdated[..pairs].chunks(batch) {
+            let ends = match order {
+                UpdateOrder::StartFirst => {
+                    let slots: Vec<u32> = chunk.iter().map(|_| free()).collect();
+                    self.start_then_retire(service, chunk, &slots, why, &before)
+                }
+                UpdateOrder::StopFirst => self.retire_then_start(service, chunk, why, &before),
+            };
+            before = ends.clone();
+            before.extend(after);
+            last = ends;
+        }
+        for replica in &outdated[pairs..] {
+            last.push(self.retire(service, replica, "it is outdated", &before));
+        }
+        for _ in pairs..missing {
+            let slot = free();
+            last.push(self.start(service, slot, "it is missing", after));
+        }
+        last
+    }
+
+    fn start_then_retire(
+        &mut self,
+        service: &Arc<DesiredService>,
+        old: &[&ObservedReplica],
+        slots: &[u32],
+        why: &str,
+        before: &[usize],
+    ) -> Vec<usize> {
+        let reason = format!(
+            "{}; starts first because {why}",
+            change_reason(old[0], service, self.options)
+        );
+        let starts: Vec<usize> = slots
+            .iter()
+            .map(|slot| self.start(service, *slot, &reason, before))
+            .collect();
+        let ready = self.await_ready(service, slots.to_vec(), &starts);
+        let retired: Vec<usize> = old
+            .iter()
+            .map(|replica| self.retire(service, replica, "it is replaced", &[ready]))
+            .collect();
+        // Until the copies it replaces leave discovery, a new copy can be taken back unnoticed.
+        for (index, slot) in starts.iter().zip(slots) {
+            let replica = ReplicaId::new(self.plan.stack.clone(), service.name.clone(), *slot);
+            let undo = Undo {
+                action: Action::RemoveReplica { replica },
+                commit: ready,
+            };
+            self.plan.entries[*index].undo = Some(undo);
+        }
+        retired
+    }
+
+    fn retire_then_start(
+        &mut self,
+        service: &Arc<DesiredService>,
+        old: &[&ObservedReplica],
+        why: &str,
+        before: &[usize],
+    ) -> Vec<usize> {
+        let reason = format!(
+            "{}; stops first because {why}",
+            change_reason(old[0], service, self.options)
+        );
+        let gone: Vec<usize> = old
+            .iter()
+            .map(|replica| self.retire(service, replica, &reason, before))
+            .collect();
+        let slots: Vec<u32> = old.iter().map(|replica| replica.id.slot).collect();
+        let starts: Vec<usize> = slots
+            .iter()
+            .map(|slot| self.start(service, *slot, "it replaces the former one", &gone))
+            .collect();
+        vec![self.await_ready(service, slots, &starts)]
+    }
+
+    fn await_ready(&mut self, service: &DesiredService, slots: Vec<u32>, after: &[usize]) -> usize {
+        // A copy that runs to completion is replaced once it ran; others must serve.
+        let until = if service.spec.role == Role::Job {
+            Until::Running
+        } else {
+            Until::Ready
+        };
+        let deadline = service.spec.update.deadline;
+        let action = Action::Await {
+            service: service.name.clone(),
+            slots,
+            until,
+            deadline,
+        };
+        self.plan.push(action, "the replacement must serve", after)
+    }
+
+    fn start(
+        &mut self,
+        service: &Arc<DesiredService>,
+        slot: u32,
+        reason: &str,
+        after: &[usize],
+    ) -> usize {
+        let replica = ReplicaId::new(self.plan.stack.clone(), service.name.clone(), slot);
+        let action = Action::StartReplica {
+            replica,
+            service: Arc::clone(service),
+        };
+        self.plan.push(action, reason, after)
+    }
+
+    /// Drain, wait, remove; returns the entry of the removal.
+    fn retire(
+        &mut self,
+        service: &DesiredService,
+        replica: &ObservedReplica,
+        reason: &str,
+        after: &[usize],
+    ) -> usize {
+        retire(self.plan, replica, service.spec.update.drain, reason, after)
+    }
+
+    fn orphans(&mut self) {
+        let known = &self.desired.stack.services;
+        let mut names: BTreeSet<&ServiceName> = self
+            .observed
+            .replicas
+            .iter()
+            .map(|replica| &replica.id.service)
+            .collect();
+        names.extend(self.observed.services.keys());
+        for name in names.into_iter().filter(|name| !known.contains_key(*name)) {
+            if !self.options.remove_orphans {
+                let text = format!("service `{name}` runs but is not in the stack any more");
+                self.plan
+                    .notes
+                    .push(format!("{text}; --remove-orphans removes it"));
+                continue;
+            }
+            let mut gone = Vec::new();
+            for replica in self.observed.replicas_of(name) {
+                let end = retire(self.plan, replica, Duration::ZERO, "it is an orphan", &[]);
+                gone.push(end);
+            }
+            self.plan.push(
+                Action::RemoveService { name: name.clone() },
+                "it is an orphan",
+                &gone,
+            );
+        }
+    }
+
+    fn final_wait(&mut self, selected: &BTreeSet<ServiceName>) {
+        let Some(deadline) = self.options.wait else {
+            return;
+        };
+        for name in selected {
+            let service = &self.desired.stack.services[name];
+            if service.replicas == 0 {
+                continue;
+            }
+            let job = service.role == Role::Job || self.is_awaited_completed(name);
+            let until = if job { Until::Completed } else { Until::Ready };
+            let after = self.done.get(name).cloned().unwrap_or_default();
+            let action = Action::Await {
+                service: name.clone(),
+                slots: Vec::new(),
+                until,
+                deadline,
+            };
+            self.plan.push(action, "", &after);
+        }
+    }
+}
+
+/// Drain, wait, remove; returns the entry of the removal.
+pub(super) fn retire(
+    plan: &mut Plan,
+    replica: &ObservedReplica,
+    drain: Duration,
+    reason: &str,
+    after: &[usize],
+) -> usize {
+    let id = replica.id.clone();
+    let mut before = after.to_vec();
+    if replica.in_discovery {
+        let index = plan.push(
+            Action::DrainReplica {
+                replica: id.clone(),
+            },
+            reason,
+            &before,
+        );
+        before = vec![index];
+        if !drain.is_zero() {
+            before = vec![plan.push(
+                Action::Pause { time: drain },
+                "connections end by themselves",
+                &before,
+            )];
+        }
+    }
+    plan.push(Action::RemoveReplica { replica: id }, reason, &before)
+}
+
+/// Which of the current replicas stay: those that run first, then low slots.
+fn choose<'a>(
+    current: &[&'a ObservedReplica],
+    wanted: usize,
+) -> (Vec<&'a ObservedReplica>, Vec<&'a ObservedReplica>) {
+    let mut ranked = current.to_vec();
+    ranked.sort_by_key(|replica| {
+        (
+            !replica.is_ready(),
+            !replica.phase.is_alive(),
+            replica.id.slot,
+        )
+    });
+    let surplus = ranked.split_off(wanted.min(ranked.len()));
+    (ranked, surplus)
+}
+
+fn reached(replica: &ObservedReplica, until: Until) -> bool {
+    match until {
+        Until::Running => replica.phase == Phase::Running,
+        Until::Ready => replica.is_ready(),
+        Until::Completed => {
+            replica.phase == Phase::Stopped && replica.exit.is_some_and(|exit| exit.code == 0)
+        }
+    }
+}
+
+fn change_reason(old: &ObservedReplica, new: &DesiredService, options: &PlanOptions) -> String {
+    if options.recreate == Recreate::Always && old.spec_hash == new.spec_hash {
+        return "recreated on request".to_owned();
+    }
+    if old.image_digest != new.image.digest.to_string() {
+        return format!("its image changed to {}", new.image.digest);
+    }
+    "its specification changed".to_owned()
+}
+
+fn same_network(there: &Network, wanted: &Network) -> bool {
+    there.internal == wanted.internal && (wanted.subnet.is_none() || there.subnet == wanted.subnet)
+}

@@ -1,0 +1,245 @@
+//! From desired, observed and capabilities to an ordered list of actions. Pure: no I/O, no clock.
+
+mod desired;
+mod diff;
+mod gaps;
+mod removal;
+
+pub use desired::Desired;
+pub use removal::plan_removal;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::backend::{Action, Capabilities, Gap, ObservedStack};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{ServiceName, StackName};
+use crate::spec::Stack;
+
+/// When replicas that are as wanted are made anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recreate {
+    /// If their specification changed.
+    #[default]
+    Changed,
+    /// Always.
+    Always,
+    /// Never, even if their specification changed.
+    Never,
+}
+
+/// How a plan is made.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlanOptions {
+    /// Remove services that are observed but not desired.
+    pub remove_orphans: bool,
+    /// When replicas are made anew.
+    pub recreate: Recreate,
+    /// Plan although the backend lacks something; what it lacks is in the plan.
+    pub allow_gaps: bool,
+    /// Only these services and what they depend on; empty means all.
+    pub services: Vec<ServiceName>,
+    /// Longest wait for a dependency.
+    pub dependency_deadline: Duration,
+    /// End with a wait until every service is ready.
+    pub wait: Option<Duration>,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            remove_orphans: false,
+            recreate: Recreate::default(),
+            allow_gaps: false,
+            services: Vec::new(),
+            dependency_deadline: Duration::from_secs(600),
+            wait: None,
+        }
+    }
+}
+
+/// One action of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// Entries that must be done before.
+    pub after: Vec<usize>,
+    /// What undoes it if the plan fails before the entry `commit` is done.
+    #[serde(skip)]
+    pub undo: Option<Undo>,
+}
+
+/// How an entry is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undo {
+    /// The action that takes it back.
+    pub action: Action,
+    /// Once this entry is done, it stays.
+    pub commit: usize,
+}
+
+/// An ordered list of actions with reasons: printable, storable, checked again when applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The stack it changes.
+    pub stack: StackName,
+    /// Names this plan; the same facts give the same name.
+    pub id: String,
+    /// Fingerprint of what was observed; if that changes, the plan is void.
+    pub facts: String,
+    /// The actions. Entry `i` only ever waits for entries before it.
+    pub entries: Vec<Entry>,
+    /// What the backend cannot do of what is wanted.
+    pub gaps: Vec<Gap>,
+    /// What was left alone, and why.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// True if there is nothing to write. Waits alone write nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.iter().all(|entry| entry.action.is_wait())
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        action: Action,
+        reason: impl Into<String>,
+        after: &[usize],
+    ) -> usize {
+        let mut after = after.to_vec();
+        after.sort_unstable();
+        after.dedup();
+        self.entries.push(Entry {
+            action,
+            reason: reason.into(),
+            after,
+            undo: None,
+        });
+        self.entries.len() - 1
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for gap in &self.gaps {
+            writeln!(f, "! {gap}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "# {note}")?;
+        }
+        if self.is_empty() {
+            return writeln!(f, "{}: nothing to change", self.stack);
+        }
+        for entry in self.entries.iter().filter(|entry| !entry.reason.is_empty()) {
+            let mark = match entry.action.verb() {
+                "remove" | "stop" | "drain" => '-',
+                "create" | "start" | "declare" => '+',
+                _ => ' ',
+            };
+            writeln!(f, "{mark} {} ({})", entry.action, entry.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// Plans the way from `observed` to `desired`.
+///
+/// # Errors
+/// `Unsupported` with **all** gaps if the backend lacks something and gaps are not allowed;
+/// `InvalidSpec` for an impossible wish; `Conflict` if a network exists with other settings.
+pub fn plan(
+    desired: &Desired,
+    observed: &ObservedStack,
+    capabilities: &Capabilities,
+    options: &PlanOptions,
+) -> Result<Plan> {
+    if let Some(error) = desired.stack.problems().into_iter().next() {
+        return Err(error);
+    }
+    if let Some(unknown) = options
+        .services
+        .iter()
+        .find(|name| !desired.stack.services.contains_key(name))
+    {
+        return Err(
+            Error::new(ErrorKind::NotFound, format!("no service `{unknown}`"))
+                .on(&desired.stack.name),
+        );
+    }
+    check(&desired.stack, capabilities, options.allow_gaps)?;
+    let gaps = gaps::gaps(&desired.stack, capabilities);
+    let facts = facts(observed);
+    let mut plan = Plan {
+        stack: desired.stack.name.clone(),
+        id: String::new(),
+        facts,
+        entries: Vec::new(),
+        gaps,
+        notes: Vec::new(),
+    };
+    diff::diff(&mut plan, desired, observed, capabilities, options)?;
+    plan.id = desired::short_hash(&[plan.facts.as_bytes(), desired.fingerprint().as_bytes()]);
+    Ok(plan)
+}
+
+/// Refuses a stack that the backend cannot run, before anything is looked up or sent.
+///
+/// # Errors
+/// `Unsupported` with **all** gaps, unless gaps are allowed.
+pub fn check(stack: &Stack, capabilities: &Capabilities, allow_gaps: bool) -> Result<()> {
+    let gaps = gaps::gaps(stack, capabilities);
+    let fatal = gaps.iter().filter(|gap| gap.fatal).count();
+    if allow_gaps || fatal == 0 {
+        return Ok(());
+    }
+    let text = format!("the backend cannot do {fatal} of the things asked for");
+    Err(Error::new(ErrorKind::Unsupported, text)
+        .on(&stack.name)
+        .with_gaps(gaps))
+}
+
+/// Fingerprint of everything in `observed` that a plan rests on.
+#[must_use]
+pub fn facts(observed: &ObservedStack) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(
+        observed
+            .networks
+            .keys()
+            .map(|name| format!("network {name}")),
+    );
+    parts.extend(observed.volumes.iter().map(|name| format!("volume {name}")));
+    parts.extend(
+        observed
+            .blobs
+            .iter()
+            .map(|(id, hash)| format!("{id} {hash}")),
+    );
+    parts.extend(
+        observed
+            .services
+            .values()
+            .map(|s| format!("service {} {}", s.name, s.spec_hash)),
+    );
+    for replica in &observed.replicas {
+        let alive = replica.phase.is_alive();
+        parts.push(format!(
+            "replica {} {} {alive}",
+            replica.id, replica.spec_hash
+        ));
+    }
+    parts.sort();
+    let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+    desired::short_hash(&parts)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The way from observed to nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Plan, diff, facts};
+use crate::backend::{Action, ObservedStack};
+use crate::name::{ServiceName, StackName};
+use crate::spec::{BlobId, Stack};
+
+/// Plans the removal of a stack: dependents first, then what they depended on, then networks,
+/// secrets and configs; volumes with their data only if `volumes`.
+///
+/// `known` is the stack as last applied, for the order; without it all services stop at once.
+#[must_use]
+pub fn plan_removal(
+    name: &StackName,
+    observed: &ObservedStack,
+    known: Option<&Stack>,
+    volumes: bool,
+) -> Plan {
+    let mut plan = Plan {
+        stack: name.clone(),
+        id: format!("down-{}", facts(observed)),
+        facts: facts(observed),
+        entries: Vec::new(),
+        gaps: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut gone: BTreeMap<&ServiceName, Vec<usize>> = BTreeMap::new();
+    let services: BTreeSet<&ServiceName> = observed
+        .services
+        .keys()
+        .chain(observed.replicas.iter().map(|replica| &replica.id.service))
+        .collect();
+    let mut ends = Vec::new();
+    for service in stop_order(&services, known) {
+        let after: Vec<usize> = dependents(service, known)
+            .filter_map(|dependent| gone.get(dependent))
+            .flatten()
+            .copied()
+            .collect();
+        let mut replicas = Vec::new();
+        for replica in observed.replicas_of(service) {
+            replicas.push(diff::retire(
+                &mut plan,
+                replica,
+                Duration::ZERO,
+                "the stack goes",
+                &after,
+            ));
+        }
+        let action = Action::RemoveService {
+            name: service.clone(),
+        };
+        ends.push(plan.push(action, "the stack goes", &replicas));
+        gone.insert(service, replicas);
+    }
+    for network in observed.networks.keys() {
+        plan.push(
+            Action::RemoveNetwork {
+                name: network.clone(),
+            },
+            "the stack goes",
+            &ends,
+        );
+    }
+    let blobs: Vec<&BlobId> = observed.blobs.keys().collect();
+    for id in blobs {
+        plan.push(
+            Action::RemoveBlob { id: id.clone() },
+            "the stack goes",
+            &ends,
+        );
+    }
+    for volume in &observed.volumes {
+        let external = known
+            .and_then(|stack| stack.volumes.get(volume))
+            .is_some_and(|spec| spec.external.is_some());
+        if volumes && !external {
+            let action = Action::RemoveVolume {
+                name: volume.clone(),
+            };
+            plan.push(action, "its removal was asked for", &ends);
+        } else {
+            plan.notes
+                .push(format!("volume `{volume}` stays with its data"));
+        }
+    }
+    plan
+}
+
+fn dependents<'a>(
+    service: &'a ServiceName,
+    known: Option<&'a Stack>,
+) -> impl Iterator<Item = &'a ServiceName> {
+    let services = known.into_iter().flat_map(|stack| &stack.services);
+    services
+        .filter(move |(_, spec)| spec.depends_on.contains_key(service))
+        .map(|(name, _)| name)
+}
+
+/// Dependents before what they depend on.
+fn stop_order<'a>(
+    services: &BTreeSet<&'a ServiceName>,
+    known: Option<&Stack>,
+) -> Vec<&'a ServiceName> {
+    let mut order: Vec<&ServiceName> = Vec::new();
+    let mut rest: Vec<&ServiceName> = services.iter().copied().collect();
+    while !rest.is_empty() {
+        let free = |service: &&ServiceName| {
+            dependents(service, known)
+                .filter(|dependent| services.contains(dependent))
+                .all(|dependent| order.contains(&dependent))
+        };
+        let (mut now, mut later): (Vec<_>, Vec<_>) = rest.into_iter().partition(free);
+        if now.is_empty() {
+            // A record from elsewhere may hold a cycle; removal must not depend on it.
+            now = std::mem::take(&mut later);
+        }
+        order.extend(now);
+        rest = later;
+    }
+    order
+}

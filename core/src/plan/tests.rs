@@ -1,0 +1,353 @@
+//! What the planner must never get wrong, on small stacks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::backend::{
+    Actor, Exit, Feature, HealthState, ImageDefaults, ObservedReplica, ObservedService, Phase,
+    ResolvedImage, Support,
+};
+use crate::name::{ReplicaId, VolumeName};
+use crate::spec::{Condition, Dependency, Mount, Published, Service, Stack, Volume};
+
+fn name(text: &str) -> ServiceName {
+    ServiceName::parse(text).expect("valid name")
+}
+
+fn service() -> Service {
+    Service::new("app:1".parse().expect("valid reference"))
+}
+
+fn everything() -> Capabilities {
+    Capabilities::none().with(Feature::ALL, &Support::Native, Actor::Caller)
+}
+
+fn desired(services: &[(&str, Service)]) -> Desired {
+    let mut stack = Stack::new(StackName::parse("t").expect("valid name"));
+    let mut images = BTreeMap::new();
+    for (text, spec) in services {
+        stack = stack.service(name(text), spec.clone());
+        let image = ResolvedImage {
+            reference: spec.image.clone(),
+            digest: format!("sha256:{}", "a".repeat(64))
+                .parse()
+                .expect("valid digest"),
+            defaults: ImageDefaults::default(),
+        };
+        images.insert(name(text), image);
+    }
+    Desired {
+        stack,
+        images,
+        fingerprints: BTreeMap::new(),
+        contents: BTreeMap::new(),
+    }
+}
+
+/// What a perfect platform holds after `desired` was applied.
+fn settled(desired: &Desired) -> ObservedStack {
+    let mut seen = ObservedStack::default();
+    seen.networks.insert(
+        crate::spec::default_network(),
+        crate::spec::Network::default(),
+    );
+    seen.volumes.extend(desired.stack.volumes.keys().cloned());
+    for (text, spec) in &desired.stack.services {
+        let service = desired.service(text).expect("its image is resolved");
+        let stack = desired.stack.name.clone();
+        seen.services.insert(
+            text.clone(),
+            ObservedService {
+                stack: stack.clone(),
+                name: text.clone(),
+                spec_hash: service.spec_hash.clone(),
+                links: service.links.clone(),
+                addresses: BTreeMap::new(),
+            },
+        );
+        for slot in 1..=spec.replicas {
+            let id = ReplicaId::new(stack.clone(), text.clone(), slot);
+            seen.replicas.push(replica(
+                id,
+                &service.spec_hash,
+                &service.image.digest.to_string(),
+            ));
+        }
+    }
+    seen
+}
+
+fn replica(id: ReplicaId, hash: &str, digest: &str) -> ObservedReplica {
+    ObservedReplica {
+        id,
+        spec_hash: hash.to_owned(),
+        image: "app:1".to_owned(),
+        image_digest: digest.to_owned(),
+        command: Vec::new(),
+        phase: Phase::Running,
+        health: HealthState::None,
+        in_discovery: true,
+        exit: None,
+        message: None,
+        created: None,
+        started: None,
+        restarts: 0,
+        addresses: BTreeMap::new(),
+        ports: Vec::new(),
+        labels: crate::label::Labels::new(),
+    }
+}
+
+fn texts(plan: &Plan) -> Vec<String> {
+    plan.entries
+        .iter()
+        .map(|entry| entry.action.to_string())
+        .collect()
+}
+
+fn planned(desired: &Desired, seen: &ObservedStack) -> Plan {
+    plan(desired, seen, &everything(), &PlanOptions::default()).expect("plans")
+}
+
+#[test]
+fn names_are_declared_before_anything_starts() {
+    let web = service().after(name("db"), Dependency::default());
+    let wanted = desired(&[("web", web), ("db", service())]);
+    assert_eq!(
+        texts(&planned(&wanted, &ObservedStack::default())),
+        [
+            "create network default",
+            "declare service db",
+            "declare service web",
+            "start replica t-db-1",
+            "start replica t-web-1",
+        ]
+    );
+}
+
+#[test]
+fn every_entry_waits_only_for_earlier_ones() {
+    let healthy = Dependency {
+        condition: Condition::Healthy,
+        ..Dependency::default()
+    };
+    let wanted = desired(&[
+        ("a", service().replicas(3).after(name("b"), healthy)),
+        ("b", service()),
+    ]);
+    let plan = planned(&wanted, &ObservedStack::default());
+    for (index, entry) in plan.entries.iter().enumerate() {
+        assert!(
+            entry.after.iter().all(|before| *before < index),
+            "{}",
+            entry.action
+        );
+    }
+    assert!(texts(&plan).contains(&"wait until ready service b".to_owned()));
+}
+
+#[test]
+fn what_is_as_wanted_is_left_alone() {
+    let healthy = Dependency {
+        condition: Condition::Healthy,
+        ..Dependency::default()
+    };
+    let wanted = desired(&[
+        ("a", service().replicas(2).after(name("b"), healthy)),
+        ("b", service()),
+    ]);
+    let plan = planned(&wanted, &settled(&wanted));
+    assert_eq!(texts(&plan), Vec::<String>::new());
+    assert!(plan.is_empty());
+}
+
+#[test]
+fn a_changed_stateless_service_starts_first() {
+    let before = desired(&[("a", service())]);
+    let after = desired(&[("a", service().env("X", "1"))]);
+    let plan = planned(&after, &settled(&before));
+    assert_eq!(
+        texts(&plan),
+        [
+            "declare service a",
+            "start replica t-a-2",
+            "wait until ready service a",
+            "drain replica t-a-1",
+            "remove replica t-a-1",
+        ]
+    );
+    assert!(
+        plan.entries[1].undo.is_some(),
+        "a copy that never serves is taken back"
+    );
+}
+
+#[test]
+fn a_service_with_a_volume_stops_first() {
+    let volume = VolumeName::parse("data").expect("valid name");
+    let with = |spec: Service| {
+        let mut wanted = desired(&[("a", spec.mount(Mount::volume(volume.clone(), "/data")))]);
+        wanted
+            .stack
+            .volumes
+            .insert(volume.clone(), Volume::default());
+        wanted
+    };
+    let plan = planned(&with(service().env("X", "1")), &settled(&with(service())));
+    assert_eq!(
+        texts(&plan),
+        [
+            "declare service a",
+            "drain replica t-a-1",
+            "remove replica t-a-1",
+            "start replica t-a-1",
+            "wait until ready service a",
+        ]
+    );
+}
+
+#[test]
+fn an_interrupted_update_goes_on_where_it_stopped() {
+    let before = desired(&[("a", service())]);
+    let after = desired(&[("a", service().env("X", "1"))]);
+    let mut seen = settled(&before);
+    let new = after.service(&name("a")).expect("its image is resolved");
+    let id = ReplicaId::new(after.stack.name.clone(), name("a"), 2);
+    seen.replicas
+        .push(replica(id, &new.spec_hash, &new.image.digest.to_string()));
+    let plan = planned(&after, &seen);
+    assert_eq!(
+        texts(&plan),
+        [
+            "declare service a",
+            "drain replica t-a-1",
+            "remove replica t-a-1"
+        ]
+    );
+}
+
+#[test]
+fn a_moved_tag_alone_changes_nothing_else() {
+    let before = desired(&[("a", service())]);
+    let mut after = before.clone();
+    after
+        .stack
+        .services
+        .get_mut(&name("a"))
+        .expect("there")
+        .image = "app:2".parse().expect("valid");
+    assert!(
+        planned(&after, &settled(&before)).is_empty(),
+        "same digest, other name"
+    );
+}
+
+#[test]
+fn scaling_down_removes_high_slots_and_broken_ones_first() {
+    let three = desired(&[("a", service().replicas(3))]);
+    let mut seen = settled(&three);
+    seen.replicas[0].phase = Phase::Failed;
+    let one = desired(&[("a", service())]);
+    let removed: Vec<String> = texts(&planned(&one, &seen))
+        .into_iter()
+        .filter(|text| text.starts_with("remove"))
+        .collect();
+    assert_eq!(removed, ["remove replica t-a-3", "remove replica t-a-1"]);
+}
+
+#[test]
+fn a_completed_job_is_not_run_again() {
+    let done = Dependency {
+        condition: Condition::CompletedSuccessfully,
+        ..Dependency::default()
+    };
+    let wanted = desired(&[
+        ("app", service().after(name("migrate"), done)),
+        ("migrate", service()),
+    ]);
+    let mut seen = settled(&wanted);
+    for replica in seen
+        .replicas
+        .iter_mut()
+        .filter(|r| r.id.service == name("migrate"))
+    {
+        replica.phase = Phase::Stopped;
+        replica.exit = Some(Exit {
+            code: 0,
+            out_of_memory: false,
+        });
+    }
+    assert_eq!(texts(&planned(&wanted, &seen)), Vec::<String>::new());
+}
+
+#[test]
+fn orphans_go_only_when_asked() {
+    let both = desired(&[("a", service()), ("b", service())]);
+    let one = desired(&[("a", service())]);
+    let kept = planned(&one, &settled(&both));
+    assert!(kept.is_empty());
+    assert_eq!(kept.notes.len(), 1);
+    let options = PlanOptions {
+        remove_orphans: true,
+        ..PlanOptions::default()
+    };
+    let gone = plan(&one, &settled(&both), &everything(), &options).expect("plans");
+    assert_eq!(
+        texts(&gone),
+        [
+            "drain replica t-b-1",
+            "remove replica t-b-1",
+            "remove service b"
+        ]
+    );
+}
+
+#[test]
+fn all_gaps_are_named_at_once() {
+    let spec = service().publish(Published::tcp(80, 80)).replicas(2);
+    let caps = Capabilities::none().with(&[Feature::Spawn], &Support::Native, Actor::Caller);
+    let error = plan(
+        &desired(&[("a", spec)]),
+        &ObservedStack::default(),
+        &caps,
+        &PlanOptions::default(),
+    )
+    .expect_err("the backend can only spawn");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let features: Vec<_> = error.gaps().iter().map(|gap| gap.feature).collect();
+    assert_eq!(
+        features,
+        [Feature::Scale, Feature::PublishTcp, Feature::RestartNo]
+    );
+}
+
+#[test]
+fn removal_stops_dependents_first_and_keeps_volumes() {
+    let web = service().after(name("db"), Dependency::default());
+    let mut wanted = desired(&[("web", web), ("db", service())]);
+    wanted
+        .stack
+        .volumes
+        .insert(VolumeName::parse("data").expect("valid"), Volume::default());
+    let seen = settled(&wanted);
+    let plan = plan_removal(&wanted.stack.name, &seen, Some(&wanted.stack), false);
+    let order = texts(&plan);
+    let at = |text: &str| order.iter().position(|t| t == text).expect(text);
+    assert!(at("remove replica t-web-1") < at("drain replica t-db-1"));
+    assert!(!order.iter().any(|text| text.contains("volume")));
+    let plan = plan_removal(&wanted.stack.name, &seen, Some(&wanted.stack), true);
+    assert!(texts(&plan).contains(&"remove volume data".to_owned()));
+}
+
+#[test]
+fn a_wait_alone_is_an_empty_plan() {
+    let wanted = desired(&[("a", service())]);
+    let options = PlanOptions {
+        wait: Some(Duration::from_secs(1)),
+        ..PlanOptions::default()
+    };
+    let plan = plan(&wanted, &settled(&wanted), &everything(), &options).expect("plans");
+    assert_eq!(texts(&plan), ["wait until ready service a"]);
+    assert!(plan.is_empty());
+}
