@@ -29,7 +29,8 @@ impl Totals {
     /// Reads a runner's closing line; any other line is none.
     ///
     /// Known are nextest, `cargo test`, and the plain `N passed, N failed, N skipped` with or
-    /// without one word and a colon before it.
+    /// without one word and a colon before it. Only nextest indents its own; another runner's
+    /// line that is indented belongs to the output of a test that is being shown.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let line = line.trim();
         nextest(line)
