@@ -32,8 +32,7 @@ impl Totals {
     /// without one word and a colon before it. Only nextest indents its own; another runner's
     /// line that is indented belongs to the output of a test that is being shown.
     pub(crate) fn parse(line: &str) -> Option<Self> {
-        let line = line.trim();
-        nextest(line)
+        nextest(line.trim())
             .or_else(|| libtest(line))
             .or_else(|| plain(line))
     }
@@ -193,7 +192,9 @@ mod tests {
 
     #[test]
     fn other_lines_are_none() {
+        let shown = "    test result: FAILED. 0 passed; 1 failed; 0 ignored; finished in 0.08s";
         for line in [
+            shown,
             "",
             "ok",
             "test a ... ok",
