@@ -68,7 +68,7 @@ impl fmt::Display for Bytes {
             let scale = 1u64 << shift;
             if self.0 >= scale {
                 let tenths = self.0 / (scale / 10).max(1);
-                return f.pad(&if tenths % 10 == 0 {
+                return f.pad(&if tenths.is_multiple_of(10) {
                     format!("{}{unit}", tenths / 10)
                 } else {
                     format!("{}.{}{unit}", tenths / 10, tenths % 10)

@@ -299,6 +299,12 @@ impl Client {
         if plan.is_empty() && known && record.encode() == former.encode() {
             return apply::run(&plan, &self.backend, &self.clock, run).await;
         }
+        if plan.is_empty() {
+            // Nothing can be interrupted, so the record needs no mark of a change under way.
+            record.change = None;
+            self.store_record(&name, &record, revision).await?;
+            return apply::run(&plan, &self.backend, &self.clock, run).await;
+        }
         record.change = Some(Change {
             plan: plan.id.clone(),
             actions: plan

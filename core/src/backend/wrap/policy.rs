@@ -146,6 +146,13 @@ impl Policy for Guard {
 
     fn deadline(&self, operation: &Operation<'_>) -> Option<Duration> {
         match operation {
+            // These last as long as the service's own grace, which the backend knows and bounds.
+            Operation::Apply(
+                Action::StopReplica { .. }
+                | Action::RestartReplica { .. }
+                | Action::RemoveReplica { .. },
+                _,
+            ) => None,
             Operation::Apply(_, step) => Some(step.deadline),
             Operation::Observe | Operation::Endpoints | Operation::ListImages => {
                 Some(Duration::from_secs(60))

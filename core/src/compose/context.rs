@@ -1,0 +1,172 @@
+//! What one load carries along: files, environment, options, and the problems found so far.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Place};
+
+use super::cursor::At;
+use super::environment::Environment;
+use super::tree::Spot;
+use super::{Level, LoadOptions, OnUnsupported, Variable, Warning};
+
+/// After so many errors the rest is not worth reading.
+const MAX_ERRORS: usize = 100;
+const MAX_WARNINGS: usize = 1000;
+
+/// A file that takes part, by its number in spots.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) name: String,
+    /// What relative paths in it start from.
+    pub(super) base: PathBuf,
+}
+
+/// The state of one load.
+pub(super) struct Context<'e> {
+    pub(super) env: &'e Environment,
+    pub(super) options: &'e LoadOptions,
+    pub(super) variables: BTreeMap<String, Variable>,
+    /// How much text interpolation may still make.
+    pub(super) text_left: usize,
+    files: Vec<File>,
+    errors: Vec<Error>,
+    warnings: Vec<Warning>,
+}
+
+impl<'e> Context<'e> {
+    pub(super) fn new(env: &'e Environment, options: &'e LoadOptions) -> Self {
+        Self {
+            env,
+            options,
+            variables: BTreeMap::new(),
+            text_left: 16 << 20,
+            files: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Registers a file and gives its number.
+    pub(super) fn add_file(&mut self, name: &str, base: &Path) -> u32 {
+        self.files.push(File {
+            name: name.to_owned(),
+            base: base.to_owned(),
+        });
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// What relative paths at `spot` start from.
+    pub(super) fn base(&self, spot: Spot) -> &Path {
+        self.files
+            .get(spot.file as usize)
+            .map_or(Path::new("/"), |file| &file.base)
+    }
+
+    pub(super) fn file_name(&self, spot: Spot) -> &str {
+        self.files
+            .get(spot.file as usize)
+            .map_or("?", |file| &file.name)
+    }
+
+    pub(super) fn place(&self, spot: Spot) -> Place {
+        Place {
+            file: self.file_name(spot).to_owned(),
+            line: spot.line as usize,
+            column: spot.column as usize,
+        }
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Adds an error that is complete already.
+    pub(super) fn push(&mut self, error: Error) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(error);
+        }
+    }
+
+    /// The file is wrong at this spot.
+    pub(super) fn wrong(&mut self, spot: Spot, subject: &str, text: impl Into<String>) {
+        let error = self.invalid(spot, subject, text);
+        self.push(error);
+    }
+
+    /// An error about this spot, for whoever adds a hint to it.
+    pub(super) fn invalid(&self, spot: Spot, subject: &str, text: impl Into<String>) -> Error {
+        let error = Error::new(ErrorKind::InvalidSpec, text).at(self.place(spot));
+        if subject.is_empty() {
+            error
+        } else {
+            error.on(subject)
+        }
+    }
+
+    /// The field's value is wrong.
+    pub(super) fn error(&mut self, at: &At<'_>, text: impl Into<String>) {
+        self.wrong(at.spot(), &at.path(), text);
+    }
+
+    /// The field's value is wrong, and this is what to do.
+    pub(super) fn error_hint(
+        &mut self,
+        at: &At<'_>,
+        text: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let error = self.invalid(at.spot(), &at.path(), text).hint(hint);
+        self.push(error);
+    }
+
+    /// The field is valid, but leaving it out would make the service something else.
+    pub(super) fn unsupported(&mut self, at: &At<'_>, consequence: &str, instead: &str) {
+        if self.options.unsupported == OnUnsupported::Warn {
+            self.warn(at, Level::Ignored, consequence);
+            return;
+        }
+        let mut error = Error::new(ErrorKind::Unsupported, consequence)
+            .on(at.path())
+            .at(self.place(at.spot()));
+        if !instead.is_empty() {
+            error = error.hint(instead);
+        }
+        self.push(error);
+    }
+
+    pub(super) fn warn(&mut self, at: &At<'_>, level: Level, text: impl Into<String>) {
+        self.warn_spot(at.spot(), at.path(), level, text);
+    }
+
+    pub(super) fn warn_spot(
+        &mut self,
+        spot: Spot,
+        field: String,
+        level: Level,
+        text: impl Into<String>,
+    ) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(Warning {
+                place: Some(self.place(spot)),
+                field,
+                level,
+                text: text.into(),
+            });
+        }
+    }
+
+    /// How many warnings there are, to forget later ones with [`Context::forget_warnings`].
+    pub(super) fn warning_count(&self) -> usize {
+        self.warnings.len()
+    }
+
+    /// Drops the warnings after the first `count`: they were about what is left out.
+    pub(super) fn forget_warnings(&mut self, count: usize) {
+        self.warnings.truncate(count);
+    }
+
+    pub(super) fn into_findings(self) -> (Vec<Error>, Vec<Warning>, BTreeMap<String, Variable>) {
+        (self.errors, self.warnings, self.variables)
+    }
+}

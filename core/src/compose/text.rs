@@ -1,0 +1,142 @@
+//! Small readings of text: what is safe to show, paths, and a command line's words.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The text as it may stand in a message: short, on one line, without control characters.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut short: String = text.chars().take(LONGEST).flat_map(escaped).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Letters of any script stay; control and direction characters are written out.
+fn escaped(c: char) -> impl Iterator<Item = char> {
+    let risky = c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let (plain, out) = if risky {
+        (None, Some(c.escape_default()))
+    } else {
+        (Some(c), None)
+    };
+    plain.into_iter().chain(out.into_iter().flatten())
+}
+
+/// `base` and `path` together without `.` and `..`; nothing is looked up on a disk.
+pub(super) fn join(base: &Path, path: &Path) -> PathBuf {
+    let mut joined = PathBuf::new();
+    for part in base.join(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !joined.pop() || joined.as_os_str().is_empty() {
+                    joined.push(Component::RootDir);
+                }
+            }
+            part => joined.push(part),
+        }
+    }
+    joined
+}
+
+/// A path of the file made absolute: `~` is the home directory, the rest starts from `base`.
+pub(super) fn absolute(base: &Path, home: Option<&Path>, path: &str) -> Option<PathBuf> {
+    if let Some(rest) = path.strip_prefix('~') {
+        if rest.is_empty() || rest.starts_with('/') {
+            let rest = rest.trim_start_matches('/');
+            return Some(join(home?, Path::new(rest)));
+        }
+    }
+    Some(join(base, Path::new(path)))
+}
+
+/// The words of a command line, and where it was cut off.
+#[derive(Debug, PartialEq)]
+pub(super) struct Words {
+    pub(super) words: Vec<String>,
+    /// The operator of a shell that ended the reading, as docker compose ends there too.
+    pub(super) cut: Option<char>,
+}
+
+/// Splits a command line as a shell would, without variables, globs or operators.
+pub(super) fn words(line: &str) -> Result<Words, &'static str> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut started = false;
+    let mut quote = None;
+    let mut chars = line.chars();
+    let mut cut = None;
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            // Inside single quotes a backslash is kept by shells, but taken away by docker compose.
+            (_, '\\') if quote != Some('\'') => {
+                started = true;
+                word.extend(chars.next());
+            }
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => word.push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                started = true;
+            }
+            (None, ';' | '&' | '|' | '<' | '>') => {
+                cut = Some(c);
+                break;
+            }
+            (None, _) if c.is_whitespace() => {
+                if started {
+                    words.push(std::mem::take(&mut word));
+                    started = false;
+                }
+            }
+            (None, _) => {
+                word.push(c);
+                started = true;
+            }
+        }
+    }
+    if quote.is_some() {
+        return Err("a quote is not closed");
+    }
+    if started {
+        words.push(word);
+    }
+    Ok(Words { words, cut })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_without_looking_them_up() {
+        let base = Path::new("/home/me/shop");
+        let abs = |path| absolute(base, Some(Path::new("/home/me")), path).map(|p| p.display().to_string());
+        assert_eq!(abs("./a/../b").as_deref(), Some("/home/me/shop/b"));
+        assert_eq!(abs("../../../../x").as_deref(), Some("/x"));
+        assert_eq!(abs("/etc/./passwd").as_deref(), Some("/etc/passwd"));
+        assert_eq!(abs("~/x").as_deref(), Some("/home/me/x"));
+        assert_eq!(abs("~").as_deref(), Some("/home/me"));
+        assert_eq!(abs("~other/x").as_deref(), Some("/home/me/shop/~other/x"));
+        assert_eq!(absolute(base, None, "~/x"), None);
+    }
+
+    #[test]
+    fn words_follow_quotes() {
+        let split = |line| words(line).map(|w| w.words);
+        assert_eq!(split("a  b"), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(split(r#"sh -c "a 'b' && c""#), Ok(vec!["sh".into(), "-c".into(), "a 'b' && c".into()]));
+        assert_eq!(split(r"a\ b ''"), Ok(vec!["a b".into(), String::new()]));
+        assert_eq!(split(""), Ok(Vec::new()));
+        assert!(split("'a").is_err());
+        let cut = words("kong up && kong finish").expect("splits");
+        assert_eq!((cut.words, cut.cut), (vec!["kong".into(), "up".into()], Some('&')));
+    }
+
+    #[test]
+    fn messages_carry_no_control_characters() {
+        assert_eq!(shown("a\u{1b}[31m\nb\u{202e}"), "a\\u{1b}[31m\\nb\\u{202e}");
+        assert_eq!(shown("größe"), "größe");
+    }
+}
