@@ -6,7 +6,7 @@
 //!  application ◀── endpoints, events ◀── discover / watch ◀────────────────────┘
 //! ```
 //!
-//! Start at [`Client`](client::Client) to use unmoor, at [`backend`] to write a backend, at [`spec`]
+//! Start at [`Client`] to use unmoor, at [`backend`] to write a backend, at [`spec`]
 //! for what can be asked for. Nothing here speaks HTTP or calls the kernel.
 
 pub mod apply;
