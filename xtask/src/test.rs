@@ -8,9 +8,9 @@ use std::time::Duration;
 use unmoor_tools::ledger::{Change, Ledger, LedgerError, Section};
 
 use crate::inside::{self, Isolation};
-use crate::process::{cargo, on_path, run as run_command, watch};
+use crate::process::{cargo, run as run_command, target_dir, watch};
 use crate::totals::Totals;
-use crate::{Failure, Outcome, conformance, packages};
+use crate::{Failure, Outcome, conformance, images, packages};
 
 const TESTS_BUDGET: Duration = Duration::from_mins(30);
 const DOC_BUDGET: Duration = Duration::from_mins(10);
@@ -20,7 +20,11 @@ const WHOLE_BUDGET: Duration = Duration::from_mins(60);
 const LEAK_PATIENCE: Duration = Duration::from_secs(10);
 /// Where a test that could not check anything says so; see `unmoor_tools::skip`.
 const SKIP_LOG: &str = "UNMOOR_SKIP_LOG";
+const SKIP_FILE: &str = "skipped";
+/// Set when the tests have namespaces and a directory for temporary files to themselves.
 const ISOLATED: &str = "UNMOOR_TEST_ISOLATED";
+/// Where the example's packed images lie, for tests that start them.
+const IMAGES: &str = "UNMOOR_TEST_IMAGES";
 
 /// Prepares and builds outside, where the network is, then tests inside.
 pub(crate) fn run() -> Outcome {
@@ -31,12 +35,14 @@ pub(crate) fn run() -> Outcome {
         "--all-targets",
         "--locked",
     ]))?;
+    images::build_all()?;
     let isolation = inside::isolation();
     let scratch = Scratch::new()?;
     let mut command = inside::command(isolation, &["test"])?;
     command
         .env("TMPDIR", &scratch.0)
-        .env(SKIP_LOG, scratch.0.join("skipped"));
+        .env(SKIP_LOG, scratch.0.join(SKIP_FILE));
+    command.env(IMAGES, target_dir().join("images"));
     if isolation == Isolation::Namespaces {
         command.env(ISOLATED, "1");
     }
@@ -70,6 +76,17 @@ impl Drop for Scratch {
             eprintln!("test: cannot remove {}: {error}", self.0.display());
         }
     }
+}
+
+/// What tests left in the directory for temporary files; two names are our own.
+fn left_in_scratch() -> Vec<String> {
+    let known = |name: &String| name == SKIP_FILE || name.starts_with("unmoor-ledger-");
+    let entries = fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.map(|entry| entry.file_name().display().to_string());
+    names.filter(|name| !known(name)).collect()
 }
 
 /// The inner half: the suites one after another, then the sum.
@@ -111,26 +128,16 @@ pub(crate) fn inside() -> Outcome {
 
 /// Nextest where it is installed: it kills a test that hangs, and runs each in its own process.
 fn tests() -> Command {
-    if on_path("cargo-nextest") {
-        let args = [
-            "nextest",
-            "run",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--no-tests=fail",
-        ];
-        return cargo(&args);
+    let mut ask = cargo(&["nextest", "--version"]);
+    if ask.output().is_ok_and(|answer| answer.status.success()) {
+        let run = "nextest run --workspace --locked --no-fail-fast --no-tests=fail";
+        return cargo(&run.split(' ').collect::<Vec<_>>());
     }
-    cargo(&[
-        "test",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--tests",
-        "--locked",
-        "--no-fail-fast",
-    ])
+    // Cargo knows no groups of tests that must not meet, so here none meets another.
+    let run = "test --workspace --lib --bins --tests --locked --no-fail-fast";
+    let mut command = cargo(&run.split(' ').collect::<Vec<_>>());
+    command.env("RUST_TEST_THREADS", "1");
+    command
 }
 
 /// Runs one runner; a bad end without a failure counted is one.
@@ -176,8 +183,12 @@ fn leaks(before: &Ledger) -> Totals {
             return Totals::failed(1);
         }
     };
-    println!("leak check: {found}");
-    if found.is_empty() {
+    print!("leak check: {found}");
+    let files = left_in_scratch();
+    for name in &files {
+        println!("leak check: left in the directory for temporary files: {name}");
+    }
+    if found.is_empty() && files.is_empty() {
         Totals::passed(1)
     } else {
         Totals::failed(1)
