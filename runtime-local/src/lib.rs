@@ -2,6 +2,7 @@
 
 mod error;
 mod sandbox;
+mod state;
 #[path = "../shim/wire/mod.rs"]
 #[allow(
     dead_code,

@@ -1,0 +1,124 @@
+//! What a command is in the middle of, so that another can finish it.
+
+use rusqlite::{Connection, params};
+use unmoor_core::name::StackName;
+
+use super::db::Failure;
+use super::process::Identity;
+use super::tables::{from_json, to_json};
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IntentKind {
+    /// A replica is being made; its row holds what was given to it.
+    StartReplica,
+    /// A replica is being removed.
+    RemoveReplica,
+    /// A network is being made or changed.
+    EnsureNetwork,
+    /// A network is being removed.
+    RemoveNetwork,
+    /// A volume is being removed.
+    RemoveVolume,
+    /// A service is being declared.
+    EnsureService,
+    /// A service is being withdrawn.
+    RemoveService,
+}
+
+impl IntentKind {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::StartReplica, "start replica"),
+        (Self::RemoveReplica, "remove replica"),
+        (Self::EnsureNetwork, "ensure network"),
+        (Self::RemoveNetwork, "remove network"),
+        (Self::RemoveVolume, "remove volume"),
+        (Self::EnsureService, "ensure service"),
+        (Self::RemoveService, "remove service"),
+    ];
+
+    fn as_str(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("", |(_, text)| text)
+    }
+}
+
+/// A recorded intent.
+#[derive(Debug, Clone)]
+pub(crate) struct Intent {
+    /// Its number.
+    pub(crate) id: i64,
+    /// What is being done.
+    pub(crate) kind: IntentKind,
+    /// In which stack.
+    pub(crate) stack: StackName,
+    /// To what: the replica's short id, or the name.
+    pub(crate) subject: String,
+    /// Who is doing it.
+    pub(crate) owner: Identity,
+}
+
+impl Intent {
+    /// Records that this process is about to do something; returns the intent's number.
+    pub(crate) fn begin(
+        db: &Connection,
+        kind: IntentKind,
+        stack: &StackName,
+        subject: &str,
+    ) -> Result<i64, Failure> {
+        let owner = to_json(&Identity::own())?;
+        db.prepare_cached("INSERT INTO intents(kind, stack, subject, owner) VALUES(?, ?, ?, ?)")?
+            .execute(params![kind.as_str(), stack.as_str(), subject, owner])?;
+        Ok(db.last_insert_rowid())
+    }
+
+    /// Forgets an intent; absent is fine.
+    pub(crate) fn end(db: &Connection, id: i64) -> Result<(), Failure> {
+        db.prepare_cached("DELETE FROM intents WHERE id = ?")?
+            .execute([id])?;
+        Ok(())
+    }
+
+    /// Takes over an intent whose owner is dead; false if somebody else was faster.
+    pub(crate) fn adopt(db: &Connection, intent: &Self) -> Result<bool, Failure> {
+        let sql = "UPDATE intents SET owner = ? WHERE id = ? AND owner = ?";
+        let (own, former) = (to_json(&Identity::own())?, to_json(&intent.owner)?);
+        Ok(db
+            .prepare_cached(sql)?
+            .execute(params![own, intent.id, former])?
+            == 1)
+    }
+
+    /// Intents whose owners are dead.
+    pub(crate) fn orphans(db: &Connection) -> Result<Vec<Self>, Failure> {
+        let mut statement =
+            db.prepare_cached("SELECT id, kind, stack, subject, owner FROM intents ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (kind, stack, owner): (String, String, String) =
+                (row.get(1)?, row.get(2)?, row.get(4)?);
+            let Some((kind, _)) = IntentKind::ALL.into_iter().find(|(_, text)| *text == kind)
+            else {
+                continue;
+            };
+            let owner: Identity = from_json("an intent", &owner)?;
+            let Ok(stack) = StackName::parse(stack) else {
+                continue;
+            };
+            if !owner.is_alive() {
+                let (id, subject) = (row.get(0)?, row.get(3)?);
+                found.push(Self {
+                    id,
+                    kind,
+                    stack,
+                    subject,
+                    owner,
+                });
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,77 @@
+//! What is kept about each thing; the same JSON stands in the database and beside the thing, so
+//! that a lost database can be rebuilt.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use unmoor_core::backend::DesiredService;
+use unmoor_core::name::{NetworkName, ReplicaId, StackName, VolumeName};
+use unmoor_core::spec::{Network, Published, Volume};
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkRecord {
+    /// Its stack.
+    pub(crate) stack: StackName,
+    /// Its name.
+    pub(crate) name: NetworkName,
+    /// Names it in the kernel and on disk.
+    pub(crate) id: String,
+    /// As wanted.
+    pub(crate) spec: Network,
+    /// First address of the subnet.
+    pub(crate) subnet: Ipv4Addr,
+    /// Length of its prefix.
+    pub(crate) prefix: u8,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VolumeRecord {
+    /// Its stack.
+    pub(crate) stack: StackName,
+    /// Its name.
+    pub(crate) name: VolumeName,
+    /// As wanted.
+    pub(crate) spec: Volume,
+}
+
+/// A declared service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceRecord {
+    /// Its stack.
+    pub(crate) stack: StackName,
+    /// As declared.
+    pub(crate) desired: Arc<DesiredService>,
+    /// Its stable address by network.
+    pub(crate) addresses: BTreeMap<NetworkName, Ipv4Addr>,
+    /// Stable addresses of its explicit links, by alias.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<String, Ipv4Addr>,
+}
+
+/// A replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplicaRecord {
+    /// Names its directories, cgroups and interfaces.
+    pub(crate) key: String,
+    /// Which replica.
+    pub(crate) id: ReplicaId,
+    /// What it was made from.
+    pub(crate) desired: Arc<DesiredService>,
+    /// First host id of its range.
+    pub(crate) id_base: u32,
+    /// Its address by network.
+    pub(crate) addresses: BTreeMap<NetworkName, Ipv4Addr>,
+    /// Published ports with the host ports in force.
+    pub(crate) ports: Vec<Published>,
+    /// The command as run.
+    pub(crate) command: Vec<String>,
+    /// When it was made, nanoseconds since 1970.
+    pub(crate) created_ns: u64,
+    /// Taken out of discovery on request.
+    #[serde(default)]
+    pub(crate) drained: bool,
+}
