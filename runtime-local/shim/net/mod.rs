@@ -6,9 +6,39 @@
 //! addresses answer from the first instruction on. At the end drop the service, then
 //! [`host_teardown`].
 
-use std::os::fd::{BorrowedFd, RawFd};
+mod forward;
+mod link;
+mod nl;
+mod publish;
+mod rules;
+mod serve;
+mod sys;
+mod zones;
 
-use crate::wire::netplan::NetPlan;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use crate::wire::names::{Zone, balanced};
+use crate::wire::netplan::{Attachment, NetPlan};
+use crate::wire::nft_client::{Balanced, Client};
+use crate::wire::zone::EndpointFile;
+use nl::{Netlink, Refusal};
+use publish::Ports;
+use rules::Rules;
+use serve::{Server, Sockets};
+use sys::{Epoll, READ, Timer};
+use zones::Zones;
+
+const TIMER: u64 = 1 << 56;
+const ZONES: u64 = 2 << 56;
+
+/// Changes that come closer together than this are applied together.
+const BREATH: Duration = Duration::from_millis(4);
 
 /// What could not be done, on what, and the kernel's answer.
 #[derive(Debug)]
@@ -19,11 +49,34 @@ pub(crate) struct NetError {
     pub(crate) errno: i32,
 }
 
+impl NetError {
+    fn plain(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            errno: 0,
+        }
+    }
+
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self {
+            what: what.into(),
+            errno: error.raw_os_error().unwrap_or(0),
+        }
+    }
+
+    fn refused(what: impl Into<String>) -> impl FnOnce(Refusal) -> Self {
+        move |refusal| Self {
+            what: what.into(),
+            errno: refusal.errno,
+        }
+    }
+}
+
 impl core::fmt::Display for NetError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(&self.what)?;
         if self.errno != 0 {
-            write!(f, ": {}", std::io::Error::from_raw_os_error(self.errno))?;
+            write!(f, ": {}", io::Error::from_raw_os_error(self.errno))?;
         }
         Ok(())
     }
@@ -33,36 +86,75 @@ impl core::fmt::Display for NetError {
 ///
 /// A leftover pair of the same name is replaced.
 pub(crate) fn host_setup(plan: &NetPlan, child_pid: i32) -> Result<(), NetError> {
-    let _ = (plan, child_pid);
-    Ok(())
+    link::make(plan, child_pid)
 }
 
 /// Brings up loopback and the replica's interfaces; runs in the child, in its own namespaces.
 ///
-/// Needs the host's `/proc` in view and `CAP_NET_ADMIN` in the child's user namespace.
+/// Needs a writable `/proc/sys/net` in view and `CAP_NET_ADMIN` in the child's user namespace.
+/// It sets a few kernel parameters of the namespace: the user's own come after it.
 pub(crate) fn child_setup(plan: &NetPlan) -> Result<(), NetError> {
-    let _ = plan;
-    Ok(())
+    link::configure(plan)
 }
 
-/// Removes what [`host_setup`] made and the endpoint files; absent things are fine.
-pub(crate) fn host_teardown(plan: &NetPlan) {
-    let _ = plan;
+/// Removes what [`host_setup`] made and the replica's endpoint files; absent things are fine.
+pub(crate) fn host_teardown(plan: &NetPlan) -> Result<(), NetError> {
+    let mut first = Ok(());
+    for attachment in &plan.attachments {
+        first = first.and(withdraw(plan, attachment));
+    }
+    first.and(link::remove(plan))
 }
 
 /// Answers names and keeps the address map of one replica while it runs.
 #[derive(Debug)]
 pub(crate) struct NetService {
+    plan: NetPlan,
+    epoll: Epoll,
     fds: [RawFd; 1],
+    parts: Option<Parts>,
+    problem: Option<NetError>,
+}
+
+/// What a replica with a network has.
+#[derive(Debug)]
+struct Parts {
+    timer: Timer,
+    due: Option<Instant>,
+    zones: Zones,
+    zone: Zone,
+    rules: Rules,
+    server: Server,
+    ports: Option<Ports>,
+    turn: u32,
+    /// When changes were applied last.
+    applied: Instant,
+    dirty: bool,
 }
 
 impl NetService {
     /// Opens the sockets inside `netns`, reserves published ports, loads the zones and installs
     /// the address map. The caller must be single-threaded; it is back in its own network
     /// namespace when this returns.
+    ///
+    /// # Panics
+    /// When the way back into the caller's own namespace fails: nothing it did after that would
+    /// be where it belongs.
     pub(crate) fn open(plan: &NetPlan, netns: BorrowedFd<'_>) -> Result<Self, NetError> {
-        let _ = (plan, netns);
-        Ok(Self { fds: [-1] })
+        let epoll = Epoll::new().map_err(NetError::io("open an epoll descriptor"))?;
+        let fds = [epoll.0.as_raw_fd()];
+        let parts = if plan.attachments.is_empty() {
+            None
+        } else {
+            Some(Parts::open(plan, netns, &epoll)?)
+        };
+        Ok(Self {
+            plan: plan.clone(),
+            epoll,
+            fds,
+            parts,
+            problem: None,
+        })
     }
 
     /// The descriptors to poll for reading; the same ones for the service's whole life.
@@ -71,18 +163,188 @@ impl NetService {
     }
 
     /// Does whatever is due; call it when one of [`Self::fds`] is readable. Never blocks.
-    pub(crate) fn on_ready(&mut self, fd: RawFd) {
-        let _ = fd;
+    pub(crate) fn on_ready(&mut self, _fd: RawFd) {
+        let Some(parts) = &mut self.parts else { return };
+        let mut tokens = [0; 16];
+        let count = self.epoll.ready(&mut tokens, Duration::ZERO);
+        let mut changed = false;
+        for token in &tokens[..count] {
+            match *token {
+                TIMER => drop(sys::read_bytes(&parts.timer.0, &mut [0; 8])),
+                ZONES => changed = true,
+                token => parts.server.ready(&self.epoll, token, &parts.zone),
+            }
+        }
+        let applied = parts.tick(changed, &self.epoll, &self.plan);
+        self.note(applied);
     }
 
     /// Publishes or withdraws this replica as an endpoint of its service.
     pub(crate) fn set_ready(&mut self, ready: bool) -> Result<(), NetError> {
-        let _ = ready;
-        Ok(())
+        let Some(parts) = &mut self.parts else {
+            return Ok(());
+        };
+        for attachment in &self.plan.attachments {
+            if ready {
+                announce(&self.plan, attachment)?;
+            } else {
+                withdraw(&self.plan, attachment)?;
+            }
+        }
+        if let Some(ports) = &parts.ports {
+            ports.converge(&self.plan, ready)?;
+        }
+        // Our own view changes at once, not when the kernel tells us what we have just done.
+        parts.tick(true, &self.epoll, &self.plan)
     }
 
     /// Reads every zone and the links again and puts every rule back, as after a firewall flush.
     pub(crate) fn reload(&mut self) -> Result<(), NetError> {
-        Ok(())
+        let Some(parts) = &mut self.parts else {
+            return Ok(());
+        };
+        parts.zones.notice();
+        parts.zones.forget();
+        parts.zones.refresh();
+        parts.zone = build_zone(&self.plan, &parts.zones);
+        parts.rules.install(parts.balanced())?;
+        match &parts.ports {
+            Some(ports) => ports.converge(&self.plan, true),
+            None => Ok(()),
+        }
     }
+
+    /// The last failure of work that nobody waited for, once.
+    pub(crate) fn take_problem(&mut self) -> Option<NetError> {
+        self.problem.take()
+    }
+
+    fn note(&mut self, result: Result<(), NetError>) {
+        if let Err(problem) = result {
+            self.problem = Some(problem);
+        }
+    }
+}
+
+impl Parts {
+    fn open(plan: &NetPlan, netns: BorrowedFd<'_>, epoll: &Epoll) -> Result<Self, NetError> {
+        let ports = Ports::open(plan)?;
+        let inside = inside(netns, || {
+            let sockets = Sockets::open().map_err(NetError::io("open the DNS sockets"))?;
+            let netlink = Netlink::netfilter().map_err(NetError::io("open netfilter"))?;
+            Ok((sockets, netlink))
+        });
+        let (sockets, netlink) = inside?;
+        let dns = sockets
+            .ports()
+            .map_err(NetError::io("ask for the DNS ports"))?;
+        let subnets = plan
+            .attachments
+            .iter()
+            .map(|a| (a.address, a.prefix))
+            .collect();
+        let timer = Timer::new().map_err(NetError::io("open a timer"))?;
+        let timed = epoll.add(&timer.0, READ, TIMER);
+        timed.map_err(NetError::io("wait for a timer"))?;
+        let zones = Zones::open(plan, epoll, ZONES)?;
+        let zone = build_zone(plan, &zones);
+        let mut parts = Self {
+            timer,
+            due: None,
+            zone,
+            zones,
+            rules: Rules::new(netlink, Client { dns, subnets }),
+            server: Server::new(sockets, plan, epoll)?,
+            ports,
+            turn: plan.attachments.first().map_or(0, |a| a.address.to_bits()),
+            applied: Instant::now(),
+            dirty: false,
+        };
+        parts.rules.install(parts.balanced())?;
+        Ok(parts)
+    }
+
+    fn balanced(&self) -> Balanced {
+        balanced(&self.zones.views, &self.zones.links, self.turn)
+    }
+
+    /// Applies changes, at once or after a breath, and gives up on what took too long.
+    fn tick(&mut self, changed: bool, epoll: &Epoll, plan: &NetPlan) -> Result<(), NetError> {
+        let now = Instant::now();
+        if changed {
+            self.dirty |= self.zones.notice();
+        }
+        let mut applied = Ok(());
+        if self.dirty && now.duration_since(self.applied) >= BREATH {
+            self.dirty = false;
+            self.applied = now;
+            self.zones.refresh();
+            self.zone = build_zone(plan, &self.zones);
+            applied = self.rules.update(self.balanced());
+        }
+        self.server.expire(epoll, now, &self.zone);
+        let next = self.dirty.then(|| self.applied + BREATH);
+        let next = next.into_iter().chain(self.server.deadline()).min();
+        if next != self.due {
+            self.due = next;
+            if let Some(next) = next {
+                self.timer.set(next.saturating_duration_since(now));
+            }
+        }
+        applied
+    }
+}
+
+/// Runs `work` in another network namespace.
+fn inside<T>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, NetError>,
+) -> Result<T, NetError> {
+    let own = "/proc/thread-self/ns/net";
+    let home = File::open(own).map_err(NetError::io(format!("open {own}")))?;
+    let entered = sys::enter_netns(netns);
+    entered.map_err(NetError::io("enter the replica's network namespace"))?;
+    let result = work();
+    sys::enter_netns(home.as_fd()).expect("a process may always go back where it came from");
+    result
+}
+
+fn build_zone(plan: &NetPlan, zones: &Zones) -> Zone {
+    let mut zone = Zone::build(&zones.views, &zones.links);
+    for attachment in &plan.attachments {
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(attachment.prefix.min(32)))
+            .unwrap_or(0);
+        zone.subnets
+            .push((attachment.address.to_bits() & mask, mask));
+    }
+    // A replica that cannot send packets out must not send names out either.
+    zone.forward = plan
+        .attachments
+        .iter()
+        .any(|attachment| !attachment.internal);
+    zone
+}
+
+fn announce(plan: &NetPlan, attachment: &Attachment) -> Result<(), NetError> {
+    let file = EndpointFile {
+        replica: plan.replica.clone(),
+        service: plan.service.clone(),
+        address: Some(attachment.address),
+        weight: plan.weight.max(1),
+        names: attachment.names.clone(),
+    };
+    let written = zones::write(&attachment.zone_dir, "ep", &plan.replica, &file.format());
+    let (replica, network) = (&plan.replica, &attachment.network);
+    written.map_err(NetError::io(format!(
+        "announce {replica} on the network {network}"
+    )))
+}
+
+fn withdraw(plan: &NetPlan, attachment: &Attachment) -> Result<(), NetError> {
+    let removed = zones::remove(&attachment.zone_dir, "ep", &plan.replica);
+    let (replica, network) = (&plan.replica, &attachment.network);
+    removed.map_err(NetError::io(format!(
+        "withdraw {replica} from the network {network}"
+    )))
 }

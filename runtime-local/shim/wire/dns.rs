@@ -165,7 +165,10 @@ fn edns(message: &[u8], mut at: usize) -> Result<Option<Edns>, ()> {
                 return Err(());
             }
             let size = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
-            found = Some(Edns { size, version: fixed[5] });
+            found = Some(Edns {
+                size,
+                version: fixed[5],
+            });
         }
         at += 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
         if at > message.len() {
@@ -223,7 +226,9 @@ pub fn answer(query: &[u8], zone: &Zone, transport: Transport, out: &mut [u8]) -
 
 /// Says that a question could not be answered, for example because no server replied.
 pub fn fail(query: &[u8], out: &mut [u8]) -> Outcome {
-    let Some(q) = question(query) else { return header_only(query, SERVFAIL, out) };
+    let Some(q) = question(query) else {
+        return header_only(query, SERVFAIL, out);
+    };
     let edns = edns(query, q.end).ok().flatten();
     match Reply::start(query, &q, edns, out) {
         Some(reply) => reply.finish(SERVFAIL),
@@ -259,13 +264,22 @@ fn decide(q: &Question, zone: &Zone, reply: &mut Reply<'_>) -> Option<u8> {
     if let Some((port, proto, service)) = service_name(name) {
         let targets = zone.targets(service)?;
         if q.kind == SRV || q.kind == ANY {
-            services(Some(targets), Some(targets.port(port, proto)?), proto, reply);
+            services(
+                Some(targets),
+                Some(targets.port(port, proto)?),
+                proto,
+                reply,
+            );
         }
         return Some(NOERROR);
     }
     // A service we cannot see has no replicas that another server could know.
     let task = name.strip_prefix(b"tasks.")?;
-    if task.contains(&b'.') { None } else { Some(NXDOMAIN) }
+    if task.contains(&b'.') {
+        None
+    } else {
+        Some(NXDOMAIN)
+    }
 }
 
 fn reverse_answer(kind: u16, address: Ipv4Addr, zone: &Zone, reply: &mut Reply<'_>) -> Option<u8> {
@@ -312,13 +326,24 @@ fn service_name(name: &[u8]) -> Option<(&[u8], Proto, &[u8])> {
 /// Adds an SRV record for each replica; with no port given, for each named port too.
 fn services(targets: Option<&Targets>, port: Option<u16>, proto: Proto, reply: &mut Reply<'_>) {
     let Some(targets) = targets else { return };
-    let named = targets.ports.iter().filter(|named| named.proto == proto).map(|named| named.port);
+    let named = targets
+        .ports
+        .iter()
+        .filter(|named| named.proto == proto)
+        .map(|named| named.port);
     for replica in &targets.replicas {
         let mut wire = [0; 256];
-        let Some(len) = encode_name(replica.name.as_bytes(), &mut wire) else { continue };
+        let Some(len) = encode_name(replica.name.as_bytes(), &mut wire) else {
+            continue;
+        };
         let weight = u16::try_from(replica.weight).unwrap_or(u16::MAX);
         let mut add = |port: u16| {
-            let parts = [&[0, 0][..], &weight.to_be_bytes(), &port.to_be_bytes(), &wire[..len]];
+            let parts = [
+                &[0, 0][..],
+                &weight.to_be_bytes(),
+                &port.to_be_bytes(),
+                &wire[..len],
+            ];
             reply.record(SRV, &parts);
         };
         match port {
@@ -331,8 +356,11 @@ fn services(targets: Option<&Targets>, port: Option<u16>, proto: Proto, reply: &
 fn encode_name(name: &[u8], wire: &mut [u8; 256]) -> Option<usize> {
     let mut at = 0;
     for label in name.split(|byte| *byte == b'.') {
-        *wire.get_mut(at)? = u8::try_from(label.len()).ok().filter(|len| (1..=63).contains(len))?;
-        wire.get_mut(at + 1..at + 1 + label.len())?.copy_from_slice(label);
+        *wire.get_mut(at)? = u8::try_from(label.len())
+            .ok()
+            .filter(|len| (1..=63).contains(len))?;
+        wire.get_mut(at + 1..at + 1 + label.len())?
+            .copy_from_slice(label);
         at += 1 + label.len();
     }
     *wire.get_mut(at)? = 0;
@@ -340,8 +368,12 @@ fn encode_name(name: &[u8], wire: &mut [u8; 256]) -> Option<usize> {
 }
 
 fn header_only(query: &[u8], code: u8, out: &mut [u8]) -> Outcome {
-    let Some(head) = out.get_mut(..HEADER) else { return Outcome::Drop };
-    let Some(asked) = query.get(..HEADER) else { return Outcome::Drop };
+    let Some(head) = out.get_mut(..HEADER) else {
+        return Outcome::Drop;
+    };
+    let Some(asked) = query.get(..HEADER) else {
+        return Outcome::Drop;
+    };
     head.copy_from_slice(asked);
     head[2] = 0x80 | asked[2] & 0x79;
     head[3] = 0x80 | code;
@@ -370,8 +402,15 @@ impl<'a> Reply<'a> {
         head[4..].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
         let tail = if edns.is_some() { 11 } else { 0 };
         let turn = usize::from(u16::from_be_bytes([query[0], query[1]]));
-        let mut reply =
-            Self { out, len: HEADER, tail, answers: 0, cut: false, extended: 0, turn };
+        let mut reply = Self {
+            out,
+            len: HEADER,
+            tail,
+            answers: 0,
+            cut: false,
+            extended: 0,
+            turn,
+        };
         let fits = reply.push(&q.wire[..q.wire_len])
             && reply.push(&q.kind.to_be_bytes())
             && reply.push(&q.class.to_be_bytes());

@@ -2,20 +2,28 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Outcome, Transport, answer, fail, question};
 use super::super::names::{NetworkView, Zone};
 use super::super::netplan::Proto;
 use super::super::zone::{EndpointFile, Mode, NamedPort, ServiceFile};
+use super::{Outcome, Transport, answer, fail, question};
 
 fn zone(replicas: u8) -> Zone {
-    let mut view = NetworkView { id: "n".into(), name: "net".into(), ..NetworkView::default() };
+    let mut view = NetworkView {
+        id: "n".into(),
+        name: "net".into(),
+        ..NetworkView::default()
+    };
     for (name, mode) in [("web", Mode::Stable), ("rr", Mode::Replicas)] {
         let file = ServiceFile {
             name: name.into(),
             vip: Some(Ipv4Addr::new(10, 201, 0, 130)),
             mode,
             aliases: Vec::new(),
-            ports: vec![NamedPort { name: "http".into(), proto: Proto::Tcp, port: 80 }],
+            ports: vec![NamedPort {
+                name: "http".into(),
+                proto: Proto::Tcp,
+                port: 80,
+            }],
         };
         view.services.insert(name.into(), file);
     }
@@ -56,7 +64,11 @@ fn query(name: &str, kind: u16, edns: Option<u16>) -> Vec<u8> {
 fn ask(query: &[u8], zone: &Zone) -> (Outcome, Vec<u8>) {
     let mut out = [0xee; 4096];
     let outcome = answer(query, zone, Transport::Udp, &mut out);
-    let len = if let Outcome::Answer(len) = outcome { len } else { 0 };
+    let len = if let Outcome::Answer(len) = outcome {
+        len
+    } else {
+        0
+    };
     (outcome, out[..len].to_vec())
 }
 
@@ -83,8 +95,14 @@ fn other_kinds_of_a_known_name_are_empty() {
 #[test]
 fn unknown_names_are_forwarded_or_denied() {
     let mut zone = zone(0);
-    assert_eq!(ask(&query("example.org", 1, None), &zone).0, Outcome::Forward);
-    assert_eq!(ask(&query("7.0.0.8.in-addr.arpa", 12, None), &zone).0, Outcome::Forward);
+    assert_eq!(
+        ask(&query("example.org", 1, None), &zone).0,
+        Outcome::Forward
+    );
+    assert_eq!(
+        ask(&query("7.0.0.8.in-addr.arpa", 12, None), &zone).0,
+        Outcome::Forward
+    );
     zone.forward = false;
     assert_eq!(ask(&query("example.org", 1, None), &zone).1[3] & 0x0f, 3);
 }
@@ -149,7 +167,11 @@ fn malformed_questions_get_an_error_or_nothing() {
     let at = version.len() - 5;
     version[at] = 1;
     let (_, out) = ask(&version, &zone);
-    assert_eq!(out[out.len() - 6], 1, "extended code says that the version is not ours");
+    assert_eq!(
+        out[out.len() - 6],
+        1,
+        "extended code says that the version is not ours"
+    );
 }
 
 #[test]

@@ -27,7 +27,9 @@ pub struct NetworkView {
 impl NetworkView {
     /// The ready replicas of a service.
     pub fn ready<'a>(&'a self, service: &'a str) -> impl Iterator<Item = &'a EndpointFile> {
-        self.endpoints.values().filter(move |endpoint| endpoint.service == service)
+        self.endpoints
+            .values()
+            .filter(move |endpoint| endpoint.service == service)
     }
 
     /// Where new connections to a service go, in turn.
@@ -52,7 +54,10 @@ pub fn slots(targets: &[(Ipv4Addr, u32)], turn: u32) -> Vec<Ipv4Addr> {
         .filter(|(_, weight)| *weight > 0)
         .take(MAX_SLOTS as usize)
         .collect();
-    let divisor = scaled.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
+    let divisor = scaled
+        .iter()
+        .fold(0, |divisor, (_, weight)| gcd(divisor, *weight))
+        .max(1);
     let round: i64 = scaled.iter().map(|(_, weight)| weight / divisor).sum();
     let mut credit = vec![0_i64; scaled.len()];
     let mut order = Vec::new();
@@ -110,7 +115,11 @@ pub fn balanced(
     for link in links {
         let Some(vip) = link.vip else { continue };
         let view = views.iter().find(|view| view.id == link.network);
-        map.insert(vip, view.map(|view| view.slots(&link.service, turn)).unwrap_or_default());
+        map.insert(
+            vip,
+            view.map(|view| view.slots(&link.service, turn))
+                .unwrap_or_default(),
+        );
     }
     map
 }
@@ -138,10 +147,13 @@ pub struct Targets {
 impl Targets {
     /// The number of a port given by name or number.
     pub fn port(&self, name: &[u8], proto: Proto) -> Option<u16> {
-        let named = self.ports.iter().find(|port| {
-            port.proto == proto && port.name.as_bytes().eq_ignore_ascii_case(name)
-        });
-        named.map(|port| port.port).or_else(|| core::str::from_utf8(name).ok()?.parse().ok())
+        let named = self
+            .ports
+            .iter()
+            .find(|port| port.proto == proto && port.name.as_bytes().eq_ignore_ascii_case(name));
+        named
+            .map(|port| port.port)
+            .or_else(|| core::str::from_utf8(name).ok()?.parse().ok())
     }
 }
 
@@ -179,7 +191,9 @@ impl Zone {
             _ => Vec::new(),
         };
         if let (Some(view), Some(service)) = (view, service) {
-            self.targets.entry(key(&link.alias)).or_insert_with(|| targets(view, service));
+            self.targets
+                .entry(key(&link.alias))
+                .or_insert_with(|| targets(view, service));
         }
         self.names.entry(key(&link.alias)).or_insert(addresses);
     }
@@ -190,12 +204,16 @@ impl Zone {
         for service in view.services.values() {
             let addresses = answers(view, service);
             found.insert(key(&service.name), addresses);
-            let replicas = view.ready(&service.name).filter_map(|endpoint| endpoint.address);
+            let replicas = view
+                .ready(&service.name)
+                .filter_map(|endpoint| endpoint.address);
             found.insert(key(&format!("tasks.{}", service.name)), replicas.collect());
             let entry = self.targets.entry(key(&service.name));
             entry.or_insert_with(|| targets(view, service));
             if let Some(vip) = service.vip {
-                self.addresses.entry(vip).or_insert_with(|| service.name.as_str().into());
+                self.addresses
+                    .entry(vip)
+                    .or_insert_with(|| service.name.as_str().into());
             }
         }
         let services: Vec<_> = found.keys().cloned().collect();
@@ -210,12 +228,16 @@ impl Zone {
             }
         };
         for endpoint in view.endpoints.values() {
-            let Some(address) = endpoint.address else { continue };
+            let Some(address) = endpoint.address else {
+                continue;
+            };
             for name in &endpoint.names {
                 add(name, &[address]);
             }
             if let Some(name) = endpoint.names.first() {
-                self.addresses.entry(address).or_insert_with(|| name.as_str().into());
+                self.addresses
+                    .entry(address)
+                    .or_insert_with(|| name.as_str().into());
             }
         }
         for service in view.services.values() {
@@ -228,7 +250,9 @@ impl Zone {
             let mut long = name.to_vec();
             long.push(b'.');
             long.extend(view.name.bytes().map(|byte| byte.to_ascii_lowercase()));
-            self.names.entry(long.into()).or_insert_with(|| addresses.clone());
+            self.names
+                .entry(long.into())
+                .or_insert_with(|| addresses.clone());
             self.names.entry(name).or_insert(addresses);
         }
     }
@@ -250,7 +274,9 @@ impl Zone {
 
     /// True for addresses of the replica's own networks, which no other server knows better.
     pub fn owns(&self, address: Ipv4Addr) -> bool {
-        self.subnets.iter().any(|(base, mask)| address.to_bits() & mask == *base)
+        self.subnets
+            .iter()
+            .any(|(base, mask)| address.to_bits() & mask == *base)
     }
 }
 
@@ -261,16 +287,26 @@ fn key(name: &str) -> Box<[u8]> {
 fn answers(view: &NetworkView, service: &ServiceFile) -> Vec<Ipv4Addr> {
     match (service.mode, service.vip) {
         (Mode::Stable, Some(vip)) => vec![vip],
-        _ => view.ready(&service.name).filter_map(|endpoint| endpoint.address).collect(),
+        _ => view
+            .ready(&service.name)
+            .filter_map(|endpoint| endpoint.address)
+            .collect(),
     }
 }
 
 fn targets(view: &NetworkView, service: &ServiceFile) -> Targets {
     let replicas = view.ready(&service.name).filter_map(|endpoint| {
         let name = endpoint.names.first().cloned()?;
-        Some(Target { name, address: endpoint.address?, weight: endpoint.weight })
+        Some(Target {
+            name,
+            address: endpoint.address?,
+            weight: endpoint.weight,
+        })
     });
-    Targets { replicas: replicas.collect(), ports: service.ports.clone() }
+    Targets {
+        replicas: replicas.collect(),
+        ports: service.ports.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -282,8 +318,11 @@ mod tests {
     }
 
     fn view() -> NetworkView {
-        let mut view =
-            NetworkView { id: "n1".into(), name: "default".into(), ..NetworkView::default() };
+        let mut view = NetworkView {
+            id: "n1".into(),
+            name: "default".into(),
+            ..NetworkView::default()
+        };
         let service = |name: &str, vip, mode, alias: &str| ServiceFile {
             name: name.into(),
             vip,
@@ -293,7 +332,8 @@ mod tests {
         };
         let stable = service("Web", Some(ip(130)), Mode::Stable, "www");
         view.services.insert("Web".into(), stable);
-        view.services.insert("rr".into(), service("rr", None, Mode::Replicas, "www"));
+        view.services
+            .insert("rr".into(), service("rr", None, Mode::Replicas, "www"));
         for (id, service, last) in [("a", "Web", 2), ("b", "Web", 3), ("c", "rr", 4)] {
             let file = EndpointFile {
                 replica: id.into(),
@@ -329,8 +369,18 @@ mod tests {
             network: "n1".into(),
             service: "Web".into(),
         };
-        let gone = Link { service: "gone".into(), vip: Some(ip(201)), ..link.clone() };
-        let links = [link, Link { alias: "lost".into(), ..gone }];
+        let gone = Link {
+            service: "gone".into(),
+            vip: Some(ip(201)),
+            ..link.clone()
+        };
+        let links = [
+            link,
+            Link {
+                alias: "lost".into(),
+                ..gone
+            },
+        ];
         let zone = Zone::build(&[view()], &links);
         assert_eq!(zone.name(b"rr"), Some(&[ip(200)][..]));
         assert_eq!(zone.name(b"lost"), Some(&[ip(201)][..]));
@@ -348,7 +398,10 @@ mod tests {
         far.services.get_mut("Web").unwrap().vip = Some(Ipv4Addr::new(10, 201, 1, 130));
         let zone = Zone::build(&[view(), far], &[]);
         assert_eq!(zone.name(b"web"), Some(&[ip(130)][..]));
-        assert_eq!(zone.name(b"web.far"), Some(&[Ipv4Addr::new(10, 201, 1, 130)][..]));
+        assert_eq!(
+            zone.name(b"web.far"),
+            Some(&[Ipv4Addr::new(10, 201, 1, 130)][..])
+        );
     }
 
     #[test]

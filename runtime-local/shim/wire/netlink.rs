@@ -95,7 +95,8 @@ impl Batch {
         self.start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(&(flags | REQUEST).to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&(flags | REQUEST).to_ne_bytes());
         self.bytes.extend_from_slice(&self.count.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(header);
@@ -178,7 +179,9 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// The attributes behind a family header of `header` bytes.
     pub fn attrs(&self, header: usize) -> Attrs<'a> {
-        Attrs { rest: self.payload.get(header..).unwrap_or_default() }
+        Attrs {
+            rest: self.payload.get(header..).unwrap_or_default(),
+        }
     }
 
     /// The error number of an error or end message; `None` for any other.
@@ -252,7 +255,10 @@ impl<'a> Attrs<'a> {
     /// The first attribute of this kind, as text up to a closing zero.
     pub fn str(&self, kind: u16) -> Option<&'a str> {
         let bytes = self.find(kind)?;
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
         core::str::from_utf8(&bytes[..end]).ok()
     }
 }
@@ -274,12 +280,6 @@ impl<'a> Iterator for Attrs<'a> {
 pub fn mac_of(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0x02, 0x42, a, b, c, d]
-}
-
-/// Interface number of the replica's n-th interface, the same in every replica.
-pub fn replica_index(n: usize) -> u32 {
-    // Low numbers may be taken: kernels can put tunnel devices into every new namespace.
-    100 + u32::try_from(n).unwrap_or(0)
 }
 
 /// A pair of interfaces: one end a port of a bridge here, the other inside a process's namespace.
@@ -310,7 +310,11 @@ fn ifinfo(family: u8, index: u32, flags: u32, change: u32) -> [u8; 16] {
 
 /// Makes a pair in one message: port of the bridge, up, other end in the replica.
 pub fn add_pair(batch: &mut Batch, pair: &Pair<'_>) -> u32 {
-    let seq = batch.message(RTM_NEWLINK, ACK | CREATE | EXCL, &ifinfo(0, 0, IFF_UP, IFF_UP));
+    let seq = batch.message(
+        RTM_NEWLINK,
+        ACK | CREATE | EXCL,
+        &ifinfo(0, 0, IFF_UP, IFF_UP),
+    );
     batch.attr_str(IFLA_IFNAME, pair.host_if);
     batch.attr_u32(IFLA_MTU, pair.mtu);
     batch.attr_u32(IFLA_MASTER, pair.bridge);
@@ -318,7 +322,8 @@ pub fn add_pair(batch: &mut Batch, pair: &Pair<'_>) -> u32 {
         b.attr(IFLA_INFO_KIND, b"veth");
         b.nest(IFLA_INFO_DATA, &[], |b| {
             // The other end cannot be up yet: the kernel opens it before the pair is complete.
-            let peer = ifinfo(0, replica_index(pair.n), 0, 0);
+            // Nor can its number be chosen without choosing one for this end too.
+            let peer = ifinfo(0, 0, 0, 0);
             b.nest(VETH_INFO_PEER, &peer, |b| {
                 b.attr_str(IFLA_IFNAME, &format!("eth{}", pair.n));
                 b.attr_u32(IFLA_MTU, pair.mtu);
@@ -343,7 +348,11 @@ pub fn set_hairpin(batch: &mut Batch, index: u32) -> u32 {
 
 /// Makes a bridge that is up, with a hardware address of its own that ports do not change.
 pub fn add_bridge(batch: &mut Batch, name: &str, mac: [u8; 6], mtu: u32) -> u32 {
-    let seq = batch.message(RTM_NEWLINK, ACK | CREATE | EXCL, &ifinfo(0, 0, IFF_UP, IFF_UP));
+    let seq = batch.message(
+        RTM_NEWLINK,
+        ACK | CREATE | EXCL,
+        &ifinfo(0, 0, IFF_UP, IFF_UP),
+    );
     batch.attr_str(IFLA_IFNAME, name);
     batch.attr(IFLA_ADDRESS, &mac);
     batch.attr_u32(IFLA_MTU, mtu);
@@ -402,7 +411,20 @@ pub fn add_default_route(batch: &mut Batch, gateway: Ipv4Addr) -> u32 {
     const TABLE_MAIN: u8 = 254;
     const PROTO_STATIC: u8 = 4;
     const TYPE_UNICAST: u8 = 1;
-    let header = [AF_INET, 0, 0, 0, TABLE_MAIN, PROTO_STATIC, 0, TYPE_UNICAST, 0, 0, 0, 0];
+    let header = [
+        AF_INET,
+        0,
+        0,
+        0,
+        TABLE_MAIN,
+        PROTO_STATIC,
+        0,
+        TYPE_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
     let seq = batch.message(RTM_NEWROUTE, ACK | CREATE, &header);
     batch.attr(RTA_GATEWAY, &gateway.octets());
     seq
@@ -440,20 +462,33 @@ mod tests {
     fn pair_message_reads_back() {
         let mut batch = Batch::new();
         let address = Ipv4Addr::new(10, 201, 0, 7);
-        let pair = Pair { host_if: "uv-0ac90007", bridge: 9, pid: 77, n: 1, address, mtu: 1400 };
+        let pair = Pair {
+            host_if: "uv-0ac90007",
+            bridge: 9,
+            pid: 77,
+            n: 1,
+            address,
+            mtu: 1400,
+        };
         add_pair(&mut batch, &pair);
         set_up(&mut batch, 100);
         let bytes = batch.finish();
         let messages: Vec<_> = Messages::new(&bytes).collect();
         assert_eq!(messages.len(), 2);
-        assert_eq!((messages[0].kind, messages[0].seq, messages[1].seq), (RTM_NEWLINK, 1, 2));
+        assert_eq!(
+            (messages[0].kind, messages[0].seq, messages[1].seq),
+            (RTM_NEWLINK, 1, 2)
+        );
         let attrs = messages[0].attrs(16);
         assert_eq!(attrs.str(IFLA_IFNAME), Some("uv-0ac90007"));
         assert_eq!(attrs.u32(IFLA_MASTER), Some(9));
         let info = attrs.nested(IFLA_LINKINFO).unwrap();
         assert_eq!(info.find(IFLA_INFO_KIND), Some(&b"veth"[..]));
-        let peer = info.nested(IFLA_INFO_DATA).unwrap().find(VETH_INFO_PEER).unwrap();
-        assert_eq!(peer[4..8], 101_u32.to_ne_bytes());
+        let peer = info
+            .nested(IFLA_INFO_DATA)
+            .unwrap()
+            .find(VETH_INFO_PEER)
+            .unwrap();
         let peer = Attrs::new(&peer[16..]);
         assert_eq!(peer.str(IFLA_IFNAME), Some("eth1"));
         assert_eq!(peer.find(IFLA_ADDRESS), Some(&[2, 0x42, 10, 201, 0, 7][..]));

@@ -106,7 +106,9 @@ pub struct NetPlan {
 
 impl Attachment {
     fn encode(&self, w: &mut Writer) {
-        w.str(&self.network).str(&self.network_name).str(&self.zone_dir);
+        w.str(&self.network)
+            .str(&self.network_name)
+            .str(&self.zone_dir);
         w.str(&self.bridge).str(&self.host_if);
         w.u32(self.address.to_bits()).u8(self.prefix);
         w.option(self.gateway.as_ref(), |w, gateway| {
@@ -137,7 +139,9 @@ impl Attachment {
 
 impl PublishedPort {
     fn encode(&self, w: &mut Writer) {
-        w.u32(self.host_ip.to_bits()).u32(u32::from(self.host_port)).u32(u32::from(self.port));
+        w.u32(self.host_ip.to_bits())
+            .u32(u32::from(self.host_port))
+            .u32(u32::from(self.port));
         w.u8(self.proto.number()).str(&self.network);
     }
 
@@ -210,7 +214,10 @@ mod tests {
                 names: vec!["web-1".into()],
             }],
             links: "/run/x/links".into(),
-            upstreams: vec!["127.0.0.53:53".parse().unwrap(), "[::1]:53".parse().unwrap()],
+            upstreams: vec![
+                "127.0.0.53:53".parse().unwrap(),
+                "[::1]:53".parse().unwrap(),
+            ],
             ports: vec![PublishedPort {
                 host_ip: Ipv4Addr::UNSPECIFIED,
                 host_port: 8080,
@@ -238,7 +245,10 @@ mod tests {
         sample().encode(&mut w);
         let bytes = w.finish();
         for len in 0..bytes.len() {
-            assert!(NetPlan::decode(&mut Reader::new(&bytes[..len])).is_err(), "cut at {len}");
+            assert!(
+                NetPlan::decode(&mut Reader::new(&bytes[..len])).is_err(),
+                "cut at {len}"
+            );
         }
     }
 }

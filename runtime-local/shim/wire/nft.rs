@@ -105,7 +105,11 @@ impl Change {
         if let Some(generation) = generation {
             batch.attr(BATCH_GENID, &generation.to_be_bytes());
         }
-        Self { batch, table, sets: 0 }
+        Self {
+            batch,
+            table,
+            sets: 0,
+        }
     }
 
     /// The bytes to send; the last message is acknowledged.
@@ -116,7 +120,8 @@ impl Change {
     }
 
     fn start(&mut self, kind: u16, flags: u16) -> &mut Batch {
-        self.batch.message(SUBSYSTEM << 8 | kind, flags, &[FAMILY_IPV4, 0, 0, 0]);
+        self.batch
+            .message(SUBSYSTEM << 8 | kind, flags, &[FAMILY_IPV4, 0, 0, 0]);
         self.batch.attr_str(1, self.table)
     }
 
@@ -134,7 +139,8 @@ impl Change {
     pub fn base_chain(&mut self, name: &str, kind: &str, hook: Hook, priority: i32) {
         let b = self.start(NEWCHAIN, CREATE).attr_str(3, name);
         b.nest(4, &[], |b| {
-            b.attr(1, &(hook as u32).to_be_bytes()).attr(2, &priority.to_be_bytes());
+            b.attr(1, &(hook as u32).to_be_bytes())
+                .attr(2, &priority.to_be_bytes());
         });
         b.attr(5, &1_u32.to_be_bytes()).attr_str(7, kind);
     }
@@ -167,7 +173,8 @@ impl Change {
         }
         let b = self.start(NEWSET, CREATE).attr_str(2, set.name);
         b.attr(3, &flags.to_be_bytes());
-        b.attr(4, &set.key.to_be_bytes()).attr(5, &set.key_len.to_be_bytes());
+        b.attr(4, &set.key.to_be_bytes())
+            .attr(5, &set.key_len.to_be_bytes());
         if set.verdicts {
             b.attr(6, &types::VERDICT.to_be_bytes());
         }
@@ -236,8 +243,10 @@ impl Change {
         let flags = SET_ANONYMOUS | SET_CONSTANT | SET_MAP;
         let b = self.start(NEWSET, CREATE).attr_str(2, "__map%d");
         b.attr(3, &flags.to_be_bytes());
-        b.attr(4, &types::INTEGER.to_be_bytes()).attr(5, &4_u32.to_be_bytes());
-        b.attr(6, &types::ADDRESS.to_be_bytes()).attr(7, &4_u32.to_be_bytes());
+        b.attr(4, &types::INTEGER.to_be_bytes())
+            .attr(5, &4_u32.to_be_bytes());
+        b.attr(6, &types::ADDRESS.to_be_bytes())
+            .attr(7, &4_u32.to_be_bytes());
         b.nest(9, &[], |b| {
             b.attr(1, &count.to_be_bytes());
         });
@@ -275,7 +284,12 @@ pub fn ask_generation() -> Vec<u8> {
 
 /// The generation in an answer to [`ask_generation`].
 pub fn generation(message: &Message<'_>) -> Option<u32> {
-    message.attrs(4).find(1)?.try_into().ok().map(u32::from_be_bytes)
+    message
+        .attrs(4)
+        .find(1)?
+        .try_into()
+        .ok()
+        .map(u32::from_be_bytes)
 }
 
 /// Asks for every key of a set.
@@ -288,11 +302,15 @@ pub fn ask_keys(table: &str, set: &str) -> Vec<u8> {
 
 /// The keys in an answer to [`ask_keys`], each with the chain it leads to, if any.
 pub fn keys(message: &Message<'_>) -> Vec<(Vec<u8>, Option<String>)> {
-    let Some(list) = message.attrs(4).nested(3) else { return Vec::new() };
+    let Some(list) = message.attrs(4).nested(3) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for (_, element) in list {
         let element = Attrs::new(element);
-        let Some(key) = element.nested(1).and_then(|data| data.find(1)) else { continue };
+        let Some(key) = element.nested(1).and_then(|data| data.find(1)) else {
+            continue;
+        };
         let chain = element
             .nested(2)
             .and_then(|data| data.nested(2))
@@ -342,7 +360,12 @@ mod tests {
     #[test]
     fn keys_read_back() {
         let mut change = Change::new("unmoor", None);
-        change.add_key("ports", &[6, 0, 0, 0, 0, 80, 0, 0], Value::Goto("p-tcp-80"), true);
+        change.add_key(
+            "ports",
+            &[6, 0, 0, 0, 0, 80, 0, 0],
+            Value::Goto("p-tcp-80"),
+            true,
+        );
         let bytes = change.finish();
         let message = Messages::new(&bytes).nth(1).unwrap();
         let expected = vec![(vec![6, 0, 0, 0, 0, 80, 0, 0], Some("p-tcp-80".to_owned()))];

@@ -30,7 +30,10 @@ pub struct Client {
 pub fn stable_half(subnet: Ipv4Addr, prefix: u8) -> (Ipv4Addr, u8) {
     let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
     let base = subnet.to_bits() & !host_bits;
-    (Ipv4Addr::from_bits(base | (host_bits & !(host_bits >> 1))), (prefix + 1).min(32))
+    (
+        Ipv4Addr::from_bits(base | (host_bits & !(host_bits >> 1))),
+        (prefix + 1).min(32),
+    )
 }
 
 fn chain_of(address: Ipv4Addr) -> String {
@@ -132,11 +135,13 @@ fn refuse(c: &mut Change, subnet: Ipv4Addr, prefix: u8) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::netlink::Messages;
+    use super::*;
 
     fn kinds(bytes: &[u8]) -> Vec<u16> {
-        Messages::new(bytes).map(|message| message.kind & 0xff).collect()
+        Messages::new(bytes)
+            .map(|message| message.kind & 0xff)
+            .collect()
     }
 
     #[test]
@@ -159,7 +164,10 @@ mod tests {
         assert_eq!(kinds(&client.update(&old, &new).unwrap()), [0x10, 8, 0x11]);
         new.insert(ip(131), vec![ip(3), ip(4)]);
         // begin, flush, map, its elements, rule, end
-        assert_eq!(kinds(&client.update(&old, &new).unwrap()), [0x10, 8, 9, 12, 6, 0x11]);
+        assert_eq!(
+            kinds(&client.update(&old, &new).unwrap()),
+            [0x10, 8, 9, 12, 6, 0x11]
+        );
         new = old.clone();
         new.remove(&ip(130));
         new.insert(ip(132), vec![ip(2)]);

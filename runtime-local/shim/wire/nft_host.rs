@@ -10,7 +10,7 @@ use super::netplan::PublishedPort;
 use super::nft::{Change, Hook, Set, Value, ifname, types};
 use super::nft_client::TABLE;
 use super::nft_rule::{
-    ACCEPT, DROP, ESTABLISHED, NEW, REG, REG2, REG_PART1, REG_PART2, RELATED, RETURN, Rule,
+    ACCEPT, DROP, ESTABLISHED, NEW, REG, REG_PART1, REG_PART2, REG2, RELATED, RETURN, Rule,
 };
 
 /// Every bridge of ours.
@@ -56,12 +56,25 @@ pub fn base(c: &mut Change) {
         (SAME, types::IFNAME_PAIR, 32, false),
         (SUBNETS, types::ADDRESS, 4, true),
     ] {
-        c.set(&Set { name, key, key_len, ranges, verdicts: false });
+        c.set(&Set {
+            name,
+            key,
+            key_len,
+            ranges,
+            verdicts: false,
+        });
     }
-    for (name, key, key_len) in
-        [(PORTS, types::PROTO_PORT, 8), (PORTS_AT, types::ADDRESS_PROTO_PORT, 12)]
-    {
-        c.set(&Set { name, key, key_len, ranges: false, verdicts: true });
+    for (name, key, key_len) in [
+        (PORTS, types::PROTO_PORT, 8),
+        (PORTS_AT, types::ADDRESS_PROTO_PORT, 12),
+    ] {
+        c.set(&Set {
+            name,
+            key,
+            key_len,
+            ranges: false,
+            verdicts: true,
+        });
     }
     for (name, kind, hook, priority) in [
         ("loopback", "filter", Hook::Prerouting, -300),
@@ -167,7 +180,11 @@ fn forward(c: &mut Change) {
     });
     for input in [true, false] {
         c.rule("forward", |r| {
-            if input { r.input_name(REG) } else { r.output_name(REG) }
+            if input {
+                r.input_name(REG)
+            } else {
+                r.output_name(REG)
+            }
             r.is_in(INTERNAL);
             r.verdict(DROP);
         });
@@ -202,7 +219,9 @@ impl HostNetwork<'_> {
     fn bounds(&self) -> ([u8; 4], Option<[u8; 4]>) {
         let host_bits = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
         let base = self.subnet.to_bits() & !host_bits;
-        let end = base.checked_add(host_bits).and_then(|last| last.checked_add(1));
+        let end = base
+            .checked_add(host_bits)
+            .and_then(|last| last.checked_add(1));
         (base.to_be_bytes(), end.map(u32::to_be_bytes))
     }
 
@@ -294,12 +313,18 @@ pub fn unpublish(c: &mut Change, port: &PublishedPort, service: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::netplan::Proto;
+    use super::*;
 
     fn port(host_ip: Ipv4Addr) -> PublishedPort {
         let proto = Proto::Tcp;
-        PublishedPort { host_ip, host_port: 8080, port: 80, proto, network: "n".into() }
+        PublishedPort {
+            host_ip,
+            host_port: 8080,
+            port: 80,
+            proto,
+            network: "n".into(),
+        }
     }
 
     #[test]
@@ -307,7 +332,10 @@ mod tests {
         let any = port_key(&port(Ipv4Addr::UNSPECIFIED));
         assert_eq!(any, (PORTS, vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0]));
         let one = port_key(&port(Ipv4Addr::LOCALHOST));
-        assert_eq!(one, (PORTS_AT, vec![127, 0, 0, 1, 6, 0, 0, 0, 0x1f, 0x90, 0, 0]));
+        assert_eq!(
+            one,
+            (PORTS_AT, vec![127, 0, 0, 1, 6, 0, 0, 0, 0x1f, 0x90, 0, 0])
+        );
     }
 
     #[test]
@@ -320,9 +348,17 @@ mod tests {
     #[test]
     fn a_subnet_at_the_end_of_the_world_has_no_end() {
         let subnet = Ipv4Addr::new(255, 255, 255, 0);
-        let network = HostNetwork { bridge: "um-x", subnet, prefix: 24, internal: false };
+        let network = HostNetwork {
+            bridge: "um-x",
+            subnet,
+            prefix: 24,
+            internal: false,
+        };
         assert_eq!(network.bounds(), ([255, 255, 255, 0], None));
-        let network = HostNetwork { subnet: Ipv4Addr::new(10, 201, 0, 9), ..network };
+        let network = HostNetwork {
+            subnet: Ipv4Addr::new(10, 201, 0, 9),
+            ..network
+        };
         assert_eq!(network.bounds(), ([10, 201, 0, 0], Some([10, 201, 1, 0])));
     }
 }

@@ -179,21 +179,27 @@ impl<'b> Rule<'b> {
     /// Continues only if the set does not hold what is in the first register.
     pub fn is_not_in(&mut self, set: &str) {
         self.expr("lookup", |b| {
-            b.attr_str(1, set).attr(2, &REG.to_be_bytes()).attr(5, &1_u32.to_be_bytes());
+            b.attr_str(1, set)
+                .attr(2, &REG.to_be_bytes())
+                .attr(5, &1_u32.to_be_bytes());
         });
     }
 
     /// Does what the map says for the first register; goes on if it says nothing.
     pub fn look_up_verdict(&mut self, map: &str) {
         self.expr("lookup", |b| {
-            b.attr_str(1, map).attr(2, &REG.to_be_bytes()).attr(3, &0_u32.to_be_bytes());
+            b.attr_str(1, map)
+                .attr(2, &REG.to_be_bytes())
+                .attr(3, &0_u32.to_be_bytes());
         });
     }
 
     /// Replaces what is in the first register by what the map of this number says for it.
     pub fn look_up_value(&mut self, map: &str, id: u32) {
         self.expr("lookup", |b| {
-            b.attr_str(1, map).attr(2, &REG.to_be_bytes()).attr(3, &REG.to_be_bytes());
+            b.attr_str(1, map)
+                .attr(2, &REG.to_be_bytes())
+                .attr(3, &REG.to_be_bytes());
             b.attr(4, &id.to_be_bytes());
         });
     }
@@ -225,7 +231,8 @@ impl<'b> Rule<'b> {
             self.load(REG2, &port.to_be_bytes());
         }
         self.expr("nat", |b| {
-            b.attr(1, &1_u32.to_be_bytes()).attr(2, &FAMILY_IPV4.to_be_bytes());
+            b.attr(1, &1_u32.to_be_bytes())
+                .attr(2, &FAMILY_IPV4.to_be_bytes());
             b.attr(3, &REG.to_be_bytes());
             if port.is_some() {
                 b.attr(5, &REG2.to_be_bytes());

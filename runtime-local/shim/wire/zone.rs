@@ -127,7 +127,12 @@ impl ServiceFile {
             text.push_str(&format!("alias {alias}\n"));
         }
         for port in &self.ports {
-            text.push_str(&format!("port {} {} {}\n", port.name, port.proto.name(), port.port));
+            text.push_str(&format!(
+                "port {} {} {}\n",
+                port.name,
+                port.proto.name(),
+                port.port
+            ));
         }
         text
     }
@@ -152,7 +157,10 @@ impl ServiceFile {
             }
         }
         if file.name.is_empty() {
-            return Err(ZoneError { line: 0, what: "no name" });
+            return Err(ZoneError {
+                line: 0,
+                what: "no name",
+            });
         }
         Ok(file)
     }
@@ -175,7 +183,10 @@ impl EndpointFile {
 
     /// Reads the file's text.
     pub fn parse(bytes: &[u8]) -> Result<Self, ZoneError> {
-        let mut file = Self { weight: 1, ..Self::default() };
+        let mut file = Self {
+            weight: 1,
+            ..Self::default()
+        };
         for line in Lines::new(bytes, ENDPOINT)? {
             let line = line?;
             match line.words[..] {
@@ -190,7 +201,10 @@ impl EndpointFile {
             }
         }
         if file.replica.is_empty() || file.service.is_empty() || file.address.is_none() {
-            return Err(ZoneError { line: 0, what: "replica, service or address is missing" });
+            return Err(ZoneError {
+                line: 0,
+                what: "replica, service or address is missing",
+            });
         }
         Ok(file)
     }
@@ -201,7 +215,9 @@ impl Link {
     pub fn format_all(links: &[Self]) -> String {
         let mut text = format!("{LINKS}\n");
         for link in links {
-            let vip = link.vip.map_or_else(|| "-".to_owned(), |vip| vip.to_string());
+            let vip = link
+                .vip
+                .map_or_else(|| "-".to_owned(), |vip| vip.to_string());
             text.push_str(&format!(
                 "link {} {vip} {} {}\n",
                 link.alias, link.network, link.service
@@ -223,7 +239,11 @@ impl Link {
             }
             links.push(Self {
                 alias: line.name(alias)?,
-                vip: if vip == "-" { None } else { Some(line.address(vip)?) },
+                vip: if vip == "-" {
+                    None
+                } else {
+                    Some(line.address(vip)?)
+                },
                 network: network.to_owned(),
                 service: line.name(service)?,
             });
@@ -239,11 +259,18 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn error(&self, what: &'static str) -> ZoneError {
-        ZoneError { line: self.number, what }
+        ZoneError {
+            line: self.number,
+            what,
+        }
     }
 
     fn name(&self, text: &str) -> Result<String, ZoneError> {
-        if is_name(text) { Ok(text.to_owned()) } else { Err(self.error("not a name")) }
+        if is_name(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(self.error("not a name"))
+        }
     }
 
     fn address(&self, text: &str) -> Result<Ipv4Addr, ZoneError> {
@@ -258,18 +285,29 @@ struct Lines<'a> {
 impl<'a> Lines<'a> {
     fn new(bytes: &'a [u8], header: &str) -> Result<Self, ZoneError> {
         if bytes.len() > MAX_FILE {
-            return Err(ZoneError { line: 0, what: "too long" });
+            return Err(ZoneError {
+                line: 0,
+                what: "too long",
+            });
         }
-        let text = core::str::from_utf8(bytes)
-            .map_err(|_| ZoneError { line: 0, what: "not UTF-8" })?;
+        let text = core::str::from_utf8(bytes).map_err(|_| ZoneError {
+            line: 0,
+            what: "not UTF-8",
+        })?;
         // A file that was cut ends in the middle of a line.
         if !text.ends_with('\n') {
-            return Err(ZoneError { line: 0, what: "cut short" });
+            return Err(ZoneError {
+                line: 0,
+                what: "cut short",
+            });
         }
         let mut lines = text.lines().enumerate();
         match lines.next() {
             Some((_, first)) if first == header => Ok(Self { lines }),
-            _ => Err(ZoneError { line: 1, what: "another kind or version of file" }),
+            _ => Err(ZoneError {
+                line: 1,
+                what: "another kind or version of file",
+            }),
         }
     }
 }
@@ -279,7 +317,10 @@ impl<'a> Iterator for Lines<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (number, text) = self.lines.next()?;
-        let line = Line { number: number + 1, words: text.split(' ').collect() };
+        let line = Line {
+            number: number + 1,
+            words: text.split(' ').collect(),
+        };
         if line.words.len() > 8 {
             return Some(Err(line.error("too many words")));
         }
@@ -297,7 +338,11 @@ mod tests {
             vip: Some(Ipv4Addr::new(10, 201, 0, 130)),
             mode: Mode::Replicas,
             aliases: vec!["www".into(), "www.shop".into()],
-            ports: vec![NamedPort { name: "http".into(), proto: Proto::Tcp, port: 80 }],
+            ports: vec![NamedPort {
+                name: "http".into(),
+                proto: Proto::Tcp,
+                port: 80,
+            }],
         }
     }
 
@@ -320,7 +365,10 @@ mod tests {
             service: "postgres".into(),
         };
         let links = vec![link(None), link(Some(Ipv4Addr::new(10, 201, 0, 200)))];
-        assert_eq!(Link::parse_all(Link::format_all(&links).as_bytes()), Ok(links));
+        assert_eq!(
+            Link::parse_all(Link::format_all(&links).as_bytes()),
+            Ok(links)
+        );
     }
 
     #[test]
@@ -337,7 +385,11 @@ mod tests {
             b"unmoor-service 1\nname web\nsurprise\n",
             b"unmoor-service 1\n",
         ] {
-            assert!(ServiceFile::parse(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
+            assert!(
+                ServiceFile::parse(bad).is_err(),
+                "{:?}",
+                String::from_utf8_lossy(bad)
+            );
         }
         let long = vec![b'a'; MAX_FILE + 1];
         assert!(ServiceFile::parse(&long).is_err());
@@ -349,7 +401,9 @@ mod tests {
     fn every_cut_is_refused_or_a_shorter_truth() {
         let text = service().format();
         for len in 0..text.len() {
-            let Ok(file) = ServiceFile::parse(&text.as_bytes()[..len]) else { continue };
+            let Ok(file) = ServiceFile::parse(&text.as_bytes()[..len]) else {
+                continue;
+            };
             assert!(text.as_bytes()[len - 1] == b'\n');
             assert_eq!(file.name, "web");
         }

@@ -1,0 +1,154 @@
+//! Interface pairs between the host's bridges and a replica's namespace.
+
+use std::fs;
+use std::io;
+
+use super::NetError;
+use super::nl::{Netlink, Refusal};
+use crate::wire::netlink::{
+    Batch, Pair, add_address, add_default_route, add_pair, del_link, set_hairpin, set_up,
+};
+use crate::wire::netplan::{Attachment, NetPlan};
+
+const LOOPBACK_INDEX: u32 = 1;
+
+/// Makes the pairs; runs in the host's namespace.
+pub(super) fn make(plan: &NetPlan, pid: i32) -> Result<(), NetError> {
+    if plan.attachments.is_empty() {
+        return Ok(());
+    }
+    let netlink = Netlink::route().map_err(NetError::io("open a netlink socket"))?;
+    let pid = u32::try_from(pid).map_err(|_| NetError::plain("the child has no process id"))?;
+    for (n, attachment) in plan.attachments.iter().enumerate() {
+        make_one(&netlink, attachment, n, pid)?;
+        let name = &attachment.host_if;
+        no_ipv6(name)?;
+        // A replica that calls its own published port gets the frame back on its own port.
+        if plan
+            .ports
+            .iter()
+            .any(|port| port.network == attachment.network)
+        {
+            hairpin(&netlink, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_one(
+    netlink: &Netlink,
+    attachment: &Attachment,
+    n: usize,
+    pid: u32,
+) -> Result<(), NetError> {
+    let (host_if, bridge) = (&attachment.host_if, &attachment.bridge);
+    let found = netlink.interface(bridge);
+    let bridge_index = found.map_err(NetError::io(format!("find the bridge {bridge}")))?;
+    let pair = Pair {
+        host_if,
+        bridge: bridge_index,
+        pid,
+        n,
+        address: attachment.address,
+        mtu: attachment.mtu,
+    };
+    let mut batch = Batch::new();
+    add_pair(&mut batch, &pair);
+    let message = batch.finish();
+    let mut made = netlink.change(&message);
+    if made.is_err_and(|refusal| refusal.errno == Refusal::EXIST) {
+        // Left by a replica that is gone: the address, and so the name, is ours now.
+        remove_one(netlink, host_if)?;
+        made = netlink.change(&message);
+    }
+    made.map_err(NetError::refused(format!(
+        "make the interface {host_if} on {bridge}"
+    )))
+}
+
+fn hairpin(netlink: &Netlink, name: &str) -> Result<(), NetError> {
+    let what = || format!("let {name} send back what came from it");
+    let index = netlink.interface(name).map_err(NetError::io(what()))?;
+    let mut batch = Batch::new();
+    set_hairpin(&mut batch, index);
+    netlink
+        .change(&batch.finish())
+        .map_err(NetError::refused(what()))
+}
+
+fn remove_one(netlink: &Netlink, name: &str) -> Result<(), NetError> {
+    let mut batch = Batch::new();
+    del_link(&mut batch, name);
+    match netlink.change(&batch.finish()) {
+        Err(refusal) if refusal.errno != Refusal::NODEV => Err(NetError::refused(format!(
+            "remove the interface {name}"
+        ))(refusal)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the pairs from the host's side; both ends go.
+pub(super) fn remove(plan: &NetPlan) -> Result<(), NetError> {
+    if plan.attachments.is_empty() {
+        return Ok(());
+    }
+    let netlink = Netlink::route().map_err(NetError::io("open a netlink socket"))?;
+    let mut first = Ok(());
+    for attachment in &plan.attachments {
+        let removed = remove_one(&netlink, &attachment.host_if);
+        first = first.and(removed);
+    }
+    first
+}
+
+/// Sets up loopback, addresses and the way out; runs in the replica's namespace.
+pub(super) fn configure(plan: &NetPlan) -> Result<(), NetError> {
+    let netlink = Netlink::route().map_err(NetError::io("open a netlink socket"))?;
+    for n in 0..plan.attachments.len() {
+        no_ipv6(&format!("eth{n}"))?;
+    }
+    // What any user may do in a namespace of its own: low ports, and ping where ids allow.
+    write_sysctl("ipv4/ip_unprivileged_port_start", "0")?;
+    let _ = write_sysctl("ipv4/ping_group_range", "0 65535");
+    let mut batch = Batch::new();
+    set_up(&mut batch, LOOPBACK_INDEX);
+    for (n, attachment) in plan.attachments.iter().enumerate() {
+        let name = format!("eth{n}");
+        let index = netlink
+            .interface(&name)
+            .map_err(NetError::io(format!("find {name}")))?;
+        add_address(&mut batch, index, attachment.address, attachment.prefix);
+        set_up(&mut batch, index);
+    }
+    if let Some(gateway) = plan.attachments.iter().find_map(way_out) {
+        add_default_route(&mut batch, gateway);
+    }
+    let changed = netlink.change(&batch.finish());
+    changed.map_err(NetError::refused(
+        "set up the replica's interfaces, addresses and routes",
+    ))
+}
+
+fn way_out(attachment: &Attachment) -> Option<std::net::Ipv4Addr> {
+    if attachment.internal {
+        None
+    } else {
+        attachment.gateway
+    }
+}
+
+/// Nobody asked for IPv6 on this interface: no address of its own making, no routes from others.
+fn no_ipv6(interface: &str) -> Result<(), NetError> {
+    write_sysctl(&format!("ipv6/conf/{interface}/disable_ipv6"), "1")?;
+    write_sysctl(&format!("ipv6/conf/{interface}/accept_ra"), "0")
+}
+
+/// Writes a setting of the current network namespace; one that this kernel lacks is fine.
+fn write_sysctl(name: &str, value: &str) -> Result<(), NetError> {
+    match fs::write(format!("/proc/sys/net/{name}"), value) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(NetError::io(format!("set net/{name} to {value}"))(error))
+        }
+        _ => Ok(()),
+    }
+}

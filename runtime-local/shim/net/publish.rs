@@ -1,0 +1,130 @@
+//! Published ports: taking them on the host, and keeping their targets the ready replicas.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use super::NetError;
+use super::nl::{Netlink, Refusal};
+use super::sys;
+use super::zones::endpoints_now;
+use crate::wire::names::slots;
+use crate::wire::netplan::{Attachment, NetPlan, Proto, PublishedPort};
+use crate::wire::nft_host::{HostNetwork, base, change, publish, set_targets};
+
+/// How often a change is made anew because others changed the rules meanwhile.
+const ATTEMPTS: u32 = 200;
+
+/// The ports of the host that lead to one service.
+#[derive(Debug)]
+pub(super) struct Ports {
+    netlink: Netlink,
+    /// Held for as long as the replica runs, so that others find the ports taken.
+    _reserved: Vec<OwnedFd>,
+}
+
+impl Ports {
+    /// Takes the ports; runs in the host's namespace.
+    pub(super) fn open(plan: &NetPlan) -> Result<Option<Self>, NetError> {
+        if plan.ports.is_empty() {
+            return Ok(None);
+        }
+        let netlink = Netlink::netfilter().map_err(NetError::io("open a netfilter socket"))?;
+        let reserved = plan.ports.iter().map(reserve).collect::<Result<_, _>>()?;
+        Ok(Some(Self {
+            netlink,
+            _reserved: reserved,
+        }))
+    }
+
+    /// Makes the ports lead to the replicas that are ready by the zone on disk.
+    ///
+    /// The zone is read between asking for the generation of the rules and changing them, so
+    /// the last change of all is always made from what is true last.
+    pub(super) fn converge(&self, plan: &NetPlan, ready: bool) -> Result<(), NetError> {
+        let mut missing = false;
+        for _ in 0..ATTEMPTS {
+            let generation = self.netlink.generation().map_err(refused(plan))?;
+            let mut c = change(Some(generation));
+            if missing {
+                rebuild(&mut c, plan);
+            }
+            for port in &plan.ports {
+                let targets = ready_now(plan, port);
+                set_targets(&mut c, port, &plan.service, &targets);
+            }
+            match self.netlink.change(&c.finish()) {
+                Ok(()) => return Ok(()),
+                Err(refusal) if refusal.errno == Refusal::RESTART => {}
+                // The rules were flushed, or the ports taken back while this replica stops.
+                Err(refusal) if refusal.errno == Refusal::NOENT && !missing => {
+                    if !ready {
+                        return Ok(());
+                    }
+                    missing = true;
+                }
+                Err(refusal) => return Err(refused(plan)(refusal)),
+            }
+        }
+        Err(refused(plan)(Refusal {
+            seq: 0,
+            errno: Refusal::BUSY,
+        }))
+    }
+}
+
+fn rebuild(c: &mut crate::wire::nft::Change, plan: &NetPlan) {
+    base(c);
+    for attachment in &plan.attachments {
+        network(attachment).add(c);
+    }
+    for port in &plan.ports {
+        publish(c, port, &plan.service);
+    }
+}
+
+fn network(attachment: &Attachment) -> HostNetwork<'_> {
+    HostNetwork {
+        bridge: &attachment.bridge,
+        subnet: attachment.address,
+        prefix: attachment.prefix,
+        internal: attachment.internal,
+    }
+}
+
+fn ready_now(plan: &NetPlan, port: &PublishedPort) -> Vec<Ipv4Addr> {
+    let found = plan
+        .attachments
+        .iter()
+        .find(|attachment| attachment.network == port.network);
+    let Some(attachment) = found else {
+        return Vec::new();
+    };
+    let ready: Vec<_> = endpoints_now(&attachment.zone_dir)
+        .into_values()
+        .filter(|endpoint| endpoint.service == plan.service)
+        .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
+        .collect();
+    slots(&ready, 0)
+}
+
+fn reserve(port: &PublishedPort) -> Result<OwnedFd, NetError> {
+    let address = SocketAddrV4::new(port.host_ip, port.host_port);
+    let taken = sys::reserve(port.proto == Proto::Tcp, address);
+    taken.map_err(NetError::io(format!(
+        "publish port {address}/{}",
+        port.proto.name()
+    )))
+}
+
+fn refused(plan: &NetPlan) -> impl Fn(Refusal) -> NetError {
+    let ports: Vec<_> = plan
+        .ports
+        .iter()
+        .map(|port| format!("{}:{}/{}", port.host_ip, port.host_port, port.proto.name()))
+        .collect();
+    let what = format!("lead port {} to service {}", ports.join(", "), plan.service);
+    move |refusal| NetError {
+        what: what.clone(),
+        errno: refusal.errno,
+    }
+}
