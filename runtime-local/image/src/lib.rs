@@ -19,6 +19,8 @@ pub mod manifest;
 #[cfg(feature = "registry")]
 pub mod registry;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod users;
 
 pub use build::ImageBuilder;

@@ -4,6 +4,8 @@
 //! would for a process living in it; the last part of a path is never followed. Files are
 //! always created anew, so nothing is ever written through a link.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -72,23 +74,38 @@ impl Applier {
 
     /// Sets what had to wait until the tree is complete; tells what could not be kept.
     pub(crate) fn finish(mut self) -> Result<Vec<String>, LayerProblem> {
-        // Deepest and latest first: setting a time in a directory does not touch its parent's.
-        for late in std::mem::take(&mut self.deferred).iter().rev() {
-            let dir = match self.open_dir(late.path.as_bytes()) {
-                Ok(dir) => dir,
-                // Replaced by something else later in the same layer.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                Err(error) => return Err(error).doing("open a directory again"),
-            };
-            if fs::fstat(&dir).doing("look at a directory")?.st_ino != late.inode {
-                continue;
+        let deferred = std::mem::take(&mut self.deferred);
+        let mut done = HashSet::new();
+        let mut narrow = Vec::new();
+        // The last word on a directory counts, also if its inode once was another one's.
+        for late in deferred.iter().rev() {
+            let Some(dir) = self.reopen(late)? else { continue };
+            if done.insert(late.inode) {
+                set_times(&dir, late.times)?;
+                if late.mode & 0o700 != 0o700 {
+                    narrow.push(late);
+                }
             }
-            if late.mode & 0o700 != 0o700 {
+        }
+        // Innermost first: what is closed to its owner cannot be entered any more.
+        narrow.sort_by_key(|late| Reverse(late.path.as_bytes().len()));
+        for late in narrow {
+            if let Some(dir) = self.reopen(late)? {
                 fs::fchmod(&dir, Mode::from_raw_mode(late.mode)).doing("set permissions")?;
             }
-            set_times(&dir, late.times)?;
         }
         Ok(self.notes)
+    }
+
+    /// A directory made earlier, unless something else has its name by now.
+    fn reopen(&self, late: &Deferred) -> Result<Option<OwnedFd>, LayerProblem> {
+        let dir = match self.open_dir(late.path.as_bytes()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(error) => return Err(error).doing("open a directory again"),
+        };
+        let same = fs::fstat(&dir).doing("look at a directory")?.st_ino == late.inode;
+        Ok(same.then_some(dir))
     }
 
     /// Opens a directory of the tree; links on the way stay inside the tree.

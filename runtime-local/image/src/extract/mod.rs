@@ -14,6 +14,9 @@ pub(crate) mod tar_number;
 pub(crate) mod translate;
 pub(crate) mod whiteout;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Read;
 use std::thread;
 
