@@ -20,7 +20,10 @@ fn main() {
     let output = PathBuf::from(variable("OUT_DIR")).join("shim");
     compile(&sources, &output, &shim_target(&target));
     let program = fs::read(&output).unwrap_or_else(|e| fail(&format!("read the shim: {e}")));
-    println!("cargo::rustc-env=UNMOOR_SHIM_HASH={:032x}", fnv128(&program));
+    println!(
+        "cargo::rustc-env=UNMOOR_SHIM_HASH={:032x}",
+        fnv128(&program)
+    );
 }
 
 fn variable(name: &str) -> String {
@@ -35,7 +38,9 @@ fn fail(message: &str) -> ! {
 /// Every file by its own, and every folder so that a new file is noticed.
 fn watch(folder: &Path) {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -51,17 +56,31 @@ fn watch(folder: &Path) {
 fn shim_target(target: &str) -> String {
     let arch = target.split('-').next().unwrap_or_default();
     let musl = format!("{arch}-unknown-linux-musl");
-    let sysroot = Command::new(variable("RUSTC")).args(["--print", "sysroot"]).output();
-    let Ok(sysroot) = sysroot else { fail("run rustc to learn its folder") };
+    let sysroot = Command::new(variable("RUSTC"))
+        .args(["--print", "sysroot"])
+        .output();
+    let Ok(sysroot) = sysroot else {
+        fail("run rustc to learn its folder")
+    };
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    let library = Path::new(&sysroot).join("lib/rustlib").join(&musl).join("lib");
+    let library = Path::new(&sysroot)
+        .join("lib/rustlib")
+        .join(&musl)
+        .join("lib");
     let installed = fs::read_dir(library).is_ok_and(|mut files| files.next().is_some());
     if installed { musl } else { target.to_owned() }
 }
 
 fn compile(sources: &Path, output: &Path, target: &str) {
     let mut rustc = Command::new(variable("RUSTC"));
-    rustc.args(["--edition", "2024", "--crate-name", "unmoor_shim", "--crate-type", "bin"]);
+    rustc.args([
+        "--edition",
+        "2024",
+        "--crate-name",
+        "unmoor_shim",
+        "--crate-type",
+        "bin",
+    ]);
     rustc.args(["--target", target, "--cap-lints", "allow"]);
     for option in [
         "opt-level=s",
@@ -95,9 +114,14 @@ fn compile(sources: &Path, output: &Path, target: &str) {
 }
 
 fn explain(stderr: &str, target: &str) -> ! {
-    if ["cannot find -lc", "unable to find library -lc", "cannot find -lgcc_eh", "crt1.o"]
-        .iter()
-        .any(|sign| stderr.contains(sign))
+    if [
+        "cannot find -lc",
+        "unable to find library -lc",
+        "cannot find -lgcc_eh",
+        "crt1.o",
+    ]
+    .iter()
+    .any(|sign| stderr.contains(sign))
     {
         let arch = target.split('-').next().unwrap_or_default();
         fail(&format!(
@@ -109,12 +133,16 @@ fn explain(stderr: &str, target: &str) -> ! {
     for line in stderr.lines() {
         println!("cargo::warning={line}");
     }
-    fail(&format!("compiling the shim for {target} failed; the lines above say why"))
+    fail(&format!(
+        "compiling the shim for {target} failed; the lines above say why"
+    ))
 }
 
 /// FNV-1a over 128 bits: a name for the content, not a defence.
 fn fnv128(bytes: &[u8]) -> u128 {
-    bytes.iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
-        (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-    })
+    bytes
+        .iter()
+        .fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+            (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+        })
 }

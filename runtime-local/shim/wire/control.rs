@@ -203,9 +203,7 @@ impl Request {
                 &mut w
             }
             Self::SignalExec { pid, signal } => w.u32(8).u32(*pid).u32(*signal),
-            Self::ResizeTty { rows, cols } => {
-                w.u32(9).u32(u32::from(*rows)).u32(u32::from(*cols))
-            }
+            Self::ResizeTty { rows, cols } => w.u32(9).u32(u32::from(*rows)).u32(u32::from(*cols)),
             Self::Reload { net } => w.u32(10).option(net.as_ref(), |w, net| {
                 w.bytes(net);
             }),
@@ -231,16 +229,29 @@ impl Request {
         let request = match tag {
             0 => Self::Hello { version: r.u32()? },
             1 => Self::Signal { signal: r.u32()? },
-            2 => Self::Stop { signal: r.u32()?, grace_ms: r.option(Reader::u64)? },
+            2 => Self::Stop {
+                signal: r.u32()?,
+                grace_ms: r.option(Reader::u64)?,
+            },
             3 => Self::Kill,
             4 => Self::Start,
             5 => Self::Pause,
             6 => Self::Resume,
             7 => Self::Exec(Exec::read(r)?),
-            8 => Self::SignalExec { pid: r.u32()?, signal: r.u32()? },
-            9 => Self::ResizeTty { rows: small(r)?, cols: small(r)? },
-            10 => Self::Reload { net: r.option(|r| r.bytes().map(<[u8]>::to_vec))? },
-            11 => Self::SetRestart { restart: read_restart(r)? },
+            8 => Self::SignalExec {
+                pid: r.u32()?,
+                signal: r.u32()?,
+            },
+            9 => Self::ResizeTty {
+                rows: small(r)?,
+                cols: small(r)?,
+            },
+            10 => Self::Reload {
+                net: r.option(|r| r.bytes().map(<[u8]>::to_vec))?,
+            },
+            11 => Self::SetRestart {
+                restart: read_restart(r)?,
+            },
             12 => Self::Quit,
             13 => Self::Attach { stdin: r.bool()? },
             14 => Self::CloseStdin,
@@ -263,7 +274,9 @@ impl Exec {
                 w.u32(*gid);
             });
         });
-        w.bool(self.tty).u32(u32::from(self.rows)).u32(u32::from(self.cols));
+        w.bool(self.tty)
+            .u32(u32::from(self.rows))
+            .u32(u32::from(self.cols));
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, CodecError> {
@@ -272,7 +285,11 @@ impl Exec {
             env: r.list(Reader::string)?,
             cwd: r.string()?,
             user: r.option(|r| {
-                Ok(ExecUser { uid: r.u32()?, gid: r.u32()?, groups: r.list(Reader::u32)? })
+                Ok(ExecUser {
+                    uid: r.u32()?,
+                    gid: r.u32()?,
+                    groups: r.list(Reader::u32)?,
+                })
             })?,
             tty: r.bool()?,
             rows: small(r)?,
@@ -315,13 +332,24 @@ impl Response {
         let r = &mut Reader::new(frame);
         let (_, number, tag) = head(r)?;
         let response = match tag {
-            0 => Self::Welcome { version: r.u32()?, pid: r.u32()? },
+            0 => Self::Welcome {
+                version: r.u32()?,
+                pid: r.u32()?,
+            },
             1 => Self::Done,
-            2 => Self::Stopped { exit_code: r.option(|r| r.u32().map(u32::cast_signed))? },
+            2 => Self::Stopped {
+                exit_code: r.option(|r| r.u32().map(u32::cast_signed))?,
+            },
             3 => Self::Started { pid: r.u32()? },
-            4 => Self::Exited { exit_code: r.u32()?.cast_signed(), signal: r.u32()? },
+            4 => Self::Exited {
+                exit_code: r.u32()?.cast_signed(),
+                signal: r.u32()?,
+            },
             5 => Self::Attached,
-            6 => Self::Refused(Refusal { wrong_phase: r.bool()?, failure: Failure::read(r)? }),
+            6 => Self::Refused(Refusal {
+                wrong_phase: r.bool()?,
+                failure: Failure::read(r)?,
+            }),
             7 => Self::Unsupported,
             other => return Err(CodecError::Unknown(other)),
         };

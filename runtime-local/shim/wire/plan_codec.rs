@@ -9,7 +9,9 @@ use super::{
 pub(super) fn encode(plan: &Plan) -> Vec<u8> {
     let mut w = Writer::new();
     w.u32(MAGIC).u32(VERSION);
-    w.str(&plan.replica).str(&plan.replica_dir).str(&plan.run_dir);
+    w.str(&plan.replica)
+        .str(&plan.replica_dir)
+        .str(&plan.run_dir);
     w.option(plan.id_map.as_ref(), |w, m| {
         w.u32(m.base).u32(m.size);
     });
@@ -46,7 +48,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Plan, CodecError> {
         replica: r.string()?,
         replica_dir: r.string()?,
         run_dir: r.string()?,
-        id_map: r.option(|r| Ok(IdMap { base: r.u32()?, size: r.u32()? }))?,
+        id_map: r.option(|r| {
+            Ok(IdMap {
+                base: r.u32()?,
+                size: r.u32()?,
+            })
+        })?,
         hostname: r.string()?,
         root: read_root(r)?,
         read_only_root: r.bool()?,
@@ -61,7 +68,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Plan, CodecError> {
         stop_grace_ms: r.u64()?,
         restart: read_restart(r)?,
         health: r.option(read_health)?,
-        log: LogLimits { max_bytes: r.u64()?, files: r.u32()? },
+        log: LogLimits {
+            max_bytes: r.u64()?,
+            files: r.u32()?,
+        },
         net: r.option(|r| r.bytes().map(<[u8]>::to_vec))?,
         init: r.bool()?,
     })
@@ -97,7 +107,10 @@ fn write_root(w: &mut Writer, root: &Root) {
 
 fn read_root(r: &mut Reader<'_>) -> Result<Root, CodecError> {
     Ok(match r.u32()? {
-        0 => Root::Layers { store: r.string()?, layers: r.list(Reader::string)? },
+        0 => Root::Layers {
+            store: r.string()?,
+            layers: r.list(Reader::string)?,
+        },
         1 => Root::Directory { path: r.string()? },
         other => return Err(CodecError::Unknown(other)),
     })
@@ -106,16 +119,40 @@ fn read_root(r: &mut Reader<'_>) -> Result<Root, CodecError> {
 fn write_mount(w: &mut Writer, mount: &Mount) {
     w.str(&mount.target);
     match &mount.kind {
-        MountKind::Bind { source, idmapped, read_only, recursive, populate } => {
+        MountKind::Bind {
+            source,
+            idmapped,
+            read_only,
+            recursive,
+            populate,
+        } => {
             w.u32(0).str(source).bool(*idmapped).bool(*read_only);
             w.bool(*recursive).bool(*populate);
         }
-        MountKind::Tmpfs { size, mode, uid, gid, read_only, no_exec } => {
+        MountKind::Tmpfs {
+            size,
+            mode,
+            uid,
+            gid,
+            read_only,
+            no_exec,
+        } => {
             w.u32(1).u64(*size).u32(*mode).u32(*uid).u32(*gid);
             w.bool(*read_only).bool(*no_exec);
         }
-        MountKind::File { content, mode, uid, gid, read_only } => {
-            w.u32(2).bytes(content).u32(*mode).u32(*uid).u32(*gid).bool(*read_only);
+        MountKind::File {
+            content,
+            mode,
+            uid,
+            gid,
+            read_only,
+        } => {
+            w.u32(2)
+                .bytes(content)
+                .u32(*mode)
+                .u32(*uid)
+                .u32(*gid)
+                .bool(*read_only);
         }
     }
 }
@@ -157,7 +194,9 @@ fn write_process(w: &mut Writer, p: &Process) {
     w.list(&p.groups, |w, gid| {
         w.u32(*gid);
     });
-    w.u64(p.caps.bounding).u64(p.caps.effective).u64(p.caps.permitted);
+    w.u64(p.caps.bounding)
+        .u64(p.caps.effective)
+        .u64(p.caps.permitted);
     w.u64(p.caps.inheritable).u64(p.caps.ambient);
     w.bool(p.no_new_privs).bytes(&p.seccomp);
     w.list(&p.rlimits, |w, l| {
@@ -187,7 +226,11 @@ fn read_process(r: &mut Reader<'_>) -> Result<Process, CodecError> {
         no_new_privs: r.bool()?,
         seccomp: r.bytes()?.to_vec(),
         rlimits: r.list(|r| {
-            Ok(Rlimit { resource: r.u32()?, soft: r.u64()?, hard: r.u64()? })
+            Ok(Rlimit {
+                resource: r.u32()?,
+                soft: r.u64()?,
+                hard: r.u64()?,
+            })
         })?,
         oom_score_adj: r.option(|r| r.u32().map(u32::cast_signed))?,
         tty: r.bool()?,
@@ -233,15 +276,24 @@ fn write_health(w: &mut Writer, health: &Health) {
             w.u32(2).u32(u32::from(*port)).str(path);
         }
     }
-    w.u64(health.interval_ms).u64(health.timeout_ms).u64(health.start_period_ms);
+    w.u64(health.interval_ms)
+        .u64(health.timeout_ms)
+        .u64(health.start_period_ms);
     w.u64(health.start_interval_ms).u32(health.retries);
 }
 
 fn read_health(r: &mut Reader<'_>) -> Result<Health, CodecError> {
     let test = match r.u32()? {
-        0 => HealthTest::Exec { argv: r.list(Reader::string)? },
-        1 => HealthTest::Tcp { port: read_port(r)? },
-        2 => HealthTest::Http { port: read_port(r)?, path: r.string()? },
+        0 => HealthTest::Exec {
+            argv: r.list(Reader::string)?,
+        },
+        1 => HealthTest::Tcp {
+            port: read_port(r)?,
+        },
+        2 => HealthTest::Http {
+            port: read_port(r)?,
+            path: r.string()?,
+        },
         other => return Err(CodecError::Unknown(other)),
     };
     Ok(Health {

@@ -67,7 +67,10 @@ impl Report {
             }
         }
         match r.u32()? {
-            0 => Ok(Self::Started { shim_pid: r.u32()?, init_pid: r.u32()? }),
+            0 => Ok(Self::Started {
+                shim_pid: r.u32()?,
+                init_pid: r.u32()?,
+            }),
             1 => Failure::read(r).map(Self::Failed),
             other => Err(CodecError::Unknown(other)),
         }
@@ -76,7 +79,9 @@ impl Report {
 
 impl Failure {
     pub(super) fn write(&self, w: &mut Writer) {
-        w.str(&self.step).u32(self.errno.cast_unsigned()).str(&self.detail);
+        w.str(&self.step)
+            .u32(self.errno.cast_unsigned())
+            .str(&self.detail);
         w.u32(self.exit_code.cast_unsigned());
     }
 

@@ -158,7 +158,10 @@ impl std::error::Error for StatusError {}
 impl Status {
     /// Turns the record into bytes; an error text that is too long is cut.
     pub fn encode(&self) -> [u8; SIZE] {
-        let mut page = Page { bytes: [0; SIZE], at: 0 };
+        let mut page = Page {
+            bytes: [0; SIZE],
+            at: 0,
+        };
         page.u32(MAGIC);
         page.u32(VERSION);
         page.u64(self.sequence);
@@ -260,7 +263,10 @@ impl Page {
 
     fn take_process(&mut self) -> ProcessId {
         let pid = u32::try_from(self.take_u64()).unwrap_or(0);
-        ProcessId { pid, start_time: self.take_u64() }
+        ProcessId {
+            pid,
+            start_time: self.take_u64(),
+        }
     }
 
     fn status(&mut self) -> Result<Status, StatusError> {
@@ -321,7 +327,9 @@ fn phase(value: u32) -> Result<Phase, StatusError> {
         Phase::Exited,
         Phase::Failed,
     ];
-    ALL.get(value as usize).copied().ok_or(StatusError::Unknown(value))
+    ALL.get(value as usize)
+        .copied()
+        .ok_or(StatusError::Unknown(value))
 }
 
 fn health(value: u32) -> Result<HealthState, StatusError> {
@@ -331,7 +339,9 @@ fn health(value: u32) -> Result<HealthState, StatusError> {
         HealthState::Healthy,
         HealthState::Unhealthy,
     ];
-    ALL.get(value as usize).copied().ok_or(StatusError::Unknown(value))
+    ALL.get(value as usize)
+        .copied()
+        .ok_or(StatusError::Unknown(value))
 }
 
 /// FNV-1a over 64 bits: tells a torn record from a whole one, nothing more.
@@ -356,8 +366,14 @@ mod tests {
             sequence: 7,
             generation: 3,
             phase: Phase::Exited,
-            shim: ProcessId { pid: 11, start_time: 22 },
-            init: ProcessId { pid: 33, start_time: 44 },
+            shim: ProcessId {
+                pid: 11,
+                start_time: 22,
+            },
+            init: ProcessId {
+                pid: 33,
+                start_time: 44,
+            },
             boot_id: [9; 16],
             started_ns: 5,
             finished_ns: 6,
@@ -378,7 +394,10 @@ mod tests {
 
     #[test]
     fn a_half_written_record_is_torn_and_a_long_error_is_cut() {
-        let status = Status { error: "é".repeat(200), ..Status::default() };
+        let status = Status {
+            error: "é".repeat(200),
+            ..Status::default()
+        };
         let mut bytes = status.encode();
         let back = Status::decode(&bytes).expect("whole");
         assert_eq!(back.error.len(), ERROR_MAX);

@@ -1,0 +1,289 @@
+//! The replica's cgroups: made with their limits, joined without a global lock, removed.
+//!
+//! Joining never writes a pid to `cgroup.procs`, which costs a grace period of 10 ms: on v1 the
+//! single-threaded child writes 0 to `tasks` itself, on v2 it is cloned into its group.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::fault::{Outcome, Step, failure, refuse};
+use crate::sys::fs::{self, At};
+use crate::sys::{Errno, abi, poll};
+use crate::wire::plan::{Cgroup, CgroupVersion};
+
+/// Tries to make a path whose parents another shim may be removing, and to remove one whose
+/// last process is just leaving.
+const TRIES: u32 = 100;
+const PAUSE_MS: u64 = 10;
+
+/// The cgroups of one replica.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    groups: Vec<Cgroup>,
+}
+
+/// What a new process of the replica needs to join.
+#[derive(Debug, Default)]
+pub(crate) struct Joining {
+    /// `tasks` of each v1 group.
+    pub(crate) tasks: Vec<OwnedFd>,
+    /// The v2 group.
+    pub(crate) unified: Option<OwnedFd>,
+}
+
+impl Joining {
+    /// Moves the calling, single-threaded process into the v1 groups.
+    pub(crate) fn join_v1(&self) -> Outcome<()> {
+        for tasks in &self.tasks {
+            fs::write(tasks.as_fd(), b"0").step("join cgroup", "writing 0 to tasks")?;
+        }
+        Ok(())
+    }
+}
+
+impl Cgroups {
+    /// Describes the groups; nothing is made yet.
+    pub(crate) fn new(groups: Vec<Cgroup>) -> Self {
+        Self { groups }
+    }
+
+    /// Makes the groups and writes their limits.
+    ///
+    /// # Errors
+    /// A controller or file that is missing, a value that is refused, or a group in use.
+    pub(crate) fn create(&self) -> Outcome<()> {
+        for group in &self.groups {
+            make_path(group)?;
+            let dir = directory(group);
+            let processes = fs::read_text(At::Cwd, &format!("{dir}/cgroup.procs"));
+            if processes.is_ok_and(|list| !list.trim().is_empty()) {
+                return Err(refuse(
+                    "create cgroup",
+                    format_args!("{dir} has processes already"),
+                ));
+            }
+            for (file, value) in &group.writes {
+                fs::write_text(At::Cwd, &format!("{dir}/{file}"), value).step(
+                    "set cgroup limit",
+                    format_args!("{file} = {value} in {dir}"),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens what a new process needs to join all groups.
+    pub(crate) fn joining(&self) -> Outcome<Joining> {
+        let mut joining = Joining::default();
+        for group in &self.groups {
+            let dir = directory(group);
+            if group.version == CgroupVersion::V2 {
+                let flags = abi::O_PATH | abi::O_DIRECTORY;
+                joining.unified = Some(fs::open(At::Cwd, &dir, flags, 0).step("open cgroup", dir)?);
+            } else {
+                let path = format!("{dir}/tasks");
+                let tasks = fs::open(At::Cwd, &path, abi::O_WRONLY, 0);
+                joining.tasks.push(tasks.step("open cgroup", path)?);
+            }
+        }
+        Ok(joining)
+    }
+
+    /// The v1 groups' controllers as mount options, for the view inside.
+    pub(crate) fn v1_controllers(&self) -> impl Iterator<Item = String> {
+        let v1 = self
+            .groups
+            .iter()
+            .filter(|group| group.version == CgroupVersion::V1);
+        v1.map(|group| group.controllers.join(","))
+    }
+
+    /// Whether the replica has a v2 group.
+    pub(crate) fn has_v2(&self) -> bool {
+        self.groups
+            .iter()
+            .any(|group| group.version == CgroupVersion::V2)
+    }
+
+    /// Freezes the replica's processes or lets them go on.
+    pub(crate) fn freeze(&self, frozen: bool) -> Outcome<()> {
+        let (file, value) = match self.freezer().ok_or_else(no_freezer)? {
+            (CgroupVersion::V2, dir) => (
+                format!("{dir}/cgroup.freeze"),
+                if frozen { "1" } else { "0" },
+            ),
+            (CgroupVersion::V1, dir) => (
+                format!("{dir}/freezer.state"),
+                if frozen { "FROZEN" } else { "THAWED" },
+            ),
+        };
+        fs::write_text(At::Cwd, &file, value).step("freeze", format_args!("{value} to {file}"))
+    }
+
+    /// Whether all processes have come to rest.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let read = |path: String| fs::read_text(At::Cwd, &path).unwrap_or_default();
+        match self.freezer() {
+            Some((CgroupVersion::V2, dir)) => read(format!("{dir}/cgroup.events"))
+                .lines()
+                .any(|line| line == "frozen 1"),
+            Some((CgroupVersion::V1, dir)) => {
+                read(format!("{dir}/freezer.state")).trim() == "FROZEN"
+            }
+            None => false,
+        }
+    }
+
+    fn freezer(&self) -> Option<(CgroupVersion, String)> {
+        let v2 = self
+            .groups
+            .iter()
+            .find(|group| group.version == CgroupVersion::V2);
+        let v1 = self.groups.iter().find(|group| controls(group, "freezer"));
+        v2.or(v1).map(|group| (group.version, directory(group)))
+    }
+
+    /// How often the kernel has killed a process of the replica for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let Some(group) = self.groups.iter().find(|group| controls(group, "memory")) else {
+            return 0;
+        };
+        let file = match group.version {
+            CgroupVersion::V1 => "memory.oom_control",
+            CgroupVersion::V2 => "memory.events",
+        };
+        let text = fs::read_text(At::Cwd, &format!("{}/{file}", directory(group)));
+        let text = text.unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Removes the groups, those nested in them, and parents left empty.
+    ///
+    /// # Errors
+    /// A group that still has processes after a second.
+    pub(crate) fn remove(&self) -> Outcome<()> {
+        let mut first = Ok(());
+        for group in &self.groups {
+            let result = remove_tree(&directory(group));
+            if first.is_ok() {
+                first = result;
+            }
+            let mut path = group.path.as_str();
+            while let Some((parent, _)) = path.rsplit_once('/') {
+                path = parent;
+                if fs::rmdir(At::Cwd, &format!("{}/{path}", group.base)).is_err() {
+                    break;
+                }
+            }
+        }
+        first
+    }
+}
+
+fn no_freezer() -> crate::wire::report::Failure {
+    refuse("freeze", "the replica is in no cgroup that can freeze it")
+}
+
+fn controls(group: &Cgroup, controller: &str) -> bool {
+    group.controllers.iter().any(|name| name == controller)
+}
+
+fn directory(group: &Cgroup) -> String {
+    format!("{}/{}", group.base, group.path)
+}
+
+/// Makes every component of a group's path, ready for its children.
+fn make_path(group: &Cgroup) -> Outcome<()> {
+    let sane = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if !group.path.split('/').all(sane) {
+        return Err(refuse(
+            "create cgroup",
+            format_args!("bad path {:?}", group.path),
+        ));
+    }
+    for attempt in 0.. {
+        match try_make_path(group) {
+            // Another shim has just removed a parent that it found empty.
+            Err(error) if error.errno == Errno::NOENT.0 && attempt < TRIES => {}
+            other => return other,
+        }
+    }
+    Ok(())
+}
+
+fn try_make_path(group: &Cgroup) -> Outcome<()> {
+    let mut dir = group.base.clone();
+    for part in group.path.split('/') {
+        if group.version == CgroupVersion::V2 {
+            enable_controllers(&dir, &group.controllers)?;
+        }
+        let parent = dir.clone();
+        dir = format!("{dir}/{part}");
+        match fs::mkdir(At::Cwd, &dir, 0o755) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failure("create cgroup", errno, dir)),
+        }
+        if group.version == CgroupVersion::V1 && controls(group, "cpuset") {
+            inherit_cpuset(&parent, &dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// On v2 a controller works in a group only if every group above hands it down.
+fn enable_controllers(dir: &str, controllers: &[String]) -> Outcome<()> {
+    if controllers.is_empty() {
+        return Ok(());
+    }
+    let file = format!("{dir}/cgroup.subtree_control");
+    let enabled = fs::read_text(At::Cwd, &file).step("read cgroup controllers", &file)?;
+    for controller in controllers {
+        if !enabled
+            .split_ascii_whitespace()
+            .any(|name| name == controller)
+        {
+            fs::write_text(At::Cwd, &file, &format!("+{controller}")).step(
+                "enable cgroup controller",
+                format_args!("{controller} in {dir}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A v1 cpuset group takes no process before it has processors and memory nodes.
+fn inherit_cpuset(parent: &str, dir: &str) -> Outcome<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = format!("{dir}/{file}");
+        let value = fs::read_text(At::Cwd, &own).step("read cpuset", &own)?;
+        if value.trim().is_empty() {
+            let above = format!("{parent}/{file}");
+            let above = fs::read_text(At::Cwd, &above).step("read cpuset", &above)?;
+            fs::write_text(At::Cwd, &own, above.trim()).step("set cpuset", &own)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(dir: &str) -> Outcome<()> {
+    let mut last = Errno::BUSY;
+    for _ in 0..TRIES {
+        match fs::rmdir(At::Cwd, dir) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => last = errno,
+        }
+        let children = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut nested = false;
+        for child in children.filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
+            nested = true;
+            remove_tree(&child.path().to_string_lossy())?;
+        }
+        if !nested {
+            // The kernel has no event for a v1 group that its last process has left.
+            let _ = poll::poll(&mut [], Some(PAUSE_MS));
+        }
+    }
+    Err(failure("remove cgroup", last, dir))
+}

@@ -1,0 +1,92 @@
+//! Fills an empty volume with what the image has at its place, as `docker` users expect.
+//!
+//! Only directories, regular files and symbolic links are copied, with owner, permissions and
+//! content. Every step is by descriptor and follows no link.
+
+use std::fs::read_dir;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::inside::Inside;
+use crate::fault::{Outcome, Step, refuse};
+use crate::sys::fs::{self, At};
+use crate::sys::{abi, mount};
+
+/// Directories within directories; an image that has more is refused.
+const DEPTH_MAX: u32 = 128;
+
+/// Copies what is inside at `target` to `volume` if that is empty.
+pub(crate) fn fill_empty(inside: &Inside, target: &str, volume: &OwnedFd) -> Outcome<()> {
+    let entries = read_dir(mount::fd_path(volume.as_fd())).map_err(crate::sys::Errno::from);
+    if entries.step("look into volume", target)?.next().is_some() {
+        return Ok(());
+    }
+    let Ok(source) = inside.open(target, abi::O_RDONLY | abi::O_DIRECTORY) else {
+        // The image has nothing there.
+        return Ok(());
+    };
+    copy_directory(&source, volume, target, DEPTH_MAX)
+}
+
+fn copy_directory(from: &OwnedFd, to: &OwnedFd, path: &str, depth: u32) -> Outcome<()> {
+    let step = "fill volume";
+    if depth == 0 {
+        return Err(refuse(step, format_args!("{path} is nested too deeply")));
+    }
+    let entries = read_dir(mount::fd_path(from.as_fd())).map_err(crate::sys::Errno::from);
+    for entry in entries.step(step, path)? {
+        let entry = entry.map_err(crate::sys::Errno::from).step(step, path)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(refuse(
+                step,
+                format_args!("{path} holds a name that is not UTF-8"),
+            ));
+        };
+        let path = format!("{path}/{name}");
+        copy_entry(from, to, name, &path, depth)?;
+    }
+    let found = fs::stat(from.as_fd()).step(step, path)?;
+    let to = fs::open(At::from(to), ".", abi::O_RDONLY | abi::O_DIRECTORY, 0).step(step, path)?;
+    fs::chown(to.as_fd(), found.uid, found.gid).step(step, path)?;
+    fs::chmod(to.as_fd(), u32::from(found.mode) & 0o7777).step(step, path)
+}
+
+fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &str, path: &str, depth: u32) -> Outcome<()> {
+    let step = "fill volume";
+    let found = fs::stat_at(At::from(from), name).step(step, path)?;
+    let nofollow = abi::O_NOFOLLOW;
+    match u32::from(found.mode) & abi::S_IFMT {
+        abi::S_IFDIR => {
+            fs::mkdir(At::from(to), name, 0o700).step(step, path)?;
+            let flags = abi::O_RDONLY | abi::O_DIRECTORY | nofollow;
+            let from = fs::open(At::from(from), name, flags, 0).step(step, path)?;
+            let to = fs::open(At::from(to), name, flags, 0).step(step, path)?;
+            copy_directory(&from, &to, path, depth - 1)
+        }
+        abi::S_IFREG => {
+            let from = fs::open(At::from(from), name, abi::O_RDONLY | nofollow, 0);
+            let from = from.step(step, path)?;
+            let flags = abi::O_CREAT | abi::O_EXCL | abi::O_WRONLY | nofollow;
+            let to = fs::open(At::from(to), name, flags, 0o600).step(step, path)?;
+            copy_content(&from, &to).step(step, path)?;
+            fs::chown(to.as_fd(), found.uid, found.gid).step(step, path)?;
+            fs::chmod(to.as_fd(), u32::from(found.mode) & 0o7777).step(step, path)
+        }
+        abi::S_IFLNK => {
+            let link = fs::readlink(At::from(from), name).step(step, path)?;
+            fs::symlink(&link, At::from(to), name).step(step, path)?;
+            fs::chown_at(At::from(to), name, found.uid, found.gid).step(step, path)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn copy_content(from: &OwnedFd, to: &OwnedFd) -> crate::sys::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match fs::read(from.as_fd(), &mut buffer)? {
+            0 => return Ok(()),
+            len => fs::write_all(to.as_fd(), &buffer[..len])?,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the shim and a process it is starting say to each other over a socket pair.
+//!
+//! One byte of tag, then the content. The end of the socket without a failure means that the
+//! program has been executed: every copy is close-on-exec.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::fault::{Outcome, Step, refuse};
+use crate::sys::socket::{self, Received};
+use crate::sys::{Errno, abi};
+use crate::wire::report::{Failure, Report};
+
+/// The longest message; failures carry paths.
+const MESSAGE_MAX: usize = 16 * 1024;
+/// Descriptors per message.
+const BATCH: usize = 16;
+
+/// A message of either side.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Shim: the id maps are written; descriptors of prepared mounts. More follow if `more`.
+    Mounts { fds: Vec<OwnedFd>, more: bool },
+    /// Shim: the interfaces are there.
+    Wired,
+    /// Child: everything stands but the program; the master of its terminal, if it has one.
+    Ready(Option<OwnedFd>),
+    /// Shim: execute the program.
+    Go,
+    /// Helper of an exec: the program's process in the host's pid namespace.
+    Pid(u32),
+    /// Exec: the master of its terminal.
+    Terminal(OwnedFd),
+    /// Child: it failed.
+    Failed(Failure),
+    /// The other end is closed.
+    End,
+}
+
+/// Sends the descriptors of prepared mounts, in as many messages as they need.
+pub(crate) fn send_mounts(socket: &impl AsFd, fds: &[OwnedFd]) -> Outcome<()> {
+    let mut rest = fds;
+    loop {
+        let (now, later) = rest.split_at(rest.len().min(BATCH));
+        let borrowed: Vec<BorrowedFd<'_>> = now.iter().map(AsFd::as_fd).collect();
+        let bytes = [b'M', u8::from(!later.is_empty())];
+        socket::send(socket.as_fd(), &bytes, &borrowed, 0).step("hand over mounts", "")?;
+        rest = later;
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends a message without mounts.
+pub(crate) fn send(socket: &impl AsFd, message: &Message) -> Outcome<()> {
+    let (bytes, fds): (Vec<u8>, Vec<BorrowedFd<'_>>) = match message {
+        Message::Wired => (b"W".to_vec(), Vec::new()),
+        Message::Ready(master) => (b"R".to_vec(), master.iter().map(AsFd::as_fd).collect()),
+        Message::Go => (b"G".to_vec(), Vec::new()),
+        Message::Pid(pid) => {
+            let mut bytes = b"P".to_vec();
+            bytes.extend(pid.to_le_bytes());
+            (bytes, Vec::new())
+        }
+        Message::Terminal(master) => (b"T".to_vec(), vec![master.as_fd()]),
+        Message::Failed(failure) => {
+            let mut bytes = b"F".to_vec();
+            bytes.extend(Report::Failed(failure.clone()).encode());
+            bytes.truncate(MESSAGE_MAX);
+            (bytes, Vec::new())
+        }
+        Message::Mounts { .. } | Message::End => return Ok(()),
+    };
+    socket::send(socket.as_fd(), &bytes, &fds, 0)
+        .step("talk to the other side", "")
+        .map(drop)
+}
+
+/// Waits for the next message.
+pub(crate) fn receive(socket: &impl AsFd) -> Outcome<Message> {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    let got = socket::receive(socket.as_fd(), &mut buffer, 0).step("hear the other side", "")?;
+    parse(&buffer, got)
+}
+
+/// Takes the next message if there is one.
+pub(crate) fn try_receive(socket: &impl AsFd) -> Outcome<Option<Message>> {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    match socket::receive(socket.as_fd(), &mut buffer, abi::MSG_DONTWAIT) {
+        Err(Errno::AGAIN) => Ok(None),
+        other => parse(&buffer, other.step("hear the other side", "")?).map(Some),
+    }
+}
+
+fn parse(buffer: &[u8], mut got: Received) -> Outcome<Message> {
+    let bytes = &buffer[..got.len];
+    let Some((tag, content)) = bytes.split_first() else {
+        return Ok(Message::End);
+    };
+    let unexpected = || refuse("hear the other side", "a message that makes no sense");
+    Ok(match tag {
+        b'M' => Message::Mounts {
+            more: content == [1],
+            fds: got.fds,
+        },
+        b'W' => Message::Wired,
+        b'R' => Message::Ready(got.fds.pop()),
+        b'G' => Message::Go,
+        b'P' => Message::Pid(u32::from_le_bytes(
+            content.try_into().map_err(|_| unexpected())?,
+        )),
+        b'T' => Message::Terminal(got.fds.pop().ok_or_else(unexpected)?),
+        b'F' => match Report::decode(content) {
+            Ok(Report::Failed(failure)) => Message::Failed(failure),
+            _ => return Err(unexpected()),
+        },
+        _ => return Err(unexpected()),
+    })
+}

@@ -1,0 +1,134 @@
+//! Taking over a replica whose shim has died.
+//!
+//! The status record says what was, the kernel says what is. A program that still runs is
+//! supervised again from here on; one that ended meanwhile has ended in an unknown way.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::health::Health;
+use super::record;
+use super::restart::BackOff;
+use super::shim::{Foreign, Fresh, Pause, Run, Shim, Stage};
+use crate::fault::{Outcome, Step};
+use crate::net::NetService;
+use crate::sys::abi::{self, POLLIN};
+use crate::sys::fs::{self, At};
+use crate::sys::poll;
+use crate::wire::plan::Plan;
+use crate::wire::report::Failure;
+use crate::wire::status::Phase;
+
+/// How long a child that lost its shim in the middle of a start may take to notice.
+const ORPHAN_MS: u64 = 500;
+
+/// Adopts the replica of a plan; the report says what was found.
+pub(super) fn adopt(plan: Plan, report: OwnedFd) -> Result<Shim, (Failure, OwnedFd)> {
+    let mut shim = match Shim::open(plan, Fresh::No) {
+        Ok(shim) => shim,
+        Err(failure) => return Err((failure, report)),
+    };
+    let taken = shim.take_over();
+    shim.report = Some(report);
+    match taken {
+        Ok(()) => {
+            shim.report_started();
+            Ok(shim)
+        }
+        // The replica itself is left as it is: a later attempt may succeed.
+        Err(failure) => match shim.report.take() {
+            Some(report) => Err((failure, report)),
+            None => Ok(shim),
+        },
+    }
+}
+
+impl Shim {
+    fn take_over(&mut self) -> Outcome<()> {
+        let before = self.record.status.phase;
+        self.back_off = BackOff::after(self.record.status.restarts);
+        let same_boot = self.record.status.boot_id == record::boot_id();
+        let init = self.record.status.init;
+        let pidfd = same_boot.then(|| record::open_process(init)).flatten();
+        let pidfd = pidfd.filter(|pidfd| !ends_soon(pidfd, before));
+        self.record.status.boot_id = record::boot_id();
+        match pidfd {
+            Some(pidfd) => self.resume_run(pidfd),
+            None => {
+                self.pick_up_the_pieces(before);
+                Ok(())
+            }
+        }
+    }
+
+    /// The program still runs.
+    fn resume_run(&mut self, pidfd: OwnedFd) -> Outcome<()> {
+        let pid = self.record.status.init.pid.cast_signed();
+        let path = format!("/proc/{pid}/ns/net");
+        let network = fs::open(At::Cwd, &path, abi::O_RDONLY, 0).step("open namespace", path)?;
+        let net = match &self.net {
+            Some(net) => {
+                let service = NetService::open(net, network.as_fd());
+                Some(service.step("open name service", "")?)
+            }
+            None => None,
+        };
+        let now = poll::monotonic_ms();
+        let stopping = self.record.status.stop_requested;
+        let frozen = self.cgroups.is_frozen();
+        let seen = (self.record.status.health, self.record.status.failing_streak);
+        let health = self
+            .plan
+            .health
+            .is_some()
+            .then(|| Health::resume(now, seen));
+        self.stage = Stage::Running(Box::new(Run {
+            pid,
+            pidfd,
+            foreign: Some(Foreign::Running),
+            network,
+            net,
+            begun_ms: now,
+            kill_at_ms: stopping.then(|| now + self.plan.stop_grace_ms),
+            health,
+            probe: None,
+            probe_until_ms: None,
+            pause: if frozen { Pause::Frozen } else { Pause::No },
+        }));
+        let status = &mut self.record.status;
+        status.phase = match (stopping, frozen) {
+            (true, _) => Phase::Stopping,
+            (false, true) => Phase::Paused,
+            (false, false) => Phase::Running,
+        };
+        if status.started_ns == 0 {
+            status.started_ns = poll::wall_ns();
+        }
+        self.show_health();
+        self.update_ready();
+        self.record.publish();
+        Ok(())
+    }
+
+    /// The program does not run: go on where the dead shim would have.
+    fn pick_up_the_pieces(&mut self, before: Phase) {
+        match before {
+            Phase::Exited | Phase::Failed => self.over(before),
+            Phase::Restarting => {
+                self.stage = Stage::Waiting {
+                    due_ms: poll::monotonic_ms(),
+                };
+                self.record.publish();
+            }
+            _ => self.ended_unseen(),
+        }
+    }
+}
+
+/// A child left in the middle of its start sees the closed socket and ends.
+fn ends_soon(pidfd: &OwnedFd, before: Phase) -> bool {
+    if !matches!(before, Phase::Creating | Phase::Starting) {
+        return false;
+    }
+    let mut fds = [poll::watch(pidfd, POLLIN)];
+    poll::poll(&mut fds, Some(ORPHAN_MS)).is_ok_and(|ready| ready > 0)
+}

@@ -1,0 +1,93 @@
+//! From a program that a library has started to a process of its own in the background.
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use crate::fault::{Outcome, Step, refuse};
+use crate::sys::fs::{self, At};
+use crate::sys::poll::{self, Disposition};
+use crate::sys::process::{self, Side};
+use crate::sys::{Errno, abi, rights};
+
+/// Takes a descriptor named on the command line.
+pub(super) fn take_fd(number: &str) -> Outcome<OwnedFd> {
+    let number: i32 = number
+        .parse()
+        .ok()
+        .filter(|number| *number > 2)
+        .ok_or_else(|| {
+            refuse(
+                "read arguments",
+                format_args!("{number:?} is not a descriptor"),
+            )
+        })?;
+    fs::stat_at(At::Cwd, &format!("/proc/self/fd/{number}"))
+        .step("read arguments", format_args!("descriptor {number}"))?;
+    Ok(adopt(number))
+}
+
+#[allow(
+    unsafe_code,
+    reason = "a descriptor inherited from the launcher has no owner here yet"
+)]
+fn adopt(number: i32) -> OwnedFd {
+    // SAFETY: it is open, as was just seen, and the launcher passed it to this program, in which
+    // nothing else has been opened or owns it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Closes what the launcher left open besides `keep`, and makes the standard streams null.
+pub(super) fn tidy(keep: &[&OwnedFd]) -> Outcome<()> {
+    let mut numbers = vec![0, 1, 2];
+    numbers.extend(keep.iter().map(|fd| fd.as_raw_fd()));
+    process::keep_only(&numbers).step("close descriptors", "")?;
+    let null = fs::open(At::Cwd, "/dev/null", abi::O_RDWR, 0).step("open /dev/null", "")?;
+    for number in 0..3 {
+        process::dup_to(null.as_fd(), number).step("set standard stream", number)?;
+    }
+    Ok(())
+}
+
+/// Goes on in a child of its own session; the caller's process ends at once.
+pub(super) fn detach() -> Outcome<()> {
+    rights::set_undumpable().step("guard process", "")?;
+    match process::clone(0, None).step("fork", "")? {
+        Side::Parent(..) => process::exit(0),
+        Side::Child => {}
+    }
+    process::new_session().step("begin session", "")?;
+    rights::set_name("unmoor-shim").step("set name", "")?;
+    rights::set_subreaper().step("become subreaper", "")?;
+    std::env::set_current_dir("/")
+        .map_err(Errno::from)
+        .step("enter /", "")?;
+    fs::umask(0o022);
+    // What ends a session must not end a replica: only the control socket does.
+    for signal in [
+        abi::SIGHUP,
+        abi::SIGINT,
+        abi::SIGQUIT,
+        abi::SIGUSR1,
+        abi::SIGUSR2,
+        abi::SIGPIPE,
+        abi::SIGTERM,
+    ] {
+        poll::set_disposition(signal, Disposition::Ignore);
+    }
+    Ok(())
+}
+
+/// Makes the kernel spare the shim when memory is short, if that is allowed; returns what a
+/// process of the replica has to be given instead.
+pub(super) fn spare_from_oom() -> Option<i32> {
+    let path = "/proc/self/oom_score_adj";
+    let before = fs::read_text(At::Cwd, path).ok()?.trim().parse().ok()?;
+    fs::write_text(At::Cwd, path, "-999").ok()?;
+    Some(before)
+}
+
+/// A descriptor that becomes readable when a child has ended.
+pub(super) fn child_signals() -> Outcome<OwnedFd> {
+    let set = poll::signal_set(&[abi::SIGCHLD]);
+    poll::block_only(set).step("block signals", "")?;
+    poll::signal_fd(set).step("make signal descriptor", "")
+}
