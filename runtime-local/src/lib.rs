@@ -1,7 +1,11 @@
 //! A daemonless container runtime as a library, and the backend `local:` over it.
 
 mod error;
+mod layout;
+mod logs;
+mod preflight;
 mod sandbox;
+mod shim;
 mod state;
 #[path = "../shim/wire/mod.rs"]
 #[allow(

@@ -1,0 +1,132 @@
+//! Where everything of one installation lies, beneath one directory that only its owner enters.
+//!
+//! ```text
+//! state.db             records and intents
+//! images/              blobs and unpacked layers
+//! volumes/             <stack>_<name>/{_data,record}
+//! blobs/<stack>/       secrets and configs, mode 0600
+//! replicas/<key>/      record, plan, log, upper, work: what outlives a boot
+//! run/<key>/           status, ctl, lock: what does not
+//! net/                 zones of networks
+//! locks/               a file for each held lock
+//! shim-<hash>          the shim
+//! ```
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use unmoor_core::name::{StackName, VolumeName};
+use unmoor_core::spec::BlobId;
+
+use crate::error::LocalError;
+use crate::state::make_private_dir;
+
+/// The directory if the URI names none.
+pub(crate) const DEFAULT_ROOT: &str = "/var/lib/unmoor";
+
+const DIRECTORIES: [&str; 7] = [
+    "images", "volumes", "blobs", "replicas", "run", "net", "locks",
+];
+
+/// The directories of one installation.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Makes what is missing; refuses a directory that others may write.
+    pub(crate) fn open(root: &Path) -> Result<Self, LocalError> {
+        let root =
+            std::path::absolute(root).map_err(|source| LocalError::io("find", root, source))?;
+        if let Some(parent) = root.parent() {
+            std::fs::create_dir_all(parent)
+                .map_err(|source| LocalError::io("make directory", parent, source))?;
+        }
+        make_private_dir(&root)?;
+        let found = std::fs::symlink_metadata(&root)
+            .map_err(|source| LocalError::io("look at", &root, source))?;
+        if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(LocalError::Forbidden {
+                what: format!("{} is not a directory of this user", root.display()),
+                hint: "choose another directory: `local:///path`".to_owned(),
+            });
+        }
+        if found.mode() & 0o077 != 0 {
+            // Images hold set-user-id programs that nobody else on this machine may reach.
+            std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o700))
+                .map_err(|source| LocalError::io("close to others", &root, source))?;
+        }
+        let layout = Self { root };
+        for name in DIRECTORIES {
+            make_private_dir(&layout.root.join(name))?;
+        }
+        Ok(layout)
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("state.db")
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub(crate) fn replicas(&self) -> PathBuf {
+        self.root.join("replicas")
+    }
+
+    pub(crate) fn replica(&self, key: &str) -> PathBuf {
+        self.replicas().join(key)
+    }
+
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    pub(crate) fn run(&self, key: &str) -> PathBuf {
+        self.runs().join(key)
+    }
+
+    pub(crate) fn net(&self) -> PathBuf {
+        self.root.join("net")
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// A named volume. Names hold neither slashes nor leading dots, so they are safe in paths.
+    pub(crate) fn volume(&self, stack: &StackName, name: &VolumeName) -> PathBuf {
+        self.volumes().join(format!("{stack}_{name}"))
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(crate) fn blob(&self, stack: &StackName, id: &BlobId) -> PathBuf {
+        self.blobs()
+            .join(stack.as_str())
+            .join(format!("{}.{}", id.kind.as_str(), id.name))
+    }
+
+    pub(crate) fn lock(&self, name: &str) -> PathBuf {
+        self.root.join("locks").join(name)
+    }
+
+    /// The path as the shim's plan carries it.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8.
+    pub(crate) fn text(path: &Path) -> Result<String, LocalError> {
+        path.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| LocalError::Spec(format!("the path {} is not UTF-8", path.display())))
+    }
+}

@@ -1,0 +1,7 @@
+//! Reading what replicas wrote: entries of the container runtime interface's format, over
+//! rotated files, and what is added while somebody listens.
+
+mod entry;
+mod source;
+
+pub(crate) use source::{Source, Wanted};

@@ -1,0 +1,108 @@
+//! Launching a shim and hearing how it went. The launched process returns at once and goes on in
+//! the background, so nothing is left to be reaped here.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::fs::MemfdFlags;
+
+use super::install::Program;
+use crate::error::LocalError;
+use crate::wire::plan::Plan;
+use crate::wire::report::Report;
+
+/// A shim's processes in the host's pid namespace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Launched {
+    /// Process 1 of the replica; 0 if it was adopted after its end.
+    pub(crate) init_pid: u32,
+}
+
+/// A shim that has been launched and has not yet said how it went.
+#[derive(Debug)]
+pub(crate) struct Launching {
+    replica: String,
+    report: File,
+}
+
+/// Launches a shim for the plan. What is done until [`Launching::wait`] overlaps with the start.
+pub(crate) fn launch(program: &Program, plan: &Plan) -> Result<Launching, LocalError> {
+    let failed = |source: std::io::Error| {
+        LocalError::io("launch the shim of", Path::new(&plan.replica), source)
+    };
+    let file = memory(&plan.encode()).map_err(failed)?;
+    let mut command = program.command();
+    command.args(["0", "1"]).stdin(file);
+    start(command, &plan.replica).map_err(failed)
+}
+
+/// Launches a successor for a shim that has died.
+pub(crate) fn adopt(
+    program: &Program,
+    directory: &Path,
+    replica: &str,
+) -> Result<Launching, LocalError> {
+    let failed = |source: std::io::Error| {
+        LocalError::io("launch a new shim for", Path::new(replica), source)
+    };
+    let mut command = program.command();
+    command
+        .arg("--adopt")
+        .arg(directory)
+        .arg("1")
+        .stdin(Stdio::null());
+    start(command, replica).map_err(failed)
+}
+
+fn memory(content: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(
+        "unmoor-plan",
+        MemfdFlags::CLOEXEC,
+    )?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn start(mut command: Command, replica: &str) -> std::io::Result<Launching> {
+    let (report, theirs) = std::io::pipe()?;
+    // Nobody may hear from a shim on the caller's terminal: it outlives the caller.
+    command.stdout(theirs).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    // Ours of the copies of the report's end: without this the pipe would never end.
+    drop(command);
+    child.wait()?;
+    let report = File::from(std::os::fd::OwnedFd::from(report));
+    Ok(Launching {
+        replica: replica.to_owned(),
+        report,
+    })
+}
+
+impl Launching {
+    /// Waits until the program runs, or has failed to.
+    ///
+    /// # Errors
+    /// `Shim` with the step that failed; everything made on the way is gone then.
+    pub(crate) fn wait(mut self) -> Result<Launched, LocalError> {
+        let mut bytes = Vec::new();
+        self.report.read_to_end(&mut bytes).map_err(|source| {
+            LocalError::io("hear from the shim of", Path::new(&self.replica), source)
+        })?;
+        let replica = self.replica;
+        if bytes.is_empty() {
+            let problem = "ended before it could say anything".to_owned();
+            return Err(LocalError::Protocol { replica, problem });
+        }
+        match Report::decode(&bytes) {
+            Ok(Report::Started { init_pid, .. }) => Ok(Launched { init_pid }),
+            Ok(Report::Failed(failure)) => Err(LocalError::Shim { replica, failure }),
+            Err(error) => {
+                let problem = format!("sent a report that cannot be read: {error}");
+                Err(LocalError::Protocol { replica, problem })
+            }
+        }
+    }
+}

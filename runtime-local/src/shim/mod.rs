@@ -1,0 +1,14 @@
+//! The library's side of the shim: installing it, launching it, talking to it, reading what it
+//! wrote.
+
+mod control;
+mod install;
+mod launch;
+mod session;
+mod status;
+
+pub(crate) use control::Control;
+pub(crate) use install::Program;
+pub(crate) use launch::{adopt, launch};
+pub(crate) use session::Session;
+pub(crate) use status::{Seen, is_shim_alive, read as read_status, see};
