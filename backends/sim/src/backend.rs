@@ -1,0 +1,150 @@
+//! The contract, kept by the model.
+
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+use unmoor_core::Result;
+use unmoor_core::backend::{
+    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Observed, State, Step, Stream,
+};
+use unmoor_core::clock::Clock;
+use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
+use unmoor_core::label::Selector;
+
+use crate::caps::capabilities;
+use crate::fault::Call;
+use crate::model::Begun;
+use crate::sim::Sim;
+use crate::watch;
+
+#[async_trait]
+impl Backend for Sim {
+    fn info(&self) -> Info {
+        let name = &self.world.name;
+        let uri = if name.is_empty() {
+            "sim:".to_owned()
+        } else {
+            format!("sim:?name={name}")
+        };
+        Info {
+            scheme: "sim".to_owned(),
+            uri,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            detail: "a model in memory".to_owned(),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        capabilities()
+    }
+
+    async fn observe(&self, selector: &Selector) -> Result<Observed> {
+        let clock = self.world.clock.as_ref();
+        let hit = self
+            .world
+            .faults
+            .before(clock, Call::Observe, "observe")
+            .await?;
+        let mut observed = self.world.with(|model| model.observe(selector));
+        if hit.stale {
+            observed = self.former(selector);
+        }
+        if hit.partial {
+            observed.partial = true;
+            for stack in observed.stacks.values_mut() {
+                stack.replicas.pop();
+            }
+        }
+        hit.after("observe").await?;
+        Ok(observed)
+    }
+
+    async fn apply(&self, action: &Action, step: &Step) -> Result<Applied> {
+        let label = action.to_string();
+        let clock = self.world.clock.as_ref();
+        let hit = self.world.faults.before(clock, Call::Apply, &label).await?;
+        if self.world.faults.wants_history() {
+            let now = self.world.with(|model| model.observe(&Selector::all()));
+            *self
+                .world
+                .former
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
+        let applied = self.perform(action, step).await?;
+        hit.after(&label).await?;
+        Ok(applied)
+    }
+
+    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+        let clock = self.world.clock.as_ref();
+        let hit = self
+            .world
+            .faults
+            .before(clock, Call::Endpoints, "list endpoints")
+            .await?;
+        let endpoints = self.world.with(|model| model.endpoints(selector));
+        hit.after("list endpoints").await?;
+        Ok(endpoints)
+    }
+
+    async fn watch(
+        self: Arc<Self>,
+        selector: &Selector,
+        cursor: Option<Cursor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<EndpointEvent>> {
+        // The model pushes, so it needs no clock to ask by, and every watch starts anew.
+        let _ = (cursor, clock);
+        Ok(watch::watch(Arc::clone(&self.world), selector.clone()))
+    }
+
+    fn logs(&self) -> Option<&dyn Logs> {
+        Some(self)
+    }
+
+    fn exec(&self) -> Option<&dyn Exec> {
+        Some(self)
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<&dyn State> {
+        Some(self)
+    }
+}
+
+impl Sim {
+    async fn perform(&self, action: &Action, step: &Step) -> Result<Applied> {
+        match self.world.with(|model| model.begin(action, &step.stack))? {
+            Begun::Done(applied) => Ok(applied),
+            Begun::Stopping(replica) => {
+                self.world
+                    .until(|model| model.has_stopped(&replica).then_some(()))
+                    .await;
+                Ok(self.world.with(|model| model.finish(action)))
+            }
+        }
+    }
+
+    /// What was there before the last change; now, if nothing was kept.
+    fn former(&self, selector: &Selector) -> Observed {
+        let mut former = Observed::default();
+        let kept = self
+            .world
+            .former
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = kept.as_ref() else {
+            return self.world.with(|model| model.observe(selector));
+        };
+        for (name, stack) in &kept.stacks {
+            if selector.matches_stack(name) {
+                former.stacks.insert(name.clone(), stack.clone());
+            }
+        }
+        former
+    }
+}

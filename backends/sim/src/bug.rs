@@ -1,0 +1,128 @@
+//! Seeded bugs: a world with one of them must fail the conformance suite.
+
+use std::collections::BTreeSet;
+
+macro_rules! bugs {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// A fault of the model, put in on purpose to prove that the suite sees it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Bug {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Bug {
+            /// Every bug there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The bug's name in a URI.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// Finds a bug by its name.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|bug| bug.as_str() == text)
+            }
+        }
+    };
+}
+
+bugs! {
+    /// Replicas that are not ready get connections and count in discovery.
+    UnreadyServes = "unready-serves",
+    /// A drained replica goes on getting connections.
+    DrainIgnored = "drain-ignored",
+    /// Every service reaches every other, whatever their networks.
+    NoIsolation = "no-isolation",
+    /// A service's names resolve only once a replica of it runs.
+    LateNames = "late-names",
+    /// A service's address goes to its first replica only.
+    NoBalance = "no-balance",
+    /// A service's address changes when it is declared again.
+    AddressMoves = "address-moves",
+    /// Link variables are not set.
+    NoLinkVariables = "no-link-variables",
+    /// Aliases do not resolve.
+    NoAliases = "no-aliases",
+    /// An action on what is already so answers that it changed something.
+    AlwaysChanged = "always-changed",
+    /// A declared service is not remembered with its hash, so it is declared again each time.
+    HashForgotten = "hash-forgotten",
+    /// A removed replica takes the data of its volumes with it.
+    VolumeDiesWithReplica = "volume-dies-with-replica",
+    /// Removing a volume keeps its data for the next one of this name.
+    VolumeKeepsData = "volume-keeps-data",
+    /// Secrets are readable by everyone inside.
+    SecretModeIgnored = "secret-mode-ignored",
+    /// The platform's message on a replica shows its secrets.
+    SecretInMessage = "secret-in-message",
+    /// The grace between stop signal and kill is not kept.
+    NoGrace = "no-grace",
+    /// The stop signal is always SIGTERM.
+    StopSignalIgnored = "stop-signal-ignored",
+    /// Nothing is ever restarted.
+    NeverRestarts = "never-restarts",
+    /// Everything that ends is restarted.
+    AlwaysRestarts = "always-restarts",
+    /// The memory limit is not kept.
+    NoMemoryLimit = "no-memory-limit",
+    /// The limit of processes is not kept.
+    NoPidsLimit = "no-pids-limit",
+    /// Standard error is logged as standard output.
+    ChannelsMixed = "channels-mixed",
+    /// Each replica's log has its lines in reverse.
+    LogsReversed = "logs-reversed",
+    /// Following a log stops at what is there already.
+    FollowEnds = "follow-ends",
+    /// A tail has one line too many.
+    TailOffByOne = "tail-off-by-one",
+    /// A command inside always ends with 0.
+    ExecCodeLost = "exec-code-lost",
+    /// A command inside runs as root whatever was asked.
+    ExecUserIgnored = "exec-user-ignored",
+    /// A replica's exit code is always 1 if it is not 0.
+    ExitCodeLost = "exit-code-lost",
+    /// Two services may publish the same port.
+    PortsShared = "ports-shared",
+    /// The root file system can be written although it must not.
+    WritableRoot = "writable-root",
+    /// Services run with every Linux capability.
+    AllCapabilities = "all-capabilities",
+    /// The user of the service is ignored.
+    UserIgnored = "user-ignored",
+    /// Removing a replica leaves it in the list.
+    RemoveLeavesReplica = "remove-leaves-replica",
+    /// Removing a network leaves it in the list.
+    RemoveLeavesNetwork = "remove-leaves-network",
+    /// A watch starts with changes instead of the whole list.
+    WatchWithoutResync = "watch-without-resync",
+    /// A watch never tells of removals.
+    WatchForgetsRemovals = "watch-forgets-removals",
+    /// Health checks always pass.
+    AlwaysHealthy = "always-healthy",
+    /// A failed health check is never noticed once it passed.
+    HealthSticks = "health-sticks",
+    /// Two holders get the lock of one stack.
+    LockShared = "lock-shared",
+    /// A record is written whatever its revision.
+    RevisionIgnored = "revision-ignored",
+    /// A service's network has no isolation from the outside though it is internal.
+    InternalLeaks = "internal-leaks",
+}
+
+/// The bugs of one world.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bugs(BTreeSet<Bug>);
+
+impl Bugs {
+    pub(crate) fn add(&mut self, bug: Bug) {
+        self.0.insert(bug);
+    }
+
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.0.contains(&bug)
+    }
+}

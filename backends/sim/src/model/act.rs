@@ -1,0 +1,335 @@
+//! Actions, as far as they happen at once; what takes time is begun here and finished later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use unmoor_core::backend::{Action, Applied, DesiredService, Phase};
+use unmoor_core::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
+use unmoor_core::spec::{BlobId, Network, SecretBytes, Volume};
+use unmoor_core::{Error, ErrorKind, Result};
+
+use super::net::networks_of;
+use super::{Declared, Model, Net, Tree};
+use crate::bug::Bug;
+
+/// How far an action came at once.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It is done.
+    Done(Applied),
+    /// The replica is being stopped; the rest follows once it has.
+    Stopping(ReplicaId),
+}
+
+fn refused(kind: ErrorKind, stack: &StackName, text: String) -> Error {
+    Error::new(kind, text).on(stack)
+}
+
+impl Model {
+    /// Does what can be done at once.
+    pub(crate) fn begin(&mut self, action: &Action, stack: &StackName) -> Result<Begun> {
+        let begun = match action {
+            Action::EnsureNetwork { name, spec } => self.ensure_network(stack, name, spec)?,
+            Action::RemoveNetwork { name } => self.remove_network(stack, name)?,
+            Action::EnsureVolume { name, spec } => self.ensure_volume(stack, name, spec)?,
+            Action::RemoveVolume { name } => self.remove_volume(stack, name)?,
+            Action::EnsureBlob { id, content } => self.ensure_blob(stack, id, content),
+            Action::RemoveBlob { id } => self.remove_blob(stack, id),
+            Action::EnsureService { service } => self.ensure_service(stack, service)?,
+            Action::RemoveService { name } => self.remove_service(stack, name)?,
+            Action::StartReplica { replica, service } => self.ensure_replica(replica, service)?,
+            Action::DrainReplica { replica } => self.drain(replica)?,
+            Action::StopReplica { replica, grace } | Action::RestartReplica { replica, grace } => {
+                return self.stop(action, replica, *grace);
+            }
+            Action::RemoveReplica { replica } => return self.stop(action, replica, None),
+            _ => {
+                let text = format!("{action} is carried out by the caller, not by a backend");
+                return Err(Error::new(ErrorKind::Unsupported, text).on(stack));
+            }
+        };
+        let begun = if self.bugs.has(Bug::AlwaysChanged) {
+            Applied::Changed
+        } else {
+            begun
+        };
+        Ok(Begun::Done(begun))
+    }
+
+    /// Does what follows once the replica has stopped.
+    pub(crate) fn finish(&mut self, action: &Action) -> Applied {
+        match action {
+            Action::RemoveReplica { replica } if !self.bugs.has(Bug::RemoveLeavesReplica) => {
+                self.forget_replica(replica);
+            }
+            Action::RestartReplica { replica, .. } => self.start_replica(replica),
+            _ => {}
+        }
+        Applied::Changed
+    }
+
+    /// True once a replica that was told to stop does not run.
+    pub(crate) fn has_stopped(&self, id: &ReplicaId) -> bool {
+        self.replica(id)
+            .is_none_or(|replica| !replica.phase.is_alive())
+    }
+
+    fn ensure_network(
+        &mut self,
+        stack: &StackName,
+        name: &NetworkName,
+        spec: &Network,
+    ) -> Result<Applied> {
+        let there = self
+            .holding(stack)
+            .and_then(|holding| holding.networks.get(name));
+        if let Some(net) = there {
+            let same = net.spec.internal == spec.internal
+                && (spec.subnet.is_none() || net.spec.subnet == spec.subnet);
+            let text = || format!("create network {name}: it exists with other settings");
+            return if same {
+                Ok(Applied::Unchanged)
+            } else {
+                Err(refused(ErrorKind::Conflict, stack, text()))
+            };
+        }
+        let net = Net::new(spec, self.subnets)?;
+        self.subnets += 1;
+        let holding = self.stacks.entry(stack.clone()).or_default();
+        holding.networks.insert(name.clone(), net);
+        self.touch();
+        Ok(Applied::Changed)
+    }
+
+    fn remove_network(&mut self, stack: &StackName, name: &NetworkName) -> Result<Applied> {
+        let Some(holding) = self.stacks.get_mut(stack) else {
+            return Ok(Applied::Unchanged);
+        };
+        let replica = holding
+            .replicas
+            .values()
+            .find(|r| r.addresses.contains_key(name));
+        let service = holding
+            .services
+            .iter()
+            .find(|(_, s)| s.addresses.contains_key(name));
+        let user = replica
+            .map(|replica| format!("replica {}", replica.id))
+            .or_else(|| service.map(|(service, _)| format!("service {service}")));
+        if let Some(user) = user {
+            let text = format!("remove network {name}: {user} uses it");
+            return Err(refused(ErrorKind::WrongPhase, stack, text));
+        }
+        if self.bugs.has(Bug::RemoveLeavesNetwork) {
+            return Ok(Applied::Changed);
+        }
+        let gone = holding.networks.remove(name).is_some();
+        self.removed(stack, gone)
+    }
+
+    fn removed(&mut self, stack: &StackName, gone: bool) -> Result<Applied> {
+        if !gone {
+            return Ok(Applied::Unchanged);
+        }
+        self.touch();
+        self.tidy(stack);
+        Ok(Applied::Changed)
+    }
+
+    fn ensure_volume(
+        &mut self,
+        stack: &StackName,
+        name: &VolumeName,
+        spec: &Volume,
+    ) -> Result<Applied> {
+        let known = self
+            .holding(stack)
+            .is_some_and(|h| h.volumes.contains_key(name));
+        if known {
+            return Ok(Applied::Unchanged);
+        }
+        let physical = spec
+            .external
+            .clone()
+            .unwrap_or_else(|| format!("{stack}_{name}"));
+        if spec.external.is_some() && !self.volumes.contains_key(&physical) {
+            let text = format!("use volume {name}: `{physical}` does not exist");
+            return Err(refused(ErrorKind::NotFound, stack, text));
+        }
+        self.volumes
+            .entry(physical.clone())
+            .or_insert_with(Tree::new);
+        let holding = self.stacks.entry(stack.clone()).or_default();
+        holding
+            .volumes
+            .insert(name.clone(), (physical, spec.external.is_some()));
+        self.touch();
+        Ok(Applied::Changed)
+    }
+
+    fn remove_volume(&mut self, stack: &StackName, name: &VolumeName) -> Result<Applied> {
+        let Some(holding) = self.stacks.get_mut(stack) else {
+            return Ok(Applied::Unchanged);
+        };
+        let Some((physical, external)) = holding.volumes.get(name).cloned() else {
+            return Ok(Applied::Unchanged);
+        };
+        let uses =
+            |source: &super::Source| matches!(source, super::Source::Volume(v) if *v == physical);
+        let user = holding
+            .replicas
+            .values()
+            .find(|replica| replica.mounts.iter().any(|mount| uses(&mount.source)));
+        if let Some(user) = user {
+            let text = format!("remove volume {name}: replica {} uses it", user.id);
+            return Err(refused(ErrorKind::WrongPhase, stack, text));
+        }
+        holding.volumes.remove(name);
+        if !external && !self.bugs.has(Bug::VolumeKeepsData) {
+            self.volumes.remove(&physical);
+        }
+        self.removed(stack, true)
+    }
+
+    fn ensure_blob(&mut self, stack: &StackName, id: &BlobId, content: &SecretBytes) -> Applied {
+        let holding = self.stacks.entry(stack.clone()).or_default();
+        if holding.blobs.get(id) == Some(content) {
+            return Applied::Unchanged;
+        }
+        holding.blobs.insert(id.clone(), content.clone());
+        self.touch();
+        Applied::Changed
+    }
+
+    fn remove_blob(&mut self, stack: &StackName, id: &BlobId) -> Applied {
+        let holding = self.stacks.get_mut(stack);
+        let gone = holding.is_some_and(|holding| holding.blobs.remove(id).is_some());
+        self.removed(stack, gone).unwrap_or(Applied::Unchanged)
+    }
+
+    fn ensure_service(
+        &mut self,
+        stack: &StackName,
+        service: &Arc<DesiredService>,
+    ) -> Result<Applied> {
+        let former = self
+            .holding(stack)
+            .and_then(|holding| holding.services.get(&service.name));
+        if let Some(former) = former
+            && same_service(&former.service, service)
+        {
+            return Ok(Applied::Unchanged);
+        }
+        for network in networks_of(&service.spec) {
+            let known = self
+                .holding(stack)
+                .is_some_and(|h| h.networks.contains_key(&network));
+            if !known {
+                let text = format!(
+                    "declare {}: network `{network}` does not exist",
+                    service.name
+                );
+                return Err(refused(ErrorKind::NotFound, stack, text));
+            }
+        }
+        super::caps::set(&service.spec.security).map_err(|error| error.on(&service.name))?;
+        self.reserve_ports(stack, service)?;
+        let addresses = self.service_addresses(stack, &service.name, &service.spec)?;
+        let declared = Declared {
+            service: Arc::clone(service),
+            addresses,
+        };
+        let holding = self.stacks.entry(stack.clone()).or_default();
+        holding.services.insert(service.name.clone(), declared);
+        self.touch();
+        Ok(Applied::Changed)
+    }
+
+    fn remove_service(&mut self, stack: &StackName, name: &ServiceName) -> Result<Applied> {
+        if let Some(replica) = self.replicas_of(stack, name).next() {
+            let text = format!("remove service {name}: replica {} is there", replica.id);
+            return Err(refused(ErrorKind::WrongPhase, stack, text));
+        }
+        let holding = self.stacks.get_mut(stack);
+        let Some(gone) = holding.and_then(|holding| holding.services.remove(name)) else {
+            return Ok(Applied::Unchanged);
+        };
+        self.give_back(stack, &gone.addresses);
+        self.release_service_ports(stack, name);
+        self.removed(stack, true)
+    }
+
+    fn ensure_replica(&mut self, id: &ReplicaId, service: &Arc<DesiredService>) -> Result<Applied> {
+        let declared = self
+            .holding(&id.stack)
+            .is_some_and(|h| h.services.contains_key(&id.service));
+        if !declared {
+            let text = format!("start {id}: service {} is not declared", id.service);
+            return Err(refused(ErrorKind::NotFound, &id.stack, text));
+        }
+        let Some(replica) = self.replica_mut(id) else {
+            self.make_replica(id, service)?;
+            self.start_replica(id);
+            return Ok(Applied::Changed);
+        };
+        if replica.service.spec_hash != service.spec_hash {
+            let text = format!("start {id}: a replica of another specification has this place");
+            return Err(refused(ErrorKind::Conflict, &id.stack, text));
+        }
+        match replica.phase {
+            Phase::Running if replica.draining => {
+                replica.draining = false;
+                self.touch();
+                Ok(Applied::Changed)
+            }
+            Phase::Running | Phase::Starting | Phase::Paused => Ok(Applied::Unchanged),
+            Phase::Stopping => {
+                let text = format!("start {id}: it is being stopped");
+                Err(refused(ErrorKind::WrongPhase, &id.stack, text))
+            }
+            Phase::Pending | Phase::Stopped | Phase::Failed => {
+                replica.in_a_row = 0;
+                self.start_replica(id);
+                Ok(Applied::Changed)
+            }
+        }
+    }
+
+    fn drain(&mut self, id: &ReplicaId) -> Result<Applied> {
+        let Some(replica) = self.replica_mut(id) else {
+            return Ok(Applied::Unchanged);
+        };
+        if replica.draining {
+            return Ok(Applied::Unchanged);
+        }
+        replica.draining = true;
+        self.touch();
+        Ok(Applied::Changed)
+    }
+
+    fn stop(&mut self, action: &Action, id: &ReplicaId, grace: Option<Duration>) -> Result<Begun> {
+        let Some(replica) = self.replica(id) else {
+            return if matches!(action, Action::RestartReplica { .. }) {
+                let text = format!("restart {id}: there is no such replica");
+                Err(refused(ErrorKind::NotFound, &id.stack, text))
+            } else {
+                Ok(Begun::Done(Applied::Unchanged))
+            };
+        };
+        let ended = matches!(replica.phase, Phase::Stopped | Phase::Failed);
+        if ended && matches!(action, Action::StopReplica { .. }) {
+            return Ok(Begun::Done(Applied::Unchanged));
+        }
+        self.begin_stop(id, grace);
+        Ok(Begun::Stopping(id.clone()))
+    }
+}
+
+/// True if nothing that a declaration decides differs; the count is the planner's business.
+fn same_service(former: &DesiredService, new: &DesiredService) -> bool {
+    former.spec_hash == new.spec_hash && former.links == new.links && {
+        let mut plain = former.spec.clone();
+        plain.replicas = new.spec.replicas;
+        plain == new.spec
+    }
+}
