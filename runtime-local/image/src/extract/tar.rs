@@ -166,6 +166,7 @@ impl<R: TarSource> TarReader<R> {
         };
         if block != ZEROES {
             check_sum(&block)?;
+            check_numbers(&block)?;
             return Ok(Some(block));
         }
         match self.block()? {
@@ -261,6 +262,22 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), LayerProblem> {
     Err(LayerProblem::format("a header has a wrong checksum"))
 }
 
+/// Also numbers that do not matter must be numbers: some readers end the archive there.
+fn check_numbers(block: &[u8; BLOCK]) -> Result<(), LayerProblem> {
+    for (what, range) in [
+        ("mode", 100..108),
+        ("user", 108..116),
+        ("group", 116..124),
+        ("size", 124..136),
+        ("time", 136..148),
+        ("major device", 329..337),
+        ("minor device", 337..345),
+    ] {
+        number(&block[range], what)?;
+    }
+    Ok(())
+}
+
 /// Turns an input error into a layer problem, or finds the problem that travelled inside it.
 pub(crate) fn stream(error: io::Error) -> LayerProblem {
     match error.downcast::<LayerProblem>() {
@@ -306,8 +323,10 @@ fn kind(flag: u8, name: &[u8]) -> Result<Kind, LayerProblem> {
     match flag {
         // In the oldest format a slash at the end is what makes a directory.
         0 if slash => Ok(Kind::Directory),
-        0 | b'0' | b'7' if !slash => Ok(Kind::File),
-        0 | b'0' | b'7' => Err(LayerProblem::format("it is a file with a directory's name")),
+        b'0' | b'1' | b'2' | b'3' | b'4' | b'6' | b'7' if slash => {
+            Err(LayerProblem::format("it has a directory's name but is none"))
+        }
+        0 | b'0' | b'7' => Ok(Kind::File),
         b'1' => Ok(Kind::Hardlink),
         b'2' => Ok(Kind::Symlink),
         b'3' => Ok(Kind::CharDevice),
