@@ -14,6 +14,7 @@ pub mod backend;
 pub mod catalog;
 pub mod client;
 pub mod clock;
+pub mod compose;
 pub mod discover;
 mod error;
 pub mod image;

@@ -7,7 +7,8 @@ use crate::error::{Error, ErrorKind, Place};
 
 use super::cursor::At;
 use super::environment::Environment;
-use super::tree::Spot;
+use super::interpolate::Scope;
+use super::tree::{Node, Spot};
 use super::{Level, LoadOptions, OnUnsupported, Variable, Warning};
 
 /// After so many errors the rest is not worth reading.
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub(super) name: String,
     /// What relative paths in it start from.
     pub(super) base: PathBuf,
+    /// The variables it sees.
+    scope: Scope,
 }
 
 /// The state of one load.
@@ -29,6 +32,8 @@ pub(super) struct Context<'e> {
     pub(super) variables: BTreeMap<String, Variable>,
     /// How much text interpolation may still make.
     pub(super) text_left: usize,
+    /// Files that services extend, by path.
+    pub(super) extended: BTreeMap<PathBuf, Option<Node>>,
     files: Vec<File>,
     errors: Vec<Error>,
     warnings: Vec<Warning>,
@@ -41,6 +46,7 @@ impl<'e> Context<'e> {
             options,
             variables: BTreeMap::new(),
             text_left: 16 << 20,
+            extended: BTreeMap::new(),
             files: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -48,12 +54,25 @@ impl<'e> Context<'e> {
     }
 
     /// Registers a file and gives its number.
-    pub(super) fn add_file(&mut self, name: &str, base: &Path) -> u32 {
+    pub(super) fn add_file(&mut self, name: &str, base: &Path, scope: &Scope) -> u32 {
         self.files.push(File {
             name: name.to_owned(),
             base: base.to_owned(),
+            scope: Scope::clone(scope),
         });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Gives the files so far their variables, once the stack's name is among them.
+    pub(super) fn set_scopes(&mut self, scope: &Scope) {
+        for file in &mut self.files {
+            file.scope = Scope::clone(scope);
+        }
+    }
+
+    /// A variable as the file at `spot` sees it.
+    pub(super) fn variable(&self, spot: Spot, name: &str) -> Option<String> {
+        self.files.get(spot.file as usize)?.scope.get(name).cloned()
     }
 
     /// What relative paths at `spot` start from.

@@ -18,6 +18,8 @@ use super::{Level, text};
 #[derive(Clone, Copy)]
 enum Step<'a> {
     Root,
+    /// A whole path, already fit to be shown.
+    Path(&'a str),
     Key(&'a str),
     Index(usize),
 }
@@ -41,11 +43,20 @@ impl<'a> At<'a> {
         }
     }
 
+    /// A node whose path is known as a text.
+    pub(super) fn named(node: &'a Node, path: &'a str) -> Self {
+        Self {
+            step: Step::Path(path),
+            ..Self::root(node)
+        }
+    }
+
     /// `services.web.ports[0]`.
     pub(super) fn path(&self) -> String {
         let mut path = self.parent.map(At::path).unwrap_or_default();
         match self.step {
             Step::Root => {}
+            Step::Path(whole) => path.push_str(whole),
             Step::Key(key) => {
                 if !path.is_empty() {
                     path.push('.');
@@ -61,7 +72,7 @@ impl<'a> At<'a> {
     pub(super) fn name(&self) -> &'a str {
         match self.step {
             Step::Key(key) => key,
-            Step::Root | Step::Index(_) => "",
+            Step::Root | Step::Path(_) | Step::Index(_) => "",
         }
     }
 
@@ -270,7 +281,10 @@ impl<'a> At<'a> {
         let number = self.integer(cx)?;
         let count = u32::try_from(number).ok();
         if count.is_none() {
-            cx.error(self, format!("must be from 0 to {}, not {number}", u32::MAX));
+            cx.error(
+                self,
+                format!("must be from 0 to {}, not {number}", u32::MAX),
+            );
         }
         count
     }
@@ -293,7 +307,8 @@ impl<'a> At<'a> {
             );
             return None;
         };
-        if matches!(self.plain(), Some(Plain::Int(_))) && self.raw().starts_with(['1'..='9'].as_slice()) {
+        let is_decimal = self.raw().starts_with(|c: char| ('1'..='9').contains(&c));
+        if is_decimal && matches!(self.plain(), Some(Plain::Int(_))) {
             let text = format!("{} is decimal and means mode {mode:04o}", self.raw());
             cx.warn(self, Level::Trap, text);
         }

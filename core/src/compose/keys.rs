@@ -22,7 +22,11 @@ fn normal(word: &str) -> String {
         if c.is_ascii_uppercase() && index > 0 {
             text.push('_');
         }
-        text.push(if c == '-' { '_' } else { c.to_ascii_lowercase() });
+        text.push(if c == '-' {
+            '_'
+        } else {
+            c.to_ascii_lowercase()
+        });
     }
     text
 }

@@ -152,7 +152,7 @@ fn shortest(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return value.to_string();
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -183,6 +183,7 @@ mod tests {
             ("+5", "5"),
             ("12345678901234567890", "12345678901234567890"),
             ("1e-7", "1e-07"),
+            ("1000000.0", "1e+06"),
         ] {
             assert_eq!(canonical(raw).as_deref(), Some(printed), "{raw}");
         }
@@ -191,8 +192,26 @@ mod tests {
     #[test]
     fn words_and_clock_times_stay_text() {
         for raw in [
-            "yes", "NO", "on", "12:30", "22:22", "1.2.3", "0xZZ", "1e", "--5", "+-5", "1-2", "0o8",
-            "5m", "e3", "-", "+", ".", "127.0.0.1", "0x", "_1",
+            "yes",
+            "NO",
+            "on",
+            "12:30",
+            "22:22",
+            "1.2.3",
+            "0xZZ",
+            "1e",
+            "--5",
+            "+-5",
+            "1-2",
+            "0o8",
+            "5m",
+            "e3",
+            "-",
+            "+",
+            ".",
+            "127.0.0.1",
+            "0x",
+            "_1",
         ] {
             assert_eq!(Plain::of(raw), Plain::Text, "{raw}");
         }
@@ -200,7 +219,12 @@ mod tests {
 
     #[test]
     fn dates_are_seen() {
-        for raw in ["2024-01-01", "2024-1-2", "2024-01-01T10:00:00Z", "2024-01-01 10:00:00"] {
+        for raw in [
+            "2024-01-01",
+            "2024-1-2",
+            "2024-01-01T10:00:00Z",
+            "2024-01-01 10:00:00",
+        ] {
             assert_eq!(Plain::of(raw), Plain::Date, "{raw}");
         }
         for raw in ["2024-13-01", "2024-01", "2024-01-01-5", "20240-01-01"] {

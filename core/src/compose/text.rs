@@ -14,7 +14,8 @@ pub(super) fn shown(text: &str) -> String {
 
 /// Letters of any script stay; control and direction characters are written out.
 fn escaped(c: char) -> impl Iterator<Item = char> {
-    let risky = c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let risky = c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let (plain, out) = if risky {
         (None, Some(c.escape_default()))
     } else {
@@ -69,7 +70,6 @@ pub(super) fn words(line: &str) -> Result<Words, &'static str> {
     let mut cut = None;
     while let Some(c) = chars.next() {
         match (quote, c) {
-            // Inside single quotes a backslash is kept by shells, but taken away by docker compose.
             (_, '\\') if quote != Some('\'') => {
                 started = true;
                 word.extend(chars.next());
@@ -112,7 +112,9 @@ mod tests {
     #[test]
     fn paths_are_joined_without_looking_them_up() {
         let base = Path::new("/home/me/shop");
-        let abs = |path| absolute(base, Some(Path::new("/home/me")), path).map(|p| p.display().to_string());
+        let abs = |path| {
+            absolute(base, Some(Path::new("/home/me")), path).map(|p| p.display().to_string())
+        };
         assert_eq!(abs("./a/../b").as_deref(), Some("/home/me/shop/b"));
         assert_eq!(abs("../../../../x").as_deref(), Some("/x"));
         assert_eq!(abs("/etc/./passwd").as_deref(), Some("/etc/passwd"));
@@ -126,12 +128,18 @@ mod tests {
     fn words_follow_quotes() {
         let split = |line| words(line).map(|w| w.words);
         assert_eq!(split("a  b"), Ok(vec!["a".into(), "b".into()]));
-        assert_eq!(split(r#"sh -c "a 'b' && c""#), Ok(vec!["sh".into(), "-c".into(), "a 'b' && c".into()]));
+        assert_eq!(
+            split(r#"sh -c "a 'b' && c""#),
+            Ok(vec!["sh".into(), "-c".into(), "a 'b' && c".into()])
+        );
         assert_eq!(split(r"a\ b ''"), Ok(vec!["a b".into(), String::new()]));
         assert_eq!(split(""), Ok(Vec::new()));
         assert!(split("'a").is_err());
         let cut = words("kong up && kong finish").expect("splits");
-        assert_eq!((cut.words, cut.cut), (vec!["kong".into(), "up".into()], Some('&')));
+        assert_eq!(
+            (cut.words, cut.cut),
+            (vec!["kong".into(), "up".into()], Some('&'))
+        );
     }
 
     #[test]

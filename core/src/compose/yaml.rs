@@ -165,11 +165,7 @@ impl Builder {
     }
 
     /// The tag's wish, and whether it makes a plain scalar a string.
-    fn tag(
-        &self,
-        at: Spot,
-        tag: Option<&granit_parser::Tag>,
-    ) -> Result<(Tag, bool), YamlError> {
+    fn tag(&self, at: Spot, tag: Option<&granit_parser::Tag>) -> Result<(Tag, bool), YamlError> {
         let Some(tag) = tag else {
             return Ok((Tag::None, false));
         };
@@ -181,7 +177,11 @@ impl Builder {
             "!override" => Ok((Tag::Override, false)),
             "!" => Ok((Tag::None, true)),
             other => {
-                let shown: String = other.chars().take(40).flat_map(char::escape_default).collect();
+                let shown: String = other
+                    .chars()
+                    .take(40)
+                    .flat_map(char::escape_default)
+                    .collect();
                 let mut refused = error(at, format!("the tag `{shown}` means nothing here"));
                 refused.hint = Some("Compose knows !reset and !override");
                 Err(refused)
@@ -200,7 +200,10 @@ impl Builder {
 
     fn open(&mut self, at: Spot, tag: Tag, value: Value, anchor: usize) -> Step {
         if self.frames.len() >= MAX_DEPTH {
-            return Err(error(at, format!("nested more than {MAX_DEPTH} levels deep")));
+            return Err(error(
+                at,
+                format!("nested more than {MAX_DEPTH} levels deep"),
+            ));
         }
         self.count(at, 1)?;
         self.frames.push(Frame {
@@ -238,7 +241,10 @@ impl Builder {
         };
         let (height, size) = (target.height, target.size);
         if self.frames.len() + height > MAX_DEPTH {
-            return Err(error(at, format!("nested more than {MAX_DEPTH} levels deep")));
+            return Err(error(
+                at,
+                format!("nested more than {MAX_DEPTH} levels deep"),
+            ));
         }
         self.count(at, size)?;
         let node = self.anchors[&id].node.clone();

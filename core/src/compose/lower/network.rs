@@ -1,0 +1,191 @@
+//! A service's place in the network: `networks`, `network_mode`, `links`, `extra_hosts`.
+
+use crate::name::{Alias, NetworkName, ServiceName};
+use crate::spec::{Attachment, Link, LinkTarget, NetworkMode, Service, default_network};
+
+use super::super::Level;
+use super::super::context::Context;
+use super::super::cursor::At;
+use super::super::text::shown;
+use super::super::tree::Value;
+
+const ATTACHMENT: [&str; 9] = [
+    "aliases",
+    "interface_name",
+    "ipv4_address",
+    "ipv6_address",
+    "link_local_ips",
+    "mac_address",
+    "driver_opts",
+    "priority",
+    "gw_priority",
+];
+
+/// Reads networks, mode, links and hosts.
+pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
+    if let Some(field) = at.get("networks") {
+        networks(&field, service, cx);
+    }
+    if let Some(field) = at.get("network_mode") {
+        mode(&field, service, cx);
+    }
+    if let Some(field) = at.get("links") {
+        for item in field.list(cx) {
+            let link = link(&item, cx);
+            service.links.extend(link);
+        }
+    }
+    if let Some(field) = at.get("extra_hosts") {
+        hosts(&field, service, cx);
+    }
+}
+
+fn networks(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
+    if let Value::List(_) = field.node.value {
+        for item in field.list(cx) {
+            if let Some(name) = item.parsed(cx, |text| NetworkName::parse(text)) {
+                service.networks.insert(name, Attachment::default());
+            }
+        }
+        return;
+    }
+    for entry in field.map(cx) {
+        let name = match NetworkName::parse(entry.name()) {
+            Ok(name) => name,
+            Err(error) => {
+                cx.error(&entry, error.to_string());
+                continue;
+            }
+        };
+        let attachment = if entry.node.is_null() {
+            Attachment::default()
+        } else {
+            attachment(&entry, cx)
+        };
+        service.networks.insert(name, attachment);
+    }
+}
+
+fn attachment(entry: &At<'_>, cx: &mut Context<'_>) -> Attachment {
+    let mut attachment = Attachment::default();
+    for field in entry.fields(cx, &ATTACHMENT) {
+        match field.name() {
+            "aliases" => {
+                for item in field.list(cx) {
+                    let alias = item.parsed(cx, |text| Alias::parse(text));
+                    attachment.aliases.extend(alias);
+                }
+            }
+            "ipv4_address" | "ipv6_address" => {
+                let text = "the address is chosen, not fixed: reach the service by its name";
+                cx.warn(&field, Level::Ignored, text);
+            }
+            "link_local_ips" => {
+                cx.warn(&field, Level::Ignored, "the addresses are not added");
+            }
+            "mac_address" => cx.warn(&field, Level::Ignored, "the address is chosen"),
+            "interface_name" => cx.warn(&field, Level::Ignored, "the interface's name is chosen"),
+            "driver_opts" => cx.warn(&field, Level::Ignored, "the options have no effect"),
+            _ => cx.warn(
+                &field,
+                Level::Ignored,
+                "the order of the networks is chosen",
+            ),
+        }
+    }
+    attachment
+}
+
+fn mode(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
+    let Some(text) = field.text(cx) else { return };
+    if !service.networks.is_empty() {
+        let text = "cannot stand beside `networks`";
+        cx.error_hint(field, text, "remove one of the two");
+        return;
+    }
+    match text.as_str() {
+        "none" => service.network_mode = NetworkMode::None,
+        "host" => service.network_mode = NetworkMode::Host,
+        "bridge" => {
+            let text = "the service is on the stack's default network instead";
+            cx.warn(field, Level::Ignored, text);
+            service
+                .networks
+                .insert(default_network(), Attachment::default());
+        }
+        "default" | "" => {}
+        other if other.starts_with("service:") || other.starts_with("container:") => {
+            cx.unsupported(
+                field,
+                "two services cannot share one network stack",
+                "put both on one network; the other one answers to its name",
+            );
+        }
+        other => {
+            let text = format!("`{}` is not a mode that is known here", shown(other));
+            cx.unsupported(field, &text, "use none, host, or `networks`");
+        }
+    }
+}
+
+/// `service[:alias]`.
+fn link(item: &At<'_>, cx: &mut Context<'_>) -> Option<Link> {
+    let text = item.text(cx)?;
+    let (service, alias) = text.split_once(':').unwrap_or((&text, &text));
+    let parsed = ServiceName::parse(service)
+        .and_then(|service| Alias::parse(alias).map(|alias| (service, alias)));
+    match parsed {
+        Ok((service, alias)) => Some(Link {
+            target: LinkTarget {
+                stack: None,
+                service,
+            },
+            alias,
+            port: None,
+        }),
+        Err(error) => {
+            cx.error_hint(item, error.to_string(), "write it as service[:alias]");
+            None
+        }
+    }
+}
+
+fn hosts(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
+    if let Value::Map(_) = field.node.value {
+        for entry in field.map(cx) {
+            for item in entry.one_or_many(cx) {
+                if let Some(address) = item.text(cx) {
+                    host(&item, entry.name(), &address, service, cx);
+                }
+            }
+        }
+        return;
+    }
+    for item in field.list(cx) {
+        let Some(text) = item.text(cx) else { continue };
+        let Some((name, addresses)) = text.split_once('=').or_else(|| text.split_once(':')) else {
+            let text = format!("`{}` has no address", shown(&text));
+            cx.error_hint(&item, text, "write it as name=address");
+            continue;
+        };
+        for address in addresses.split(',') {
+            host(&item, name, address, service, cx);
+        }
+    }
+}
+
+fn host(at: &At<'_>, name: &str, address: &str, service: &mut Service, cx: &mut Context<'_>) {
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+    let address = bare.unwrap_or(address);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        cx.error(at, format!("`{}` is not a host name", shown(name)));
+    } else if address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err() {
+        let text = format!("`{}` is not an IP address", shown(address));
+        cx.error_hint(at, text, "write an address, or host-gateway for the node");
+    } else {
+        service
+            .extra_hosts
+            .push((name.to_owned(), address.to_owned()));
+    }
+}

@@ -1,0 +1,228 @@
+//! Keys that are known and not honoured, each with what follows from that.
+
+use super::super::Level;
+use super::super::context::Context;
+use super::super::cursor::At;
+use super::super::text::shown;
+
+use Effect::{Breaks, Differs, Nothing};
+
+/// What leaving a key out means.
+#[derive(Debug, Clone, Copy)]
+enum Effect {
+    /// Nothing, with docker compose on Linux neither.
+    Nothing,
+    /// The service runs, but not quite so.
+    Differs,
+    /// The service would be something else.
+    Breaks,
+}
+
+const WINDOWS: &str = "is about Windows and has no effect";
+const DISK: &str = "disk input and output are not limited";
+const REAL_TIME: &str = "no real-time share is set aside";
+const DNS: &str = "names are answered by the stack's own DNS, which asks the node's servers";
+const HOOK: &str = "commands beside the main one are not run";
+
+/// Keys whose value does not matter.
+const ALWAYS: [(&str, Effect, &str); 35] = [
+    ("annotations", Differs, "annotations are not kept"),
+    ("attach", Nothing, "only chooses whose output is shown"),
+    ("blkio_config", Differs, DISK),
+    (
+        "cgroup_parent",
+        Differs,
+        "the place among the control groups is chosen",
+    ),
+    ("cpu_count", Nothing, WINDOWS),
+    ("cpu_percent", Nothing, WINDOWS),
+    ("cpu_rt_period", Differs, REAL_TIME),
+    ("cpu_rt_runtime", Differs, REAL_TIME),
+    (
+        "cpu_shares",
+        Differs,
+        "processor time is not weighted; use `cpus`",
+    ),
+    ("cpuset", Differs, "replicas run on every processor"),
+    ("credential_spec", Nothing, WINDOWS),
+    ("develop", Differs, "files are not watched"),
+    (
+        "device_cgroup_rules",
+        Breaks,
+        "devices cannot be given to a service",
+    ),
+    ("devices", Breaks, "devices cannot be given to a service"),
+    ("dns", Differs, DNS),
+    ("dns_opt", Differs, DNS),
+    ("dns_search", Differs, DNS),
+    ("domainname", Differs, "the host name has no domain"),
+    (
+        "exclude_from_hc",
+        Differs,
+        "is another program's key and has no effect",
+    ),
+    (
+        "external_links",
+        Breaks,
+        "what is outside of the stack cannot be linked so",
+    ),
+    (
+        "gpus",
+        Breaks,
+        "graphics cards cannot be given to a service",
+    ),
+    (
+        "group_add",
+        Breaks,
+        "further groups cannot be given to the process",
+    ),
+    ("isolation", Nothing, WINDOWS),
+    ("mac_address", Differs, "the address is chosen"),
+    ("mem_swappiness", Differs, "the kernel's setting holds"),
+    ("memswap_limit", Differs, "swap is not limited apart"),
+    (
+        "oom_kill_disable",
+        Differs,
+        "the kernel ends what exceeds its memory",
+    ),
+    ("oom_score_adj", Differs, "the kernel's order holds"),
+    ("post_start", Breaks, HOOK),
+    ("pre_start", Breaks, HOOK),
+    ("pre_stop", Breaks, HOOK),
+    (
+        "provider",
+        Breaks,
+        "services of providers are not available",
+    ),
+    (
+        "pull_refresh_after",
+        Differs,
+        "the age of an image is not looked at",
+    ),
+    (
+        "storage_opt",
+        Differs,
+        "the size of the root file system is not limited",
+    ),
+    ("use_api_socket", Breaks, "there is no API socket to give"),
+];
+/// Further keys that always break.
+const VOLUMES_FROM: &str = "volumes_from";
+
+/// Every key whose value does not matter here.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    ALWAYS.iter().map(|(key, ..)| *key).chain([VOLUMES_FROM])
+}
+
+/// Reports what of these fields is not honoured.
+pub(super) fn lower(fields: &[At<'_>], cx: &mut Context<'_>) {
+    for field in fields {
+        let key = field.name();
+        if let Some((_, effect, text)) = ALWAYS.iter().find(|(known, ..)| *known == key) {
+            report(field, *effect, text, cx);
+            continue;
+        }
+        match key {
+            VOLUMES_FROM => cx.unsupported(
+                field,
+                "mounts of other services cannot be taken over",
+                "name the volumes of both under `volumes:`",
+            ),
+            "models" => models(field, cx),
+            "logging" => logging(field, cx),
+            "cgroup" | "ipc" | "pid" | "runtime" | "userns_mode" | "uts" => namespace(field, cx),
+            _ => {}
+        }
+    }
+}
+
+fn report(field: &At<'_>, effect: Effect, text: &str, cx: &mut Context<'_>) {
+    // An empty value asks for nothing.
+    if field.node.is_null() {
+        return;
+    }
+    match effect {
+        Nothing => cx.warn(field, Level::Note, text),
+        Differs => cx.warn(field, Level::Ignored, text),
+        Breaks => cx.unsupported(field, text, ""),
+    }
+}
+
+/// Reports `models`, of the stack or of a service.
+pub(super) fn models(field: &At<'_>, cx: &mut Context<'_>) {
+    cx.unsupported(field, "language models are not available", "");
+}
+
+fn logging(field: &At<'_>, cx: &mut Context<'_>) {
+    let mut driver = None;
+    for part in field.fields(cx, &["driver", "options"]) {
+        if part.name() == "driver" {
+            driver = part.text(cx);
+        }
+    }
+    let text = match driver.as_deref() {
+        None | Some("json-file" | "local" | "") => {
+            "logs are kept and rotated by unmoor's own rules".to_owned()
+        }
+        Some("none") => "logs are kept all the same".to_owned(),
+        Some(other) => format!("logs do not go to `{}`, they are kept here", shown(other)),
+    };
+    cx.warn(field, Level::Ignored, text);
+}
+
+/// Which namespaces and runtime a replica has.
+fn namespace(field: &At<'_>, cx: &mut Context<'_>) {
+    if field.node.is_null() {
+        return;
+    }
+    let Some(value) = field.text(cx) else { return };
+    match (field.name(), value.as_str()) {
+        (_, "" | "private") | ("ipc", "shareable") | ("runtime", "runc") => {}
+        ("runtime", other) => {
+            let text = format!("the runtime `{}` is not used", shown(other));
+            cx.warn(field, Level::Ignored, text);
+        }
+        ("userns_mode", _) => {
+            let text = "replicas always have a user namespace of their own";
+            cx.warn(field, Level::Ignored, text);
+        }
+        ("cgroup", _) => {
+            let text = "replicas always have a cgroup namespace of their own";
+            cx.warn(field, Level::Ignored, text);
+        }
+        (key, other) => {
+            let text = format!("the {key} namespace cannot be `{}`", shown(other));
+            cx.unsupported(field, &text, "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::service::READ;
+
+    /// Every service key of the format's schema.
+    const SCHEMA: &str = "annotations attach blkio_config build cap_add cap_drop cgroup \
+        cgroup_parent command configs container_name cpu_count cpu_percent cpu_period cpu_quota \
+        cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy \
+        develop device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint env_file \
+        environment expose extends external_links extra_hosts gpus group_add healthcheck hostname \
+        image init ipc isolation label_file labels links logging mac_address mem_limit \
+        mem_reservation mem_swappiness memswap_limit models network_mode networks \
+        oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_start \
+        pre_stop privileged profiles provider pull_policy pull_refresh_after read_only restart \
+        runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal \
+        storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes \
+        volumes_from working_dir";
+
+    #[test]
+    fn every_key_of_the_schema_is_read_or_reported() {
+        let known: Vec<&str> = READ.iter().copied().chain(super::keys()).collect();
+        for key in SCHEMA.split_whitespace() {
+            assert!(known.contains(&key), "`{key}` would be refused as unknown");
+        }
+        for (index, key) in known.iter().enumerate() {
+            assert!(!known[..index].contains(key), "`{key}` is listed twice");
+        }
+    }
+}

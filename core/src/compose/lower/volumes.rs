@@ -1,0 +1,91 @@
+//! The volumes of the stack.
+
+use crate::name::VolumeName;
+use crate::spec::{Stack, Volume};
+
+use super::super::Level;
+use super::super::context::Context;
+use super::super::cursor::At;
+use super::super::text::shown;
+use super::environment::labels;
+
+const VOLUME: [&str; 5] = ["name", "driver", "driver_opts", "external", "labels"];
+
+/// Reads `volumes`.
+pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
+    for entry in at.map(cx) {
+        let name = match VolumeName::parse(entry.name()) {
+            Ok(name) => name,
+            Err(error) => {
+                cx.error(&entry, error.to_string());
+                continue;
+            }
+        };
+        let volume = if entry.node.is_null() {
+            Volume::default()
+        } else {
+            volume(&entry, cx)
+        };
+        stack.volumes.insert(name, volume);
+    }
+}
+
+fn volume(entry: &At<'_>, cx: &mut Context<'_>) -> Volume {
+    let mut volume = Volume::default();
+    let mut name = None;
+    let mut external = false;
+    for field in entry.fields(cx, &VOLUME) {
+        match field.name() {
+            "labels" => volume.labels = labels(&field, cx),
+            "name" => name = field.text(cx),
+            "external" => external = is_external(&field, &mut name, cx),
+            "driver" => driver(&field, cx),
+            _ => options(&field, cx),
+        }
+    }
+    if external {
+        volume.external = Some(name.unwrap_or_else(|| entry.name().to_owned()));
+    } else if let Some(field) = entry.get("name") {
+        let text = "the volume is called by its stack and key";
+        cx.warn(&field, Level::Ignored, text);
+    }
+    volume
+}
+
+/// `external: true`, or the old form that holds the name.
+pub(super) fn is_external(field: &At<'_>, name: &mut Option<String>, cx: &mut Context<'_>) -> bool {
+    if field.node.as_map().is_none() {
+        return field.boolean(cx).unwrap_or_default();
+    }
+    for part in field.fields(cx, &["name"]) {
+        let inner = part.text(cx);
+        if name.is_some() && inner.is_some() && *name != inner {
+            cx.error_hint(
+                &part,
+                "`name` stands there twice",
+                "use `name` and `external: true`",
+            );
+        }
+        *name = inner.or(name.take());
+    }
+    true
+}
+
+fn driver(field: &At<'_>, cx: &mut Context<'_>) {
+    let driver = field.text(cx);
+    if let Some(driver) = driver.filter(|driver| driver != "local" && !driver.is_empty()) {
+        let text = format!("the volume driver `{}` is not available", shown(&driver));
+        cx.unsupported(field, &text, "use a volume of the node, or a bind");
+    }
+}
+
+fn options(field: &At<'_>, cx: &mut Context<'_>) {
+    if field.node.is_null() || field.map(cx).is_empty() {
+        return;
+    }
+    cx.unsupported(
+        field,
+        "options of volume drivers are not honoured: the data would be elsewhere",
+        "mount the file system on the node and bind it",
+    );
+}

@@ -1,0 +1,161 @@
+//! Compose files become a [`Stack`]: every error with its place, nothing dropped in silence.
+//!
+//! [`load`] is pure: files, variables and options come in as values. [`read`](read()) is its
+//! front, which finds and reads the files. Inside, each step has its own file: YAML → tree
+//! (`yaml`), variables (`interpolate`), further files (`include`, `extends`), several files
+//! (`merge`), tree → model (`lower`).
+//!
+//! What docker compose accepts is accepted, and means the same. What cannot be honoured is an
+//! error of kind [`Unsupported`](crate::ErrorKind::Unsupported) where leaving it out would make
+//! the service something else, and a [`Warning`] where it would not.
+//!
+//! ```
+//! use unmoor_core::compose::{Environment, LoadOptions, Source, load};
+//! let file = Source::new("compose.yaml", "services:\n  web:\n    image: nginx:${TAG:-1.27}\n")
+//!     .directory("/srv/shop");
+//! let loaded = load(&[file], &Environment::new(), &LoadOptions::default())?;
+//! assert_eq!(loaded.stack.name.as_str(), "shop");
+//! # Ok::<(), unmoor_core::compose::LoadErrors>(())
+//! ```
+
+mod assemble;
+mod context;
+mod cursor;
+mod dotenv;
+mod environment;
+mod extends;
+mod include;
+mod interpolate;
+mod keys;
+mod lower;
+mod merge;
+mod outcome;
+mod place;
+mod scalar;
+mod template;
+mod text;
+mod tree;
+mod yaml;
+
+use std::path::PathBuf;
+
+pub use environment::{Environment, Files, NoFiles};
+pub use outcome::{Level, LoadErrors, Loaded, Variable, Warning};
+
+use context::Context;
+
+/// A Compose file as a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Source {
+    /// What messages call it.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// The absolute path of the directory it stands in.
+    pub directory: PathBuf,
+}
+
+impl Source {
+    /// A file in the root directory.
+    #[must_use]
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            text: text.into(),
+            directory: PathBuf::from("/"),
+        }
+    }
+
+    /// Sets the directory it stands in, as an absolute path.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = directory.into();
+        self
+    }
+}
+
+/// What happens to what is valid but cannot be honoured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUnsupported {
+    /// It is an error if leaving it out would make the service something else.
+    #[default]
+    Refuse,
+    /// It is a warning, and left out.
+    Warn,
+}
+
+/// How to load.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// The stack's name, over what the files and the environment say.
+    pub name: Option<String>,
+    /// What relative paths start from; default: the directory of the first file.
+    pub project_directory: Option<PathBuf>,
+    /// Active profiles; `*` is all of them.
+    pub profiles: Vec<String>,
+    /// What happens to what cannot be honoured.
+    pub unsupported: OnUnsupported,
+}
+
+impl LoadOptions {
+    /// Sets the stack's name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets what relative paths start from, as an absolute path.
+    #[must_use]
+    pub fn project_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.project_directory = Some(directory.into());
+        self
+    }
+
+    /// Activates a profile.
+    #[must_use]
+    pub fn profile(mut self, profile: impl Into<String>) -> Self {
+        self.profiles.push(profile.into());
+        self
+    }
+
+    /// Sets what happens to what cannot be honoured.
+    #[must_use]
+    pub fn unsupported(mut self, policy: OnUnsupported) -> Self {
+        self.unsupported = policy;
+        self
+    }
+}
+
+/// Makes a stack of Compose files; later files override earlier ones.
+///
+/// Further files are read only through [`Environment::files`].
+///
+/// # Errors
+/// [`LoadErrors`] holds all that was found: `InvalidSpec` with places for what is wrong,
+/// `Unsupported` for what cannot be honoured.
+pub fn load(
+    sources: &[Source],
+    env: &Environment,
+    options: &LoadOptions,
+) -> Result<Loaded, LoadErrors> {
+    let mut cx = Context::new(env, options);
+    let stack = assemble::assemble(sources, &mut cx).map(|assembled| {
+        let stack = lower::stack(&assembled, &mut cx);
+        place::check(&stack, &assembled.root, &mut cx);
+        (stack, assembled.directory)
+    });
+    let failed = cx.has_errors();
+    let (errors, warnings, variables) = cx.into_findings();
+    match stack {
+        Some((stack, directory)) if !failed => Ok(Loaded {
+            stack,
+            warnings,
+            variables,
+            directory,
+        }),
+        _ => Err(LoadErrors { errors, warnings }),
+    }
+}

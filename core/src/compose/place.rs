@@ -1,0 +1,59 @@
+//! The checks over the whole stack, with the places of what they complain about.
+
+use crate::spec::Stack;
+
+use super::context::Context;
+use super::tree::{Node, Spot, Value};
+
+/// Reports what is wrong with the stack as a whole.
+pub(super) fn check(stack: &Stack, root: &Node, cx: &mut Context<'_>) {
+    if cx.has_errors() {
+        // What is missing because it was wrong would be reported twice.
+        return;
+    }
+    for problem in stack.problems() {
+        let subject = problem.subject().unwrap_or_default().to_owned();
+        let (node, spot) = find(root, &subject);
+        let named = problem.message().split('`').nth(1);
+        let spot = named.and_then(|name| mention(node, name)).unwrap_or(spot);
+        let place = cx.place(spot);
+        cx.push(problem.at(place));
+    }
+}
+
+/// The node at a path such as `services.a.b.ports`, where names may hold dots, and its key's spot;
+/// the nearest parent if it is not in the file.
+fn find<'n>(root: &'n Node, path: &str) -> (&'n Node, Spot) {
+    let (mut node, mut spot, mut rest) = (root, root.spot, path);
+    while !rest.is_empty() {
+        let entries = node.as_map().unwrap_or_default();
+        let matching = entries.iter().filter(|entry| {
+            let tail = rest.strip_prefix(&*entry.key);
+            tail.is_some_and(|tail| tail.is_empty() || tail.starts_with('.'))
+        });
+        let Some(entry) = matching.max_by_key(|entry| entry.key.len()) else {
+            break;
+        };
+        (node, spot) = (&entry.value, entry.spot);
+        rest = rest[entry.key.len()..].trim_start_matches('.');
+    }
+    (node, spot)
+}
+
+/// Where `name` is mentioned in `node`, as a key or at the start of a text.
+fn mention(node: &Node, name: &str) -> Option<Spot> {
+    match &node.value {
+        Value::Scalar(scalar) => {
+            let tail = scalar.text.strip_prefix(name)?;
+            let ends = tail.is_empty() || tail.starts_with([':', '=', '/']);
+            ends.then_some(node.spot)
+        }
+        Value::List(items) => items.iter().find_map(|item| mention(item, name)),
+        Value::Map(entries) => entries.iter().find_map(|entry| {
+            let is_key = &*entry.key == name;
+            is_key
+                .then_some(entry.spot)
+                .or_else(|| mention(&entry.value, name))
+        }),
+    }
+}
