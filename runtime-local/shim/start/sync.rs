@@ -78,18 +78,21 @@ pub(crate) fn send(socket: &impl AsFd, message: &Message) -> Outcome<()> {
 
 /// Waits for the next message.
 pub(crate) fn receive(socket: &impl AsFd) -> Outcome<Message> {
-    let mut buffer = vec![0; MESSAGE_MAX];
+    // The shim says nothing long.
+    let mut buffer = [0; 16];
     let got = socket::receive(socket.as_fd(), &mut buffer, 0).step("hear the other side", "")?;
     parse(&buffer, got)
 }
 
 /// Takes the next message if there is one.
 pub(crate) fn try_receive(socket: &impl AsFd) -> Outcome<Option<Message>> {
-    let mut buffer = vec![0; MESSAGE_MAX];
-    match socket::receive(socket.as_fd(), &mut buffer, abi::MSG_DONTWAIT) {
-        Err(Errno::AGAIN) => Ok(None),
-        other => parse(&buffer, other.step("hear the other side", "")?).map(Some),
-    }
+    let len = match socket::next_len(socket.as_fd()) {
+        Err(Errno::AGAIN) => return Ok(None),
+        other => other.step("hear the other side", "")?,
+    };
+    let mut buffer = vec![0; len.min(MESSAGE_MAX)];
+    let got = socket::receive(socket.as_fd(), &mut buffer, abi::MSG_DONTWAIT);
+    parse(&buffer, got.step("hear the other side", "")?).map(Some)
 }
 
 fn parse(buffer: &[u8], mut got: Received) -> Outcome<Message> {

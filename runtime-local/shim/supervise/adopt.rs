@@ -14,6 +14,7 @@ use crate::net::NetService;
 use crate::sys::abi::{self, POLLIN};
 use crate::sys::fs::{self, At};
 use crate::sys::poll;
+use crate::sys::process::Ended;
 use crate::wire::plan::Plan;
 use crate::wire::report::Failure;
 use crate::wire::status::Phase;
@@ -49,12 +50,17 @@ impl Shim {
         let same_boot = self.record.status.boot_id == record::boot_id();
         let init = self.record.status.init;
         let pidfd = same_boot.then(|| record::open_process(init)).flatten();
-        let pidfd = pidfd.filter(|pidfd| !ends_soon(pidfd, before));
+        let pidfd = pidfd.filter(|pidfd| !has_ended(pidfd, before));
         self.record.status.boot_id = record::boot_id();
         match pidfd {
             Some(pidfd) => self.resume_run(pidfd),
             None => {
-                self.pick_up_the_pieces(before);
+                let ended = if same_boot {
+                    record::zombie_end(init)
+                } else {
+                    None
+                };
+                self.pick_up_the_pieces(before, ended);
                 Ok(())
             }
         }
@@ -83,6 +89,7 @@ impl Shim {
             .then(|| Health::resume(now, seen));
         self.stage = Stage::Running(Box::new(Run {
             pid,
+            id: self.record.status.init,
             pidfd,
             foreign: Some(Foreign::Running),
             network,
@@ -110,7 +117,7 @@ impl Shim {
     }
 
     /// The program does not run: go on where the dead shim would have.
-    fn pick_up_the_pieces(&mut self, before: Phase) {
+    fn pick_up_the_pieces(&mut self, before: Phase, ended: Option<Ended>) {
         match before {
             Phase::Exited | Phase::Failed => self.over(before),
             Phase::Restarting => {
@@ -119,16 +126,16 @@ impl Shim {
                 };
                 self.record.publish();
             }
-            _ => self.ended_unseen(),
+            _ => self.ended_unseen(ended),
         }
     }
 }
 
-/// A child left in the middle of its start sees the closed socket and ends.
-fn ends_soon(pidfd: &OwnedFd, before: Phase) -> bool {
-    if !matches!(before, Phase::Creating | Phase::Starting) {
-        return false;
-    }
+/// Whether the process has ended already; a child left in the middle of its start sees the
+/// closed socket and ends soon.
+fn has_ended(pidfd: &OwnedFd, before: Phase) -> bool {
+    let in_start = matches!(before, Phase::Creating | Phase::Starting);
+    let patience = if in_start { ORPHAN_MS } else { 0 };
     let mut fds = [poll::watch(pidfd, POLLIN)];
-    poll::poll(&mut fds, Some(ORPHAN_MS)).is_ok_and(|ready| ready > 0)
+    poll::poll(&mut fds, Some(patience)).is_ok_and(|ready| ready > 0)
 }

@@ -101,7 +101,16 @@ impl Control {
     pub(super) fn next(&mut self, id: u64) -> Option<Asked> {
         loop {
             let client = self.clients.iter().find(|client| client.id == id)?;
-            let mut buffer = vec![0; FRAME_MAX];
+            // No buffer of the longest frame: it would stay with an idle shim for ever.
+            let len = match socket::next_len(client.socket.as_fd()) {
+                Err(Errno::AGAIN) => return None,
+                Ok(len) if len <= FRAME_MAX => len,
+                _ => {
+                    self.drop_client(id);
+                    return None;
+                }
+            };
+            let mut buffer = vec![0; len];
             let got = match socket::receive(client.socket.as_fd(), &mut buffer, 0) {
                 Err(Errno::AGAIN) => return None,
                 Ok(got) if got.len > 0 && !got.cut => got,

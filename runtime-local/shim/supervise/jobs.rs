@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::control::{self, Waiter};
 use super::exec::{Job, Owner, Place};
+use super::record;
 use super::shim::{Foreign, Pause, Shim, Stage};
 use crate::fault::{Outcome, refuse};
 use crate::sys::poll;
@@ -108,7 +109,7 @@ impl Shim {
         let Some(run) = self.running_mut() else {
             return;
         };
-        let ended = process::exit_info(run.pidfd.as_fd());
+        let ended = process::exit_info(run.pidfd.as_fd()).or_else(|| record::zombie_end(run.id));
         match run.foreign {
             Some(Foreign::Running) if ended.is_none() => {
                 run.foreign = Some(Foreign::Ended {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::fault::{Outcome, Step};
 use crate::sys::fs::{self, At};
+use crate::sys::process::Ended;
 use crate::sys::{abi, process};
 use crate::wire::status::{ProcessId, SIZE, Status};
 
@@ -61,10 +62,35 @@ pub(super) fn id_of(pid: i32) -> ProcessId {
 
 /// When a process began, in the kernel's ticks since boot.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_text(At::Cwd, &format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may hold anything, also parentheses and spaces.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    Stat::read(pid).map(|stat| stat.start_time)
+}
+
+/// How a process ended whose parent has not collected it yet.
+pub(super) fn zombie_end(id: ProcessId) -> Option<Ended> {
+    let stat = Stat::read(id.pid)?;
+    let is_it = stat.start_time == id.start_time && stat.is_zombie;
+    is_it.then(|| Ended::from_status(stat.exit_status))
+}
+
+/// What is read of `/proc/<pid>/stat`.
+struct Stat {
+    is_zombie: bool,
+    start_time: u64,
+    exit_status: i32,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_text(At::Cwd, &format!("/proc/{pid}/stat")).ok()?;
+        // The name is in parentheses and may hold anything, also parentheses and spaces.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        Some(Self {
+            is_zombie: fields.first() == Some(&"Z"),
+            start_time: fields.get(19)?.parse().ok()?,
+            exit_status: fields.get(49)?.parse().ok()?,
+        })
+    }
 }
 
 /// A descriptor of a process, if it is still the one meant.

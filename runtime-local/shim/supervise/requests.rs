@@ -6,7 +6,6 @@ use super::control::{self, Asked, Waiter};
 use super::log::Stream;
 use super::restart::BackOff;
 use super::shim::{Pause, Shim, Stage};
-use crate::fault::refuse;
 use crate::sys::{abi, poll, process, tty};
 use crate::wire::control::{Request, Response, VERSION};
 use crate::wire::status::Phase;
@@ -90,7 +89,7 @@ impl Shim {
         match &mut self.stage {
             Stage::Starting(launch) => {
                 launch.abandon();
-                self.start_failed(refuse("start", "the replica was stopped meanwhile"));
+                self.stopped_while_starting();
             }
             Stage::Waiting { .. } => self.over(Phase::Exited),
             Stage::Over => {

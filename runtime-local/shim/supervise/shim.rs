@@ -23,7 +23,7 @@ use crate::wire::control::Response;
 use crate::wire::netplan::NetPlan;
 use crate::wire::plan::{Plan, Restart};
 use crate::wire::report::{Failure, Report};
-use crate::wire::status::{HealthState, Phase};
+use crate::wire::status::{HealthState, Phase, ProcessId, Status};
 
 /// The kept plan's name in the replica's directory.
 pub(super) const PLAN_NAME: &str = "plan";
@@ -33,6 +33,7 @@ const LOCK_NAME: &str = "lock";
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) pid: i32,
+    pub(super) id: ProcessId,
     pub(super) pidfd: OwnedFd,
     /// Not a child of this shim but begun by one that has died.
     pub(super) foreign: Option<Foreign>,
@@ -150,7 +151,7 @@ impl Shim {
         let mut record = Record::open(&run_dir)?;
         record.status.shim = record::own_id();
         if fresh == Fresh::Yes {
-            record.status = crate::wire::status::Status {
+            record.status = Status {
                 sequence: record.status.sequence,
                 shim: record.status.shim,
                 boot_id: record::boot_id(),
@@ -304,6 +305,7 @@ impl Shim {
             .map(|rules| Health::begin(rules, now));
         self.stage = Stage::Running(Box::new(Run {
             pid: started.pid,
+            id: self.record.status.init,
             pidfd: started.pidfd,
             foreign: None,
             network: started.network,
@@ -393,13 +395,36 @@ impl Shim {
         self.note_end(ended, uptime_ms);
     }
 
-    /// The program of a dead shim has ended, when and how nobody has seen.
-    pub(super) fn ended_unseen(&mut self) {
+    /// The child of a start was killed by request.
+    pub(super) fn stopped_while_starting(&mut self) {
+        if self.report.is_some() {
+            let stoppers = std::mem::take(&mut self.stoppers);
+            self.start_failed(refuse("start", "the replica was stopped meanwhile"));
+            for waiter in stoppers {
+                let exit_code = None;
+                self.control
+                    .answer(waiter, &Response::Stopped { exit_code });
+            }
+            return;
+        }
+        for waiter in std::mem::take(&mut self.starters) {
+            self.control
+                .refuse_phase(waiter, "start", "the replica was stopped meanwhile");
+        }
+        self.streams.drain(&mut self.log);
+        self.teardown_network();
+        let signal = abi::SIGKILL;
+        let code = 128 + signal.cast_signed();
+        self.note_end(Some(Ended { code, signal }), 0);
+    }
+
+    /// The program of a dead shim has ended, when and perhaps how nobody has seen.
+    pub(super) fn ended_unseen(&mut self, ended: Option<Ended>) {
         self.streams.drain(&mut self.log);
         self.teardown_network();
         let status = &self.record.status;
         let uptime_ms = poll::wall_ns().saturating_sub(status.started_ns) / 1_000_000;
-        self.note_end(None, uptime_ms);
+        self.note_end(ended, uptime_ms);
     }
 
     fn note_end(&mut self, ended: Option<Ended>, uptime_ms: u64) {
@@ -416,7 +441,7 @@ impl Shim {
     /// Decides what comes after an end.
     fn after_end(&mut self, uptime_ms: u64, may_restart: bool, last: Phase) {
         let status = &mut self.record.status;
-        status.init = crate::wire::status::ProcessId::default();
+        status.init = ProcessId::default();
         status.ready = false;
         let policy = self.restart;
         let wanted = may_restart

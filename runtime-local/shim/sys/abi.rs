@@ -269,6 +269,7 @@ pub(crate) const SO_SNDBUF: c_int = 7;
 pub(crate) const SO_PEERCRED: c_int = 17;
 pub(crate) const SO_SNDBUFFORCE: c_int = 32;
 pub(crate) const SCM_RIGHTS: c_int = 1;
+pub(crate) const MSG_PEEK: c_int = 2;
 pub(crate) const MSG_CTRUNC: c_int = 8;
 pub(crate) const MSG_TRUNC: c_int = 0x20;
 pub(crate) const MSG_DONTWAIT: c_int = 0x40;

@@ -191,10 +191,7 @@ pub(crate) fn new_session() -> Result<()> {
 ///
 /// # Safety
 /// Nothing in this process may own one of them and use or close it later.
-pub(crate) unsafe fn close_range(first: u32, last: u32) -> Result<()> {
-    if first > last {
-        return Ok(());
-    }
+unsafe fn close_range(first: u32, last: u32) -> Result<()> {
     // SAFETY: takes no memory; the caller vouches for the descriptors.
     unsafe { sys!(nr_common::CLOSE_RANGE, first, last, 0) }.map(drop)
 }
@@ -209,9 +206,11 @@ pub(crate) fn keep_only(keep: &[i32]) -> Result<()> {
     keep.sort_unstable();
     let mut first = 0;
     for fd in keep {
-        // SAFETY: the process is about to exec or to serve only what is kept; owners of the
-        // others are forgotten by the caller, never dropped.
-        unsafe { close_range(first, fd.wrapping_sub(1).min(fd)) }?;
+        if fd > first {
+            // SAFETY: the process is about to exec or to serve only what is kept; owners of the
+            // others are never used or dropped afterwards.
+            unsafe { close_range(first, fd - 1) }?;
+        }
         first = fd + 1;
     }
     // SAFETY: as above.

@@ -5,9 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 
 use super::abi::{
-    AF_INET, AF_INET6, AF_UNIX, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_NOSIGNAL, MSG_TRUNC,
-    MsgHdr, SCM_RIGHTS, SO_ERROR, SO_PEERCRED, SO_SNDBUF, SO_SNDBUFFORCE, SOCK_CLOEXEC, SOCK_DGRAM,
-    SOCK_NONBLOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, c_int, nr,
+    AF_INET, AF_INET6, AF_UNIX, IoVec, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL,
+    MSG_PEEK, MSG_TRUNC, MsgHdr, SCM_RIGHTS, SO_ERROR, SO_PEERCRED, SO_SNDBUF, SO_SNDBUFFORCE,
+    SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, c_int, nr,
 };
 use super::{Errno, Result, again, owned, sys};
 
@@ -141,6 +141,28 @@ pub(crate) struct Received {
     pub(crate) fds: Vec<OwnedFd>,
     /// Whether the message was longer than the buffer, or brought more descriptors than allowed.
     pub(crate) cut: bool,
+}
+
+/// How long the next message is; waits for nothing.
+pub(crate) fn next_len(socket: BorrowedFd<'_>) -> Result<usize> {
+    let mut iov = IoVec {
+        base: null_mut(),
+        len: 0,
+    };
+    let mut message = MsgHdr {
+        name: null_mut(),
+        name_len: 0,
+        iov: &raw mut iov,
+        iov_len: 1,
+        control: null_mut(),
+        control_len: 0,
+        flags: 0,
+    };
+    let flags = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT;
+    let (fd, header) = (socket.as_raw_fd(), &raw mut message);
+    // SAFETY: there is no room for anything, so nothing but the header is written.
+    let len = again(|| unsafe { sys!(nr::RECVMSG, fd, header, flags) })?;
+    Ok(usize::try_from(len).unwrap_or(0))
 }
 
 /// Receives one message.
