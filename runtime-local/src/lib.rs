@@ -3,6 +3,7 @@
 mod error;
 mod layout;
 mod logs;
+mod net;
 mod preflight;
 mod sandbox;
 mod shim;

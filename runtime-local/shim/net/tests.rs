@@ -1,6 +1,6 @@
 //! Tests with real namespaces: each fake replica is a thread in a network namespace of its own.
 
-mod world;
+pub(crate) mod world;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -9,10 +9,15 @@ use std::time::{Duration, Instant};
 use crate::wire::zone::{Link, Mode};
 use world::{Replica, World, ask, ask_tcp};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a service on port 80 says.
 fn who(address: Ipv4Addr) -> std::io::Result<String> {
-    let address = SocketAddr::from((address, 80));
+    who_at(SocketAddr::from((address, 80)))
+}
+
+/// What a service says.
+pub(crate) fn who_at(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

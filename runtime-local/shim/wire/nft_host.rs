@@ -232,31 +232,26 @@ impl HostNetwork<'_> {
         pair
     }
 
-    /// Adds the network; twice is fine.
-    pub fn add(&self, c: &mut Change) {
+    /// Every key of the network, with the set it belongs to.
+    pub fn keys(&self) -> Vec<(&'static str, Vec<u8>, Value<'static>)> {
         let (base, end) = self.bounds();
-        c.add_key(BRIDGES, &ifname(self.bridge), Value::None, false);
-        c.add_key(SAME, &self.pair(), Value::None, false);
+        let name = ifname(self.bridge).to_vec();
+        let mut keys = vec![
+            (BRIDGES, name.clone(), Value::None),
+            (SAME, self.pair().to_vec(), Value::None),
+            (SUBNETS, base.to_vec(), Value::None),
+        ];
         if self.internal {
-            c.add_key(INTERNAL, &ifname(self.bridge), Value::None, false);
+            keys.push((INTERNAL, name, Value::None));
         }
-        c.add_key(SUBNETS, &base, Value::None, false);
-        if let Some(end) = end {
-            c.add_key(SUBNETS, &end, Value::RangeEnd, false);
-        }
+        keys.extend(end.map(|end| (SUBNETS, end.to_vec(), Value::RangeEnd)));
+        keys
     }
 
-    /// Removes the network, which must be there.
-    pub fn remove(&self, c: &mut Change) {
-        let (base, end) = self.bounds();
-        c.del_key(BRIDGES, &ifname(self.bridge), Value::None);
-        c.del_key(SAME, &self.pair(), Value::None);
-        if self.internal {
-            c.del_key(INTERNAL, &ifname(self.bridge), Value::None);
-        }
-        c.del_key(SUBNETS, &base, Value::None);
-        if let Some(end) = end {
-            c.del_key(SUBNETS, &end, Value::RangeEnd);
+    /// Adds the network; twice is fine.
+    pub fn add(&self, c: &mut Change) {
+        for (set, key, value) in self.keys() {
+            c.add_key(set, &key, value, false);
         }
     }
 }

@@ -24,19 +24,30 @@ use crate::wire::zone::{Link, Mode, ServiceFile};
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread in a network namespace of its own.
-struct Space {
+pub(crate) struct Space {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     netns: File,
-    tid: i32,
+    pub(crate) tid: i32,
 }
 
 impl Space {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::with(sys::new_netns)
+    }
+
+    /// Another thread in the same network namespace.
+    #[allow(dead_code, reason = "for tests of the library")]
+    pub(crate) fn beside(other: &Self) -> Self {
+        let netns = other.netns.try_clone().unwrap();
+        Self::with(move || sys::enter_netns(netns.as_fd()))
+    }
+
+    fn with(enter: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Self {
         let (jobs, work) = channel::<Job>();
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
-            sys::new_netns().unwrap();
+            enter().unwrap();
             let netns = File::open("/proc/thread-self/ns/net").unwrap();
             let me = fs::read_link("/proc/thread-self").unwrap();
             let tid = me.file_name().unwrap().to_str().unwrap().parse().unwrap();
@@ -52,7 +63,7 @@ impl Space {
         }
     }
 
-    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = channel();
         let job = move || drop(tell.send(work()));
         self.jobs.as_ref().unwrap().send(Box::new(job)).unwrap();
@@ -143,22 +154,42 @@ impl AsRawFd for Raw {
 }
 
 /// A fake replica.
-pub(super) struct Replica {
+pub(crate) struct Replica {
     space: Space,
     shim: Shim,
     plan: NetPlan,
 }
 
 impl Replica {
-    pub(super) fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Starts a replica as its shim would.
+    pub(crate) fn start(host: &Space, plan: NetPlan) -> Self {
+        let space = Space::new();
+        let (tid, for_host, for_child) = (space.tid, plan.clone(), plan.clone());
+        let started = Instant::now();
+        host.run(move || host_setup(&for_host, tid)).unwrap();
+        let made = started.elapsed();
+        space.run(move || child_setup(&for_child)).unwrap();
+        let set = started.elapsed();
+        let shim = Shim::start(host, plan.clone(), space.netns.try_clone().unwrap());
+        let all = started.elapsed();
+        println!(
+            "{}: {made:?}, {:?}, {:?}",
+            plan.replica,
+            set - made,
+            all - set
+        );
+        Self { space, shim, plan }
+    }
+
+    pub(crate) fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.space.run(work)
     }
 
-    pub(super) fn set_ready(&self, ready: bool) {
+    pub(crate) fn set_ready(&self, ready: bool) {
         self.shim.tell(Command::Ready(ready));
     }
 
-    pub(super) fn reload(&self) {
+    pub(crate) fn reload(&self) {
         self.shim.tell(Command::Reload);
     }
 
@@ -167,7 +198,7 @@ impl Replica {
     }
 
     /// Tells each caller on port 80 who serves and who calls.
-    pub(super) fn serve_tcp(&self) {
+    pub(crate) fn serve_tcp(&self) {
         let name = self.greeting();
         self.inside(move || {
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)).unwrap();
@@ -182,7 +213,7 @@ impl Replica {
     }
 
     /// Sends back what comes on port 81.
-    pub(super) fn echo_tcp(&self) {
+    pub(crate) fn echo_tcp(&self) {
         self.inside(move || {
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 81)).unwrap();
             thread::spawn(move || {
@@ -197,7 +228,7 @@ impl Replica {
     }
 
     /// Tells each caller on UDP port 82 who serves and who calls.
-    pub(super) fn serve_udp(&self) {
+    pub(crate) fn serve_udp(&self) {
         let name = self.greeting();
         self.inside(move || {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 82)).unwrap();
@@ -212,7 +243,7 @@ impl Replica {
     }
 
     /// Waits until calls of an address reach these replicas and no other.
-    pub(super) fn sees(&self, address: Ipv4Addr, names: &[&str]) {
+    pub(crate) fn sees(&self, address: Ipv4Addr, names: &[&str]) {
         let wanted: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.until(move || {
             let calls = (0..wanted.len().max(1) * 2).map(|_| who(address));
@@ -229,7 +260,7 @@ impl Replica {
     }
 
     /// Waits until an address and port take connections.
-    pub(super) fn connects(&self, address: Ipv4Addr, port: u16) {
+    pub(crate) fn connects(&self, address: Ipv4Addr, port: u16) {
         self.until(move || {
             let address = SocketAddr::from((address, port));
             let connected = TcpStream::connect_timeout(&address, PATIENCE);
@@ -237,7 +268,7 @@ impl Replica {
         });
     }
 
-    pub(super) fn resolves(&self, name: &str, addresses: &[Ipv4Addr]) {
+    pub(crate) fn resolves(&self, name: &str, addresses: &[Ipv4Addr]) {
         let (name, addresses) = (name.to_owned(), addresses.to_vec());
         self.until(move || {
             let found = query(&name, false);
@@ -262,13 +293,13 @@ impl Replica {
         result.unwrap();
     }
 
-    pub(super) fn link(&self, links: &[Link]) {
+    pub(crate) fn link(&self, links: &[Link]) {
         let hidden = format!("{}.new", self.plan.links);
         fs::write(&hidden, Link::format_all(links)).unwrap();
         fs::rename(&hidden, &self.plan.links).unwrap();
     }
 
-    pub(super) fn flush_rules(&self) {
+    pub(crate) fn flush_rules(&self) {
         self.inside(|| {
             let netlink = Netlink::netfilter().unwrap();
             let mut change = Change::new("unmoor", None);
@@ -292,8 +323,18 @@ impl Drop for Replica {
     }
 }
 
+/// Only root may make namespaces and interfaces without a user namespace.
+pub(crate) fn may_make_namespaces() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let root = status.lines().any(|line| line.starts_with("Uid:\t0\t0"));
+    if !root {
+        println!("skipped: needs root to make network namespaces");
+    }
+    root
+}
+
 /// A host with one network.
-pub(super) struct World {
+pub(crate) struct World {
     host: Arc<Space>,
     folder: PathBuf,
     id: String,
@@ -302,19 +343,16 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(id: &str) -> Option<Self> {
+    pub(crate) fn new(id: &str) -> Option<Self> {
         Self::with(id, false)
     }
 
-    pub(super) fn internal(id: &str) -> Option<Self> {
+    pub(crate) fn internal(id: &str) -> Option<Self> {
         Self::with(id, true)
     }
 
     fn with(id: &str, internal: bool) -> Option<Self> {
-        // Only root may make namespaces and interfaces without a user namespace.
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        if !status.lines().any(|line| line.starts_with("Uid:\t0\t0")) {
-            println!("skipped: needs root to make network namespaces");
+        if !may_make_namespaces() {
             return None;
         }
         let folder = std::env::temp_dir().join(format!("unmoor-net-{id}-{}", std::process::id()));
@@ -352,15 +390,15 @@ impl World {
         })
     }
 
-    pub(super) fn upstream_saw(&self) -> usize {
+    pub(crate) fn upstream_saw(&self) -> usize {
         self.upstream.load(Ordering::SeqCst)
     }
 
-    pub(super) fn address(&self, last: u8) -> Ipv4Addr {
+    pub(crate) fn address(&self, last: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, last)
     }
 
-    pub(super) fn service(&self, name: &str, last: u8, mode: Mode) -> Ipv4Addr {
+    pub(crate) fn service(&self, name: &str, last: u8, mode: Mode) -> Ipv4Addr {
         let vip = self.address(last);
         let file = ServiceFile {
             name: name.into(),
@@ -404,27 +442,12 @@ impl World {
         }
     }
 
-    pub(super) fn replica(&self, service: &str, n: u32, last: u8) -> Replica {
-        let plan = self.plan(service, n, last);
-        let space = Space::new();
-        let (tid, for_host, for_child) = (space.tid, plan.clone(), plan.clone());
-        let started = Instant::now();
-        self.host.run(move || host_setup(&for_host, tid)).unwrap();
-        let made = started.elapsed();
-        space.run(move || child_setup(&for_child)).unwrap();
-        let set = started.elapsed();
-        let shim = Shim::start(&self.host, plan.clone(), space.netns.try_clone().unwrap());
-        let all = started.elapsed();
-        println!(
-            "{service}-{n}: pair {made:?}, child {:?}, service {:?}",
-            set - made,
-            all - set
-        );
-        Replica { space, shim, plan }
+    pub(crate) fn replica(&self, service: &str, n: u32, last: u8) -> Replica {
+        Replica::start(&self.host, self.plan(service, n, last))
     }
 
     /// A replica without a network has loopback, and a service that has nothing to do.
-    pub(super) fn lonely(&self) {
+    pub(crate) fn lonely(&self) {
         let space = Space::new();
         let plan = NetPlan {
             attachments: Vec::new(),
@@ -488,12 +511,12 @@ fn resolver(counter: Arc<AtomicUsize>) {
     });
 }
 
-pub(super) fn ask(replica: &Replica, name: &str) -> Vec<Ipv4Addr> {
+pub(crate) fn ask(replica: &Replica, name: &str) -> Vec<Ipv4Addr> {
     let name = name.to_owned();
     replica.inside(move || query(&name, false))
 }
 
-pub(super) fn ask_tcp(replica: &Replica, name: &str) -> Vec<Ipv4Addr> {
+pub(crate) fn ask_tcp(replica: &Replica, name: &str) -> Vec<Ipv4Addr> {
     let name = name.to_owned();
     replica.inside(move || query(&name, true))
 }

@@ -1,0 +1,259 @@
+//! The host's firewall table: networks and published ports come and go in atomic changes.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+
+use rustix::net::sockopt::set_socket_reuseport;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+
+use super::netlink::{CHANGED_MEANWHILE, Netlink};
+use super::{NetError, NetworkConfig, read_endpoints};
+use crate::wire::names::slots;
+use crate::wire::netplan::{Proto, PublishedPort};
+use crate::wire::nft::{Change, Value, ifname};
+use crate::wire::nft_host;
+use crate::wire::nft_host::{
+    BRIDGES, GUARDED, HostNetwork, PORTS, PORTS_AT, base, change, port_chain, port_key, set_targets,
+};
+
+/// How often a change is made anew because others changed the rules meanwhile.
+const ATTEMPTS: u32 = 200;
+
+/// The published ports of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Publication {
+    /// The service.
+    pub(crate) service: String,
+    /// Its ports.
+    pub(crate) ports: Vec<PublishedPort>,
+    /// The zones of the networks that the ports lead to, by the network's id.
+    pub(crate) zones: Vec<(String, PathBuf)>,
+}
+
+impl NetworkConfig {
+    fn rules(&self) -> HostNetwork<'_> {
+        HostNetwork {
+            bridge: &self.bridge,
+            subnet: self.subnet.base(),
+            prefix: self.subnet.prefix(),
+            internal: self.internal,
+        }
+    }
+}
+
+fn open() -> Result<Netlink, NetError> {
+    Netlink::netfilter().map_err(NetError::kernel("open a netfilter socket"))
+}
+
+/// Adds a network; makes the table with the first, and puts its fixed rules right in any case.
+pub(super) fn add_network(network: &NetworkConfig) -> Result<(), NetError> {
+    let mut c = change(None);
+    base(&mut c);
+    network.rules().add(&mut c);
+    let changed = open()?.change(&c.finish());
+    changed.map_err(NetError::kernel(format!(
+        "add firewall rules for {}",
+        network.bridge
+    )))
+}
+
+/// Between these interfaces nothing may be routed; see [`GUARDED`].
+pub(super) fn guard(interfaces: &[&str]) -> Result<(), NetError> {
+    let mut c = change(None);
+    base(&mut c);
+    for name in interfaces {
+        c.add_key(GUARDED, &ifname(name), Value::None, false);
+    }
+    let changed = open()?.change(&c.finish());
+    changed.map_err(NetError::kernel("guard the other interfaces of this host"))
+}
+
+/// Removes a network; the table goes with the last one.
+pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
+    let netlink = open()?;
+    let failed = || NetError::kernel(format!("remove firewall rules of {}", network.bridge));
+    let ours = ifname(&network.bridge);
+    for _ in 0..ATTEMPTS {
+        let generation = netlink.generation().map_err(failed())?;
+        let bridges = netlink.keys(BRIDGES).map_err(failed())?;
+        if bridges.is_empty() {
+            return Ok(());
+        }
+        let mut c = change(Some(generation));
+        if bridges.iter().all(|(key, _)| key[..] == ours) {
+            c.del_table();
+        } else {
+            for (set, key, value) in network.rules().keys() {
+                c.del_key(set, &key, value);
+            }
+        }
+        match netlink.change(&c.finish()) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return remove_keys(&netlink, network).map_err(failed());
+            }
+            Err(error) => return Err(failed()(error)),
+        }
+    }
+    Err(NetError::Busy("removing a network's rules"))
+}
+
+/// Removes one key after the other, for a network of which some are missing.
+fn remove_keys(netlink: &Netlink, network: &NetworkConfig) -> io::Result<()> {
+    for (set, key, value) in network.rules().keys() {
+        let mut c = change(None);
+        c.del_key(set, &key, value);
+        absent_is_fine(netlink.change(&c.finish()))?;
+    }
+    Ok(())
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Puts back every rule of these networks and services, after others have flushed them.
+pub(crate) fn restore(
+    networks: &[NetworkConfig],
+    published: &[Publication],
+) -> Result<(), NetError> {
+    for network in networks {
+        add_network(network)?;
+    }
+    for publication in published {
+        change_targets(publication, true)?;
+    }
+    Ok(())
+}
+
+/// Makes ports of the host lead to the ready replicas of a service.
+///
+/// The replicas' shims keep the targets from then on. The network's rules must be there.
+///
+/// # Errors
+/// `PortInUse` and `PortPublished`, with nothing changed.
+pub(crate) fn publish(publication: &Publication) -> Result<(), NetError> {
+    publication.ports.iter().try_for_each(check_free)?;
+    change_targets(publication, true)
+}
+
+/// Sets the targets of published ports from the zone on disk, as after a shim was lost.
+pub(crate) fn republish(publication: &Publication) -> Result<(), NetError> {
+    change_targets(publication, false)
+}
+
+fn change_targets(publication: &Publication, make: bool) -> Result<(), NetError> {
+    if publication.ports.is_empty() {
+        return Ok(());
+    }
+    let netlink = open()?;
+    let failed = || NetError::kernel(format!("publish the ports of {}", publication.service));
+    for _ in 0..ATTEMPTS {
+        let generation = netlink.generation().map_err(failed())?;
+        let mut c = change(Some(generation));
+        if make {
+            no_overlap(&netlink, publication)?;
+            for port in &publication.ports {
+                nft_host::publish(&mut c, port, &publication.service);
+            }
+        }
+        for port in &publication.ports {
+            set_targets(
+                &mut c,
+                port,
+                &publication.service,
+                &targets(publication, port)?,
+            );
+        }
+        match netlink.change(&c.finish()) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
+            Err(error) => return Err(failed()(error)),
+        }
+    }
+    Err(NetError::Busy("publishing a port"))
+}
+
+fn targets(publication: &Publication, port: &PublishedPort) -> Result<Vec<Ipv4Addr>, NetError> {
+    let zone = publication
+        .zones
+        .iter()
+        .find(|(network, _)| *network == port.network);
+    let Some((_, zone)) = zone else {
+        return Ok(Vec::new());
+    };
+    let ready: Vec<_> = read_endpoints(zone)?
+        .into_iter()
+        .filter(|endpoint| endpoint.service == publication.service)
+        .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
+        .collect();
+    Ok(slots(&ready, 0))
+}
+
+/// Refuses ports that another service has, on the same address or on every address.
+fn no_overlap(netlink: &Netlink, publication: &Publication) -> Result<(), NetError> {
+    let mut known = Vec::new();
+    for map in [PORTS, PORTS_AT] {
+        let keys = netlink.keys(map);
+        known.extend(keys.map_err(NetError::kernel("list the published ports"))?);
+    }
+    for port in &publication.ports {
+        let chain = port_chain(port, &publication.service);
+        let (_, wanted) = port_key(port);
+        let clash = known.iter().any(|(key, owner)| {
+            owner.as_deref() != Some(chain.as_str()) && same_port(key, &wanted)
+        });
+        if clash {
+            let (address, proto) = (address(port), port.proto.name());
+            return Err(NetError::PortPublished { address, proto });
+        }
+    }
+    Ok(())
+}
+
+/// True when two keys want the same packets: equal ports on addresses of which one is "every".
+fn same_port(one: &[u8], other: &[u8]) -> bool {
+    let port = |key: &[u8]| key[key.len().saturating_sub(8)..].to_vec();
+    port(one) == port(other) && (one.len() != other.len() || one == other)
+}
+
+fn address(port: &PublishedPort) -> SocketAddrV4 {
+    SocketAddrV4::new(port.host_ip, port.host_port)
+}
+
+/// Tries to take the port as a shim will; our own shims share it, other programs do not.
+fn check_free(port: &PublishedPort) -> Result<(), NetError> {
+    let kind = match port.proto {
+        Proto::Tcp => SocketType::STREAM,
+        Proto::Udp => SocketType::DGRAM,
+    };
+    let address = address(port);
+    let taken = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)
+        .and_then(|socket| set_socket_reuseport(&socket, true).map(|()| socket))
+        .and_then(|socket| bind(&socket, &address));
+    let proto = port.proto.name();
+    taken.map_err(|error| NetError::PortInUse {
+        address,
+        proto,
+        source: error.into(),
+    })
+}
+
+/// Takes ports back; absent ones are fine.
+pub(crate) fn unpublish(service: &str, ports: &[PublishedPort]) -> Result<(), NetError> {
+    let netlink = open()?;
+    for port in ports {
+        let mut c: Change = change(None);
+        nft_host::unpublish(&mut c, port, service);
+        absent_is_fine(netlink.change(&c.finish())).map_err(NetError::kernel(format!(
+            "take back port {}",
+            address(port)
+        )))?;
+    }
+    Ok(())
+}

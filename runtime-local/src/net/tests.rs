@@ -1,0 +1,335 @@
+//! Tests with real namespaces: a host, machines around it, networks, and replicas with shims.
+
+#[path = "../../shim/net/mod.rs"]
+#[allow(dead_code, reason = "the shim uses the rest")]
+mod shim_net;
+
+mod lan;
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use super::{
+    NetError, create_network, list_bridges, remove_network, republish, restore, restore_forwarding,
+};
+use lan::{Lan, fetch, port};
+
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+/// Everything that must reach a published port, with bridged frames filtered or not.
+fn reaches_from_everywhere(filtered: bool) {
+    let Some(lan) = Lan::new() else { return };
+    lan.filter_bridged(filtered);
+    let (front, back) = (
+        lan.network("front", 0, false),
+        lan.network("back", 1, false),
+    );
+    let published = lan.publication(&front, "web", &[port(ANY, 8080)]);
+    lan.publish(&published).unwrap();
+    let one = lan.replica(&front, "web", 1, &published.ports);
+    let two = lan.replica(&front, "web", 2, &published.ports);
+    let other = lan.replica(&front, "other", 3, &[]);
+    let far = lan.replica(&back, "far", 1, &[]);
+    one.serve_tcp();
+    two.serve_tcp();
+
+    // Nobody is ready: the port refuses.
+    let outside = SocketAddr::from((lan.host_address(), 8080));
+    assert_eq!(
+        lan.from_outside(outside).unwrap_err(),
+        ErrorKind::ConnectionRefused
+    );
+    one.set_ready(true);
+    two.set_ready(true);
+
+    let both: BTreeSet<String> = ["web-1".to_owned(), "web-2".to_owned()].into();
+    let names = |answers: Vec<String>| -> BTreeSet<String> {
+        answers
+            .iter()
+            .map(|answer| answer.split(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    let outside_answers: Vec<_> = (0..4).map(|_| lan.from_outside(outside).unwrap()).collect();
+    // The caller's own address arrives.
+    assert!(
+        outside_answers
+            .iter()
+            .all(|answer| answer.ends_with(" 192.0.2.2"))
+    );
+    assert_eq!(names(outside_answers), both);
+    for address in [LOOPBACK, lan.host_address(), front.config.gateway] {
+        let at = SocketAddr::from((address, 8080));
+        let answers: Vec<_> = (0..4).map(|_| lan.from_host(at).unwrap()).collect();
+        assert!(
+            answers.iter().all(|answer| !answer.ends_with(" 127.0.0.1")),
+            "{answers:?}"
+        );
+        assert_eq!(names(answers), both, "from the host by {address}");
+    }
+    // From the replica itself, its neighbour, and another network, by the host's address.
+    for replica in [&one, &other, &far] {
+        let answers = replica.inside(move || (0..4).map(|_| fetch(outside).unwrap()).collect());
+        assert_eq!(names(answers), both);
+    }
+
+    two.set_ready(false);
+    let left = (0..4).map(|_| lan.from_outside(outside).unwrap()).collect();
+    assert_eq!(names(left), BTreeSet::from(["web-1".to_owned()]));
+    lan.unpublish(&published);
+    assert_eq!(
+        lan.from_outside(outside).unwrap_err(),
+        ErrorKind::ConnectionRefused
+    );
+}
+
+#[test]
+fn published_ports_are_reached_from_everywhere() {
+    reaches_from_everywhere(false);
+}
+
+#[test]
+fn published_ports_are_reached_where_bridged_frames_are_filtered() {
+    reaches_from_everywhere(true);
+}
+
+#[test]
+fn a_loopback_port_is_for_the_host_alone() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let published = lan.publication(&front, "web", &[port(LOOPBACK, 8080)]);
+    lan.publish(&published).unwrap();
+    let one = lan.replica(&front, "web", 1, &published.ports);
+    let other = lan.replica(&front, "other", 2, &[]);
+    one.serve_tcp();
+    one.set_ready(true);
+    let local = SocketAddr::from((LOOPBACK, 8080));
+    // The replica sees the bridge, not 127.0.0.1: nobody is mistaken for itself.
+    assert_eq!(
+        lan.from_host(local).unwrap(),
+        format!("web-1 {}", front.config.gateway)
+    );
+    let outside = SocketAddr::from((lan.host_address(), 8080));
+    assert_eq!(
+        lan.from_outside(outside).unwrap_err(),
+        ErrorKind::ConnectionRefused
+    );
+    let gateway = SocketAddr::from((front.config.gateway, 8080));
+    let refused = other.inside(move || fetch(gateway).unwrap_err());
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+
+    // Packets for 127.0.0.1 that come in by the wire or from a replica reach nobody: neither the
+    // published port nor what listens on the host's loopback.
+    let secret = lan.listen_on_host(SocketAddr::from((LOOPBACK, 9090)));
+    for port in [8080, 9090] {
+        assert_eq!(
+            lan.loopback_attack_from_outside(port),
+            Some(ErrorKind::TimedOut),
+            "{port}"
+        );
+    }
+    if let Some(result) = lan.loopback_attack_from_replica(&other, front.config.gateway, 9090) {
+        assert_eq!(result, ErrorKind::TimedOut);
+    }
+    drop(secret);
+}
+
+#[test]
+fn networks_are_islands() {
+    for filtered in [false, true] {
+        let Some(lan) = Lan::new() else { return };
+        lan.filter_bridged(filtered);
+        let (front, back) = (
+            lan.network("front", 0, false),
+            lan.network("back", 1, false),
+        );
+        let one = lan.replica(&front, "one", 1, &[]);
+        let near = lan.replica(&front, "near", 2, &[]);
+        let far = lan.replica(&back, "far", 1, &[]);
+        one.serve_tcp();
+        let at = SocketAddr::from((front.address(1), 80));
+        assert!(near.inside(move || fetch(at)).is_ok());
+        assert!(lan.from_host(at).is_ok());
+        assert_eq!(
+            far.inside(move || fetch(at).unwrap_err()),
+            ErrorKind::TimedOut
+        );
+        // Somebody on the wire who knows the way gets nowhere either.
+        lan.route_from_outside(front.config.subnet);
+        assert_eq!(lan.from_outside(at).unwrap_err(), ErrorKind::TimedOut);
+    }
+}
+
+#[test]
+fn the_way_out_wears_the_hosts_address() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let one = lan.replica(&front, "one", 1, &[]);
+    lan.serve_outside();
+    let at = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 80));
+    let answer = one.inside(move || fetch(at).unwrap());
+    assert_eq!(answer, "outside 192.0.2.1");
+}
+
+#[test]
+fn an_internal_network_has_no_way_out_or_in() {
+    let Some(lan) = Lan::new() else { return };
+    let inner = lan.network("inner", 0, true);
+    let one = lan.replica(&inner, "one", 1, &[]);
+    let two = lan.replica(&inner, "two", 2, &[]);
+    one.serve_tcp();
+    lan.serve_outside();
+    let host = lan.listen_on_host(SocketAddr::from((ANY, 9090)));
+    let at = SocketAddr::from((inner.address(1), 80));
+    assert!(two.inside(move || fetch(at)).is_ok(), "neighbours talk");
+    assert!(lan.from_host(at).is_ok(), "the host may look in");
+    let out = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 80));
+    assert_eq!(
+        one.inside(move || fetch(out).unwrap_err()),
+        ErrorKind::NetworkUnreachable
+    );
+    // Not even with a route of its own making.
+    let gateway = inner.config.gateway;
+    one.inside(move || lan::add_default_route(gateway));
+    assert_eq!(
+        one.inside(move || fetch(out).unwrap_err()),
+        ErrorKind::TimedOut
+    );
+    let up = SocketAddr::from((gateway, 9090));
+    assert_eq!(
+        one.inside(move || fetch(up).unwrap_err()),
+        ErrorKind::TimedOut
+    );
+    lan.route_from_outside(inner.config.subnet);
+    assert_eq!(lan.from_outside(at).unwrap_err(), ErrorKind::TimedOut);
+    drop(host);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let taken = lan.listen_on_host(SocketAddr::from((ANY, 8080)));
+    let web = lan.publication(&front, "web", &[port(ANY, 8080)]);
+    let error = lan.publish(&web).unwrap_err();
+    assert!(matches!(error, NetError::PortInUse { .. }), "{error}");
+    assert!(error.to_string().contains("0.0.0.0:8080/tcp"), "{error}");
+    drop(taken);
+    lan.publish(&web).unwrap();
+    lan.publish(&web).unwrap();
+    for address in [ANY, LOOPBACK] {
+        let rival = lan.publication(&front, "rival", &[port(address, 8080)]);
+        let error = lan.publish(&rival).unwrap_err();
+        assert!(matches!(error, NetError::PortPublished { .. }), "{error}");
+    }
+    let neighbour = lan.publication(&front, "rival", &[port(LOOPBACK, 8081)]);
+    lan.publish(&neighbour).unwrap();
+    // While a replica runs, other programs find the port taken.
+    let one = lan.replica(&front, "web", 1, &web.ports);
+    let bound = lan.host.run(|| TcpListener::bind((ANY, 8080)).map(drop));
+    assert_eq!(bound.unwrap_err().kind(), ErrorKind::AddrInUse);
+    drop(one);
+    lan.unpublish(&neighbour);
+    lan.unpublish(&web);
+    lan.unpublish(&web);
+}
+
+#[test]
+fn what_a_lost_shim_left_is_put_right() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let web = lan.publication(&front, "web", &[port(ANY, 8080)]);
+    lan.publish(&web).unwrap();
+    let one = lan.replica(&front, "web", 1, &web.ports);
+    let two = lan.replica(&front, "web", 2, &web.ports);
+    one.serve_tcp();
+    two.serve_tcp();
+    one.set_ready(true);
+    two.set_ready(true);
+    super::remove_endpoint(&front.zone, "web-2").unwrap();
+    let again = web.clone();
+    lan.host.run(move || republish(&again)).unwrap();
+    let at = SocketAddr::from((lan.host_address(), 8080));
+    for _ in 0..4 {
+        assert!(lan.from_outside(at).unwrap().starts_with("web-1 "));
+    }
+    // And what somebody flushed.
+    lan.flush_rules();
+    assert_eq!(
+        lan.from_outside(at).unwrap_err(),
+        ErrorKind::ConnectionRefused
+    );
+    let (networks, published) = (vec![front.config.clone()], vec![web.clone()]);
+    lan.host
+        .run(move || restore(&networks, &published))
+        .unwrap();
+    assert!(lan.from_outside(at).unwrap().starts_with("web-1 "));
+    // A replica that becomes ready puts them back too.
+    lan.flush_rules();
+    two.set_ready(true);
+    lan.from_outside(at).unwrap();
+}
+
+#[test]
+fn nothing_is_left_of_removed_networks() {
+    let Some(lan) = Lan::new() else { return };
+    let before = lan.picture();
+    let (front, back) = (lan.network("front", 0, false), lan.network("back", 1, true));
+    let (one, two) = (front.config.clone(), back.config.clone());
+    let again = one.clone();
+    let changed = lan.host.run(move || create_network(&again)).unwrap();
+    assert!(!changed.forwarding, "routing is on by now");
+    let replica = lan.replica(&front, "web", 1, &[]);
+    let bridges = lan.host.run(list_bridges).unwrap();
+    let ports = bridges
+        .iter()
+        .map(|bridge| bridge.ports.len())
+        .sum::<usize>();
+    assert_eq!((bridges.len(), ports), (2, 1));
+    drop(replica);
+    for config in [one.clone(), one, two] {
+        lan.host.run(move || remove_network(&config)).unwrap();
+    }
+    assert!(
+        lan.switched_on(),
+        "the first network that needed it switched routing on"
+    );
+    lan.host.run(restore_forwarding).unwrap();
+    assert_eq!(lan.picture(), before);
+}
+
+#[test]
+fn routing_stays_off_for_everyone_else() {
+    let Some(lan) = Lan::new() else { return };
+    let _front = lan.network("front", 0, false);
+    assert!(lan.switched_on());
+    // A second wire: the host now routes, but not between these two.
+    let at = lan.second_wire();
+    lan.route_from_outside("198.51.100.0/24".parse().unwrap());
+    assert_eq!(lan.from_outside(at).unwrap_err(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn many_networks_at_once_from_several_callers() {
+    let Some(lan) = Lan::new() else { return };
+    let before = lan.picture();
+    let networks: Vec<_> = (0..24).map(|n| lan.config(&format!("n{n}"), n)).collect();
+    let work = |each: fn(&super::NetworkConfig)| {
+        let threads: Vec<_> = networks
+            .chunks(6)
+            .map(|some| (lan.visitor(), some.to_vec()))
+            .map(|(visitor, some)| {
+                std::thread::spawn(move || visitor.run(move || some.iter().for_each(each)))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    };
+    work(|network| drop(create_network(network).unwrap()));
+    assert_eq!(lan.host.run(list_bridges).unwrap().len(), 24);
+    work(|network| remove_network(network).unwrap());
+    lan.host.run(restore_forwarding).unwrap();
+    assert_eq!(lan.picture(), before);
+}
