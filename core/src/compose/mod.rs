@@ -31,6 +31,7 @@ mod lower;
 mod merge;
 mod outcome;
 mod place;
+mod read;
 mod scalar;
 mod template;
 mod text;
@@ -40,6 +41,7 @@ mod yaml;
 use std::path::PathBuf;
 
 pub use environment::{Environment, Files, NoFiles};
+pub use read::{Input, ReadRequest, read};
 pub use outcome::{Level, LoadErrors, Loaded, Variable, Warning};
 
 use context::Context;

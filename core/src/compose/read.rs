@@ -1,0 +1,310 @@
+//! The front of [`load`](super::load): finds the files, reads them bounded, and fills in what the
+//! environment says.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Place};
+
+use super::environment::{Environment, Files};
+use super::text::join;
+use super::{LoadOptions, Source, dotenv, yaml};
+
+/// The names that are looked for, the first one wins.
+const NAMES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
+/// The names of files that are merged onto the found one.
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+
+/// What to read, from where.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ReadRequest {
+    /// The working directory, as an absolute path.
+    pub directory: PathBuf,
+    /// Compose files (`-f`), `-` for standard input; empty looks for them.
+    pub files: Vec<PathBuf>,
+    /// Files of variables instead of `.env` (`--env-file`).
+    pub env_files: Vec<PathBuf>,
+    /// The process's environment, before any file.
+    pub environment: Environment,
+    /// What the caller asks for; the environment fills in the rest.
+    pub options: LoadOptions,
+}
+
+impl ReadRequest {
+    /// Looks for the files of `directory`, with its `.env`.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>, environment: Environment) -> Self {
+        Self {
+            directory: directory.into(),
+            files: Vec::new(),
+            env_files: Vec::new(),
+            environment,
+            options: LoadOptions::default(),
+        }
+    }
+
+    /// Adds a Compose file.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(path.into());
+        self
+    }
+
+    /// Sets what the caller asks for.
+    #[must_use]
+    pub fn options(mut self, options: LoadOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+/// What [`load`](super::load) takes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Input {
+    /// The files, in the order of merging.
+    pub sources: Vec<Source>,
+    /// The environment with the variables of `.env`.
+    pub environment: Environment,
+    /// The options with what the environment says.
+    pub options: LoadOptions,
+}
+
+impl Input {
+    /// Loads what was read.
+    ///
+    /// # Errors
+    /// As [`load`](super::load).
+    pub fn load(&self) -> Result<super::Loaded, super::LoadErrors> {
+        super::load(&self.sources, &self.environment, &self.options)
+    }
+}
+
+/// Finds and reads Compose files and `.env`.
+///
+/// Given files, else `COMPOSE_FILE`, else `compose.yaml` or its older names in the directory or
+/// the nearest one above, with its override file. `COMPOSE_PROFILES`, `COMPOSE_ENV_FILES` and
+/// `COMPOSE_DISABLE_ENV_FILE` count as they do for docker compose.
+///
+/// # Errors
+/// `NotFound` if there is no file; `InvalidSpec` if one is not a text file of sensible size.
+pub fn read(request: &ReadRequest) -> crate::Result<Input> {
+    let mut environment = request.environment.clone();
+    let variable = |env: &Environment, name: &str| {
+        let value = env.variables.get(name).cloned();
+        value.filter(|value| !value.is_empty())
+    };
+    let given = given_files(request, variable(&environment, "COMPOSE_FILE"), &environment);
+    let paths = if given.is_empty() {
+        discover(&request.directory)?
+    } else {
+        given
+    };
+    let directory = project_directory(request, &paths);
+    environment.files = Arc::new(Disk);
+    for path in env_files(request, &directory, &environment)? {
+        add_variables(&path, &mut environment)?;
+    }
+    let mut sources = Vec::new();
+    for path in &paths {
+        sources.push(source(path, &request.directory)?);
+    }
+    let mut options = request.options.clone();
+    options.project_directory = Some(directory);
+    if options.profiles.is_empty()
+        && let Some(profiles) = variable(&environment, "COMPOSE_PROFILES")
+    {
+        let names = profiles.split(',').map(|name| name.trim().to_owned());
+        options.profiles = names.filter(|name| !name.is_empty()).collect();
+    }
+    Ok(Input {
+        sources,
+        environment,
+        options,
+    })
+}
+
+fn given_files(
+    request: &ReadRequest,
+    variable: Option<String>,
+    environment: &Environment,
+) -> Vec<PathBuf> {
+    let separator = environment.variables.get("COMPOSE_PATH_SEPARATOR");
+    let separator = separator.filter(|s| !s.is_empty()).map_or(":", |s| s);
+    let from_variable = || {
+        let text = variable.unwrap_or_default();
+        let parts = text.split(separator).filter(|part| !part.is_empty());
+        parts.map(PathBuf::from).collect()
+    };
+    if request.files.is_empty() {
+        from_variable()
+    } else {
+        request.files.clone()
+    }
+}
+
+/// The usual file of the nearest directory upwards, with its override.
+fn discover(start: &Path) -> crate::Result<Vec<PathBuf>> {
+    for directory in start.ancestors() {
+        let first = |names: &[&str]| {
+            let candidates = names.iter().map(|name| directory.join(name));
+            candidates.into_iter().find(|path| path.exists())
+        };
+        if let Some(found) = first(&NAMES) {
+            return Ok(std::iter::once(found).chain(first(&OVERRIDES)).collect());
+        }
+    }
+    let text = format!(
+        "no {} in {} or a directory above",
+        NAMES[0],
+        start.display()
+    );
+    Err(Error::new(ErrorKind::NotFound, text).hint("write one, or name a file with -f"))
+}
+
+/// As given, else where the first file stands.
+fn project_directory(request: &ReadRequest, paths: &[PathBuf]) -> PathBuf {
+    if let Some(directory) = &request.options.project_directory {
+        return join(&request.directory, directory);
+    }
+    let first = paths.iter().find(|path| path.as_os_str() != "-");
+    let parent = first.and_then(|path| join(&request.directory, path).parent().map(Path::to_owned));
+    parent.unwrap_or_else(|| request.directory.clone())
+}
+
+fn env_files(
+    request: &ReadRequest,
+    directory: &Path,
+    environment: &Environment,
+) -> crate::Result<Vec<PathBuf>> {
+    let absolute = |path: &Path| join(&request.directory, path);
+    if !request.env_files.is_empty() {
+        return Ok(request.env_files.iter().map(|path| absolute(path)).collect());
+    }
+    let text = |name: &str| environment.variables.get(name).map_or("", String::as_str);
+    let named = text("COMPOSE_ENV_FILES");
+    if !named.is_empty() {
+        return Ok(named.split(',').map(|path| absolute(Path::new(path))).collect());
+    }
+    match text("COMPOSE_DISABLE_ENV_FILE") {
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => {}
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => return Ok(Vec::new()),
+        _ => {
+            let text = "the variable COMPOSE_DISABLE_ENV_FILE is neither true nor false";
+            return Err(Error::new(ErrorKind::InvalidSpec, text));
+        }
+    }
+    let usual = directory.join(".env");
+    Ok(if usual.is_file() { vec![usual] } else { Vec::new() })
+}
+
+/// Adds the file's variables; what the process has wins.
+fn add_variables(path: &Path, environment: &mut Environment) -> crate::Result<()> {
+    let text = text_file(path)?;
+    let outside = |name: &str| environment.variables.get(name).cloned();
+    let found = dotenv::parse(&text, &outside).map_err(|error| {
+        Error::new(ErrorKind::InvalidSpec, error.to_string()).at(Place {
+            file: path.display().to_string(),
+            line: error.line,
+            column: 1,
+        })
+    })?;
+    for (name, value) in found {
+        environment.variables.entry(name).or_insert(value);
+    }
+    Ok(())
+}
+
+fn source(path: &Path, directory: &Path) -> crate::Result<Source> {
+    if path.as_os_str() == "-" {
+        let mut text = Vec::new();
+        let limit = yaml::MAX_TEXT as u64 + 1;
+        let read = std::io::stdin().lock().take(limit).read_to_end(&mut text);
+        read.map_err(|error| failed(path, error))?;
+        return Ok(Source::new("-", decoded(path, text)?).directory(directory));
+    }
+    let absolute = join(directory, path);
+    let text = text_file(&absolute)?;
+    let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(Source::new(path.display().to_string(), text).directory(parent))
+}
+
+/// Files of this machine's disk.
+#[derive(Debug, Clone, Copy)]
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> crate::Result<Option<String>> {
+        match text_file(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads a regular file of at most the size of a Compose file as UTF-8.
+fn text_file(path: &Path) -> crate::Result<String> {
+    // Opening a FIFO would wait for a writer, and a device has no end: ask before.
+    let kind = fs::metadata(path).map_err(|error| failed(path, error))?;
+    if !kind.is_file() {
+        let text = format!("{} is not a regular file", path.display());
+        return Err(Error::new(ErrorKind::InvalidSpec, text));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| failed(path, error))?;
+    let limit = yaml::MAX_TEXT as u64 + 1;
+    let read = file.take(limit).read_to_end(&mut bytes);
+    read.map_err(|error| failed(path, error))?;
+    decoded(path, bytes)
+}
+
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    let (kind, text) = match error.kind() {
+        std::io::ErrorKind::NotFound => (ErrorKind::NotFound, "there is no file"),
+        std::io::ErrorKind::PermissionDenied => (ErrorKind::Forbidden, "cannot read"),
+        _ => (ErrorKind::InvalidSpec, "cannot read"),
+    };
+    Error::new(kind, format!("{text} {}", path.display())).because(error)
+}
+
+fn decoded(path: &Path, bytes: Vec<u8>) -> crate::Result<String> {
+    let refused = |text: String| {
+        let text = format!("{} {text}", path.display());
+        Err(Error::new(ErrorKind::InvalidSpec, text))
+    };
+    if bytes.len() > yaml::MAX_TEXT {
+        return refused(format!("is larger than {} MiB", yaml::MAX_TEXT >> 20));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return refused("is UTF-16: save it as UTF-8".to_owned());
+    }
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..valid];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let start = before.iter().rposition(|byte| *byte == b'\n');
+        let column = 1 + String::from_utf8_lossy(&before[start.map_or(0, |at| at + 1)..])
+            .chars()
+            .count();
+        let text = "this is not UTF-8";
+        Err(Error::new(ErrorKind::InvalidSpec, text).at(Place {
+            file: path.display().to_string(),
+            line,
+            column,
+        }))
+    })
+}

@@ -1,0 +1,105 @@
+//! Real projects' files, where the folder with them is beside the repository: each loads, or is
+//! refused as docker compose refuses it, or names a key that cannot be honoured.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use unmoor_core::ErrorKind;
+use unmoor_core::compose::{Environment, LoadOptions, OnUnsupported, ReadRequest, read};
+
+fn corpus() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/compose-corpus");
+    let folder = folder.canonicalize().ok()?;
+    folder.join("PROJECTS.txt").is_file().then_some(folder)
+}
+
+/// One set of files, with docker compose's verdict.
+struct Set {
+    slug: String,
+    files: Vec<String>,
+    env_files: Vec<String>,
+    accepted: bool,
+}
+
+fn sets(folder: &Path) -> Vec<Set> {
+    let results = std::fs::read_to_string(folder.join("expected/RESULTS.txt")).expect("results");
+    let mut verdicts = BTreeMap::new();
+    for line in results.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        if let [slug, files, "full", code, env_files, ..] = columns.as_slice() {
+            verdicts.insert((*slug, *files), (*code == "0", *env_files));
+        }
+    }
+    let projects = std::fs::read_to_string(folder.join("PROJECTS.txt")).expect("projects");
+    let lines = projects.lines().filter(|line| !line.starts_with('#'));
+    let sets = lines.filter_map(|line| {
+        let (slug, files) = line.split_once('\t')?;
+        let (accepted, env_files) = *verdicts.get(&(slug, files))?;
+        let split = |text: &str| {
+            let parts = text.split(',').filter(|part| !part.is_empty());
+            parts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        Some(Set {
+            slug: slug.to_owned(),
+            files: split(files),
+            env_files: split(env_files),
+            accepted,
+        })
+    });
+    sets.collect()
+}
+
+fn request(folder: &Path, set: &Set) -> ReadRequest {
+    let directory = folder.join(&set.slug);
+    let environment = Environment::new()
+        .home("/HOME")
+        .variable("HOME", "/HOME")
+        .variable("PATH", "/usr/bin");
+    let mut request = ReadRequest::new(&directory, environment);
+    request.files = set.files.iter().map(PathBuf::from).collect();
+    request.env_files = set.env_files.iter().map(PathBuf::from).collect();
+    request
+}
+
+#[test]
+fn every_real_file_loads_or_is_refused_for_a_known_reason() {
+    let Some(folder) = corpus() else {
+        println!("skipped: the folder with real files is not beside the repository");
+        return;
+    };
+    let (mut loaded, mut refused, mut unsupported) = (0, 0, 0);
+    let mut wrong = Vec::new();
+    for set in sets(&folder) {
+        let title = format!("{} {}", set.slug, set.files.join(","));
+        let mut request = request(&folder, &set);
+        request.options = LoadOptions::default().profile("*");
+        let outcome = read(&request).expect("files can be read").load();
+        match (outcome, set.accepted) {
+            (Ok(result), true) => {
+                loaded += 1;
+                println!("ok    {title}: {} services", result.stack.services.len());
+            }
+            (Ok(_), false) => wrong.push(format!("{title}: docker compose refuses it")),
+            (Err(_), false) => refused += 1,
+            (Err(failed), true) => {
+                let only_unsupported = failed
+                    .errors
+                    .iter()
+                    .all(|error| error.kind() == ErrorKind::Unsupported);
+                if only_unsupported {
+                    unsupported += 1;
+                    println!("gap   {title}: {}", failed.errors[0]);
+                    request.options = request.options.unsupported(OnUnsupported::Warn);
+                    if let Err(failed) = read(&request).expect("read before").load() {
+                        wrong.push(format!("{title}: also {failed}"));
+                    }
+                } else {
+                    wrong.push(format!("{title}: {failed}"));
+                }
+            }
+        }
+    }
+    println!("{loaded} loaded, {refused} refused as docker compose does, {unsupported} with gaps");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(loaded > 0, "no set of files was loaded");
+}
