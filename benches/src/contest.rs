@@ -20,7 +20,10 @@ impl Contestant {
         let (name, command) = text
             .split_once('=')
             .ok_or_else(|| Error::new(ErrorKind::InvalidSpec, "a peer is NAME=COMMAND"))?;
-        Ok(Self { name: name.to_owned(), command: format!("exec {command}") })
+        Ok(Self {
+            name: name.to_owned(),
+            command: format!("exec {command}"),
+        })
     }
 
     pub(crate) fn run(&self) -> Result<Duration> {
@@ -53,7 +56,10 @@ pub(crate) async fn rounds(
     rounds: usize,
     gap: Duration,
 ) -> Result<Vec<Row>> {
-    let row = |name: &str| Row { name: name.to_owned(), times: Vec::new() };
+    let row = |name: &str| Row {
+        name: name.to_owned(),
+        times: Vec::new(),
+    };
     let mut rows: Vec<Row> = Way::ALL.iter().map(|way| row(way.name())).collect();
     rows.extend(peers.iter().map(|peer| row(&peer.name)));
     for round in 0..rounds {
@@ -79,14 +85,25 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let at = |row: &Row, part: usize| {
         let mut times = row.times.clone();
         times.sort_unstable();
-        times.get(times.len() * part / 100).copied().unwrap_or_default()
+        times
+            .get(times.len() * part / 100)
+            .copied()
+            .unwrap_or_default()
     };
-    let mut text = format!("{:40} {:>9} {:>9} {:>7}\n", "", "median ms", "p10 ms", "ratio");
+    let mut text = format!(
+        "{:40} {:>9} {:>9} {:>7}\n",
+        "", "median ms", "p10 ms", "ratio"
+    );
     let first = rows.first().map_or(1.0, |row| ms(at(row, 50)).max(1e-6));
     for row in rows {
         let median = ms(at(row, 50));
         let p10 = ms(at(row, 10));
-        let _ = writeln!(text, "{:40} {median:9.2} {p10:9.2} {:7.2}", row.name, median / first);
+        let _ = writeln!(
+            text,
+            "{:40} {median:9.2} {p10:9.2} {:7.2}",
+            row.name,
+            median / first
+        );
     }
     text
 }

@@ -47,7 +47,9 @@ impl Bench {
             Some(_) => None,
             None => Some(tempfile::tempdir().map_err(failed)?),
         };
-        let path = root.or(dir.as_ref().map(TempDir::path)).unwrap_or_else(|| Path::new("/"));
+        let path = root
+            .or(dir.as_ref().map(TempDir::path))
+            .unwrap_or_else(|| Path::new("/"));
         let client = unmoor::connect(&format!("local://{}", path.display())).await?;
         let input = ImageInput::Rootfs {
             path: rootfs.to_owned(),
@@ -80,7 +82,14 @@ impl Bench {
         }
         let start = Instant::now();
         let run = client.spawn("true", service).await?;
-        client.wait(client.stack_name(), run.name(), Until::Completed, Duration::from_secs(10)).await?;
+        client
+            .wait(
+                client.stack_name(),
+                run.name(),
+                Until::Completed,
+                Duration::from_secs(10),
+            )
+            .await?;
         let time = start.elapsed();
         run.remove().await?;
         Ok(time)
@@ -91,7 +100,9 @@ impl Bench {
         let mut times = Vec::new();
         for way in Way::ALL {
             let name = StackName::parse("bench-many")?;
-            let mut service = Service::new(IMAGE.parse()?).command(["/bin/sleep", "1000"]).replicas(count);
+            let mut service = Service::new(IMAGE.parse()?)
+                .command(["/bin/sleep", "1000"])
+                .replicas(count);
             if way == Way::NoNetwork {
                 service.network_mode = NetworkMode::None;
             }
@@ -109,7 +120,9 @@ impl Bench {
     /// Memory of the shims of `count` idle replicas on a network.
     pub(crate) async fn idle(&self, count: u32) -> Result<String> {
         let name = StackName::parse("bench-idle")?;
-        let service = Service::new(IMAGE.parse()?).command(["/bin/sleep", "1000"]).replicas(count);
+        let service = Service::new(IMAGE.parse()?)
+            .command(["/bin/sleep", "1000"])
+            .replicas(count);
         let stack = Stack::new(name.clone()).service(ServiceName::parse("idle")?, service);
         self.client.up(&stack, &UpOptions::new()).await?;
         let text = shim_memory();
@@ -137,7 +150,8 @@ fn shim_memory() -> String {
         let text = std::fs::read_to_string(path.join("smaps_rollup")).unwrap_or_default();
         let field = |key: &str| -> u64 {
             let line = text.lines().find(|line| line.starts_with(key));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+                .unwrap_or(0)
         };
         count += 1;
         private += field("Private_Clean:") + field("Private_Dirty:");

@@ -85,11 +85,7 @@ impl Writer {
     }
 
     /// Appends an optional value: a truth value, then the value by `each`.
-    pub fn option<T>(
-        &mut self,
-        value: Option<&T>,
-        each: impl FnOnce(&mut Self, &T),
-    ) -> &mut Self {
+    pub fn option<T>(&mut self, value: Option<&T>, each: impl FnOnce(&mut Self, &T)) -> &mut Self {
         self.bool(value.is_some());
         if let Some(value) = value {
             each(self, value);
@@ -131,13 +127,19 @@ impl<'a> Reader<'a> {
 
     /// Reads a 32-bit number.
     pub fn u32(&mut self) -> Result<u32, CodecError> {
-        let bytes = self.take(4)?.try_into().map_err(|_| CodecError::Truncated)?;
+        let bytes = self
+            .take(4)?
+            .try_into()
+            .map_err(|_| CodecError::Truncated)?;
         Ok(u32::from_le_bytes(bytes))
     }
 
     /// Reads a 64-bit number.
     pub fn u64(&mut self) -> Result<u64, CodecError> {
-        let bytes = self.take(8)?.try_into().map_err(|_| CodecError::Truncated)?;
+        let bytes = self
+            .take(8)?
+            .try_into()
+            .map_err(|_| CodecError::Truncated)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -185,7 +187,11 @@ impl<'a> Reader<'a> {
         &mut self,
         each: impl FnOnce(&mut Self) -> Result<T, CodecError>,
     ) -> Result<Option<T>, CodecError> {
-        if self.bool()? { each(self).map(Some) } else { Ok(None) }
+        if self.bool()? {
+            each(self).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// True when nothing is left to read.
