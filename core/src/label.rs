@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ReplicaId, ServiceName, StackName};
 
+/// Label of a service that was spawned to run once, with the name of the service it is a copy of.
+///
+/// Once it has ended, no later plan starts it again.
+pub const ONE_OFF: &str = "unmoor.one-off";
+
 /// Key-value pairs, ordered by key.
 pub type Labels = BTreeMap<String, String>;
 

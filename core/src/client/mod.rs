@@ -2,6 +2,7 @@
 
 mod handle;
 mod observe;
+mod once;
 mod record;
 mod resolve;
 mod single;

@@ -139,6 +139,21 @@ impl Client {
         .await
     }
 
+    /// Removes replicas that have ended, with their writable layers; the others stay.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is selected; what the backend gives.
+    pub async fn remove_ended(&self, selector: &Selector, run: RunOptions<'_>) -> Result<Report> {
+        let remove = |id: ReplicaId| Action::RemoveReplica { replica: id };
+        self.on_each(
+            selector,
+            run,
+            |phase| matches!(phase, Phase::Stopped | Phase::Failed),
+            remove,
+        )
+        .await
+    }
+
     /// Returns when all replicas of a service are ready.
     ///
     /// # Errors
@@ -202,7 +217,7 @@ impl Client {
     }
 }
 
-fn empty_plan(stack: StackName) -> Plan {
+pub(super) fn empty_plan(stack: StackName) -> Plan {
     Plan {
         stack,
         id: "by-hand".to_owned(),

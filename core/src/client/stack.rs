@@ -322,14 +322,14 @@ impl Client {
         outcome
     }
 
-    async fn lock(&self, stack: &StackName) -> Result<Option<Box<dyn StackLock>>> {
+    pub(super) async fn lock(&self, stack: &StackName) -> Result<Option<Box<dyn StackLock>>> {
         match self.backend.state() {
             Some(state) => state.lock(stack).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn load_record(&self, stack: &StackName) -> Result<(StackRecord, Option<Revision>)> {
+    pub(super) async fn load_record(&self, stack: &StackName) -> Result<(StackRecord, Option<Revision>)> {
         let Some(state) = self.backend.state() else {
             return Ok((StackRecord::default(), None));
         };
@@ -339,7 +339,7 @@ impl Client {
         }
     }
 
-    async fn store_record(
+    pub(super) async fn store_record(
         &self,
         stack: &StackName,
         record: &StackRecord,

@@ -11,6 +11,7 @@ use crate::backend::{
     Until,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::label::ONE_OFF;
 use crate::name::{NetworkName, ReplicaId, ServiceName};
 use crate::spec::{Condition, Network, NetworkMode, Role, Service, UpdateOrder, default_network};
 
@@ -267,6 +268,7 @@ impl Planner<'_> {
     fn needs_start(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
         let job = service.spec.role == Role::Job || self.is_awaited_completed(&service.name);
         match replica.phase {
+            Phase::Stopped | Phase::Failed if service.spec.labels.contains_key(ONE_OFF) => false,
             Phase::Stopped => !(job && replica.exit.is_some_and(|exit| exit.code == 0)),
             Phase::Failed => true,
             _ => false,
@@ -507,7 +509,7 @@ impl Planner<'_> {
         };
         for name in selected {
             let service = &self.desired.stack.services[name];
-            if service.replicas == 0 {
+            if service.replicas == 0 || service.labels.contains_key(ONE_OFF) {
                 continue;
             }
             let job = service.role == Role::Job || self.is_awaited_completed(name);

@@ -351,3 +351,18 @@ fn a_wait_alone_is_an_empty_plan() {
     assert_eq!(texts(&plan), ["wait until ready service a"]);
     assert!(plan.is_empty());
 }
+
+#[test]
+fn a_one_off_copy_that_failed_is_not_started_again() {
+    let once = service().label(crate::label::ONE_OFF, "web");
+    let wanted = desired(&[("web-run-1", once), ("web", service())]);
+    let mut seen = settled(&wanted);
+    for replica in &mut seen.replicas {
+        replica.phase = Phase::Failed;
+    }
+    assert_eq!(
+        texts(&planned(&wanted, &seen)),
+        ["start replica t-web-1"],
+        "the service itself is started, its one-off copy is not"
+    );
+}
