@@ -1,0 +1,158 @@
+//! What can be said on the command line: the options before the verb, and the verbs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::verbs;
+
+const EXAMPLES: &str = "Examples:
+  unmoor up -d --wait            start the stack of ./compose.yaml and wait until it serves
+  unmoor ps                      what runs
+  unmoor logs -f web             follow what one service writes
+  unmoor exec web sh             a shell inside
+  unmoor scale web=3             more of one service
+  unmoor plan                    what `up` would change, and why
+  unmoor -p shop down            take a stack down by its name, without its file
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (143 by SIGTERM), 141 nobody reads
+the output; `exec` and `run` pass on the command's own code, 125 if the backend failed,
+126 not executable, 127 not found; `plan --detailed-exitcode` 2 if there is something to change.";
+
+/// Spawn, link and discover services the same way on every platform.
+#[derive(Debug, Parser)]
+#[command(name = "unmoor", version, before_long_help = EXAMPLES, before_help = EXAMPLES)]
+#[command(
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    infer_long_args = false
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that come before the verb.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Globals {
+    /// Where to run, as `local:` or `scheme://host/path?key=value`
+    #[arg(short, long, global = true, env = "UNMOOR_BACKEND", value_name = "URI")]
+    #[arg(default_value = "local:", hide_env_values = true)]
+    pub(crate) backend: String,
+    /// Compose file; repeat it to lay one over the other [env: COMPOSE_FILE]
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Name of the stack [env: COMPOSE_PROJECT_NAME]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) project_name: Option<String>,
+    /// Directory that relative paths start from [default: that of the first file]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project_directory: Option<PathBuf>,
+    /// File with variables, instead of `.env`; repeatable [env: COMPOSE_ENV_FILES]
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(crate) env_files: Vec<PathBuf>,
+    /// Also take the services of this profile; repeatable [env: COMPOSE_PROFILES]
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<String>,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, env = "COMPOSE_PROGRESS", hide_env_values = true)]
+    #[arg(value_enum, default_value = "auto", value_name = "HOW")]
+    pub(crate) progress: ProgressMode,
+    /// When to colour
+    #[arg(long, global = true, env = "COMPOSE_ANSI", hide_env_values = true)]
+    #[arg(value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) ansi: Ansi,
+    /// Tell on standard error what is done inside; twice for more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// Live on a terminal, else plain
+    Auto,
+    /// One live line a resource
+    Tty,
+    /// One line a change
+    Plain,
+    /// One JSON object a change
+    Json,
+    /// Not at all
+    Quiet,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ansi {
+    /// Not at all
+    Never,
+    /// Even into files, unless NO_COLOR is set
+    Always,
+    /// On terminals
+    Auto,
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON document
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a stack, or bring it to what its file says
+    Up(verbs::up::Args),
+    /// Take a stack down; its volumes stay
+    Down(verbs::down::Args),
+    /// List replicas
+    Ps(verbs::ps::Args),
+    /// Show what replicas wrote
+    Logs(verbs::logs::Args),
+    /// Run a command inside a replica
+    Exec(verbs::exec::Args),
+    /// Run a one-off copy of a service
+    Run(verbs::run::Args),
+    /// Check the file and show what it means
+    Config(verbs::config::Args),
+    /// Show what `up` would change, and why; changes nothing
+    Plan(verbs::plan::Args),
+    /// List the addresses that answer
+    Endpoints(verbs::endpoints::Args),
+    /// Show everything known about a service or replica
+    Inspect(verbs::inspect::Args),
+    /// Set how many replicas of services run
+    Scale(verbs::scale::Args),
+    /// Start what was stopped
+    Start(verbs::start::Args),
+    /// Stop without removing
+    Stop(verbs::stop::Args),
+    /// Stop and start again
+    Restart(verbs::restart::Args),
+    /// Remove replicas that have ended
+    Rm(verbs::rm::Args),
+    /// List stacks
+    Ls(verbs::ls::Args),
+    /// Let one service reach another by a name
+    Link(verbs::link::Args),
+    /// Remove a link that was made by hand
+    Unlink(verbs::unlink::Args),
+    /// Images of the backend
+    #[command(subcommand)]
+    Image(verbs::image::Command),
+    /// Backends that this program can reach
+    Backends(verbs::backends::Args),
+    /// What the backend can do
+    Capabilities(verbs::capabilities::Args),
+    /// Check a backend against what every backend promises
+    Conformance(verbs::conformance::Args),
+    /// Show the version
+    Version(verbs::version::Args),
+}

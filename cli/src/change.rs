@@ -1,0 +1,57 @@
+//! Carrying out a change: progress while it goes, and a way out that leaves what is healthy.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use unmoor::apply::{self, RunOptions};
+
+use crate::exit::Failure;
+use crate::interrupt::Interrupts;
+use crate::output::Progress;
+
+/// Time between two looks of a live progress.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// A change that is shown and can be broken off.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    /// Where it is shown.
+    pub(crate) progress: &'a Progress,
+    /// What to say to someone who breaks it off.
+    pub(crate) go_on: &'a str,
+}
+
+impl Change<'_> {
+    /// Waits for the work, showing how it goes, until a signal asks to leave it.
+    pub(crate) async fn carry_out<T>(
+        &self,
+        interrupts: &mut Interrupts,
+        work: impl Future<Output = unmoor::Result<T>>,
+    ) -> Result<T, Failure> {
+        let mut work = pin!(work);
+        let mut frames = tokio::time::interval(FRAME);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut work => break outcome.map_err(Failure::from),
+                signal = interrupts.next() => {
+                    let (ended, total) = self.progress.counts();
+                    let advice = format!(
+                        "{ended} of {total} actions are done, what serves goes on serving; {}",
+                        self.go_on
+                    );
+                    break Err(Failure::Interrupted(signal, Some(advice)));
+                }
+                _ = frames.tick() => self.progress.tick(),
+            }
+        };
+        self.progress.finish();
+        outcome
+    }
+}
+
+/// Run options that tell their progress.
+pub(crate) fn told<'a>(step: &'a (dyn Fn(apply::Progress) + Send + Sync)) -> RunOptions<'a> {
+    let mut options = RunOptions::default();
+    options.on_progress = step;
+    options
+}

@@ -1,0 +1,204 @@
+//! Log lines of many replicas on one stream each: prefixed, coloured by service, or as JSON.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
+
+use serde_json::json;
+use unmoor::backend::{Channel, LogLine};
+use unmoor::name::{ReplicaId, ServiceName};
+
+use crate::args::Ansi;
+use crate::exit::Failure;
+use crate::output::{Out, Style, raw_bytes};
+use crate::time::rfc3339;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogStyle {
+    /// `web-1  | ` before each line.
+    pub(crate) prefix: bool,
+    /// When it was written, before each line.
+    pub(crate) timestamps: bool,
+    /// One JSON object a line instead.
+    pub(crate) json: bool,
+}
+
+/// Prints log lines and counts them.
+#[derive(Debug)]
+pub(crate) struct LogPrinter {
+    out: Out,
+    look: LogStyle,
+    styles: [Style; 2],
+    width: usize,
+    colours: BTreeMap<ServiceName, usize>,
+    printed: BTreeMap<ReplicaId, usize>,
+}
+
+impl LogPrinter {
+    pub(crate) fn new(out: Out, look: LogStyle, ansi: Ansi) -> Self {
+        let err = Style::for_stream(ansi, io::stderr().is_terminal());
+        Self {
+            out,
+            look,
+            styles: [out.style(ansi), err],
+            width: 0,
+            colours: BTreeMap::new(),
+            printed: BTreeMap::new(),
+        }
+    }
+
+    /// Makes room for the names of these replicas, and gives their services colours in order.
+    pub(crate) fn expect<'a>(&mut self, replicas: impl Iterator<Item = &'a ReplicaId>) {
+        for id in replicas {
+            self.width = self.width.max(short(id).chars().count());
+            let next = self.colours.len();
+            self.colours.entry(id.service.clone()).or_insert(next);
+        }
+    }
+
+    /// Prints lines in order; what was written to standard error goes there.
+    pub(crate) fn print(&mut self, lines: &[LogLine]) -> Result<(), Failure> {
+        let mut run = Vec::new();
+        let mut channel = Channel::Stdout;
+        for line in lines {
+            self.expect(std::iter::once(&line.replica));
+            *self.printed.entry(line.replica.clone()).or_default() += 1;
+            let target = if self.look.json {
+                Channel::Stdout
+            } else {
+                line.channel
+            };
+            if target != channel {
+                self.write(channel, &run)?;
+                run.clear();
+                channel = target;
+            }
+            self.format(line, channel, &mut run);
+        }
+        self.write(channel, &run)
+    }
+
+    /// Prints what of a complete log was not printed yet.
+    pub(crate) fn print_rest(&mut self, all: &[LogLine]) -> Result<(), Failure> {
+        let mut skip = self.printed.clone();
+        let rest: Vec<LogLine> = all
+            .iter()
+            .filter(|line| match skip.get_mut(&line.replica) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    false
+                }
+                _ => true,
+            })
+            .cloned()
+            .collect();
+        self.print(&rest)
+    }
+
+    fn write(&self, channel: Channel, bytes: &[u8]) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match channel {
+            Channel::Stdout => self.out.bytes(bytes),
+            Channel::Stderr => {
+                raw_bytes(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn format(&self, line: &LogLine, channel: Channel, into: &mut Vec<u8>) {
+        if self.look.json {
+            let value = json!({
+                "time": rfc3339(line.time), "stack": line.replica.stack,
+                "service": line.replica.service, "replica": line.replica.to_string(),
+                "channel": line.channel, "text": line.text,
+            });
+            into.extend(format!("{value}\n").as_bytes());
+            return;
+        }
+        if self.look.prefix {
+            let name = format!("{:width$}  | ", short(&line.replica), width = self.width);
+            let colour = self
+                .colours
+                .get(&line.replica.service)
+                .copied()
+                .unwrap_or(0);
+            let style = self.styles[usize::from(channel == Channel::Stderr)];
+            into.extend(style.nth(colour, &name).as_bytes());
+        }
+        if self.look.timestamps {
+            into.extend(format!("{} ", rfc3339(line.time)).as_bytes());
+        }
+        into.extend(line.text.as_bytes());
+        into.push(b'\n');
+    }
+}
+
+/// `web-1`: the replica within its stack.
+fn short(id: &ReplicaId) -> String {
+    format!("{}-{}", id.service, id.slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(service: &str, slot: u32, text: &str) -> LogLine {
+        let name = |text: &str| ServiceName::parse(text).expect("a name");
+        let stack = unmoor::name::StackName::parse("shop").expect("a name");
+        LogLine {
+            replica: ReplicaId::new(stack, name(service), slot),
+            time: std::time::UNIX_EPOCH,
+            channel: Channel::Stdout,
+            text: text.to_owned(),
+        }
+    }
+
+    fn printed(look: LogStyle, lines: &[LogLine]) -> String {
+        let mut printer = LogPrinter::new(Out::new(), look, Ansi::Never);
+        printer.expect(lines.iter().map(|line| &line.replica));
+        let mut text = Vec::new();
+        for line in lines {
+            printer.format(line, line.channel, &mut text);
+        }
+        String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn prefixes_are_as_wide_as_the_widest() {
+        let lines = [
+            line("web", 1, "hello"),
+            line("database", 12, "\u{1b}[1mraw"),
+        ];
+        let look = LogStyle {
+            prefix: true,
+            timestamps: false,
+            json: false,
+        };
+        let wanted = "web-1        | hello\ndatabase-12  | \u{1b}[1mraw\n";
+        assert_eq!(printed(look, &lines), wanted);
+        let look = LogStyle {
+            prefix: false,
+            timestamps: true,
+            json: false,
+        };
+        assert_eq!(
+            printed(look, &lines[..1]),
+            "1970-01-01T00:00:00.000000000Z hello\n"
+        );
+    }
+
+    #[test]
+    fn json_lines_hold_escapes_as_text() {
+        let look = LogStyle {
+            prefix: true,
+            timestamps: true,
+            json: true,
+        };
+        let text = printed(look, &[line("web", 1, "\u{1b}[1mx")]);
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.contains(r#""replica":"shop-web-1""#), "{text}");
+    }
+}

@@ -1,0 +1,171 @@
+//! What is printed: data on standard output, everything else on standard error.
+
+mod live;
+mod logs;
+mod progress;
+mod snippet;
+mod style;
+mod table;
+
+pub(crate) use logs::{LogPrinter, LogStyle};
+pub(crate) use progress::Progress;
+pub(crate) use snippet::snippet;
+pub(crate) use style::{Style, clean};
+pub(crate) use table::Table;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use crate::args::{Ansi, Globals, ProgressMode};
+use crate::exit::Failure;
+use crate::sys;
+
+/// Standard output: data only, and every failure to write it is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Out {
+    closed: bool,
+}
+
+impl Out {
+    pub(crate) fn new() -> Self {
+        Self {
+            closed: sys::stdout_was_closed(),
+        }
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.closed && !bytes.is_empty() {
+            return Err(Failure::Output(io::Error::other("it is closed")));
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)
+            .and_then(|()| out.flush())
+            .map_err(Failure::Output)
+    }
+
+    /// Writes text as it is.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes one line.
+    pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// Writes one JSON document, indented.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text =
+            serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?;
+        self.line(&text)
+    }
+
+    /// Writes one JSON document on one line.
+    pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(|error| Failure::Output(error.into()))?;
+        self.line(&text)
+    }
+
+    /// Writes a table.
+    pub(crate) fn table(&self, table: &Table) -> Result<(), Failure> {
+        self.text(&table.to_string())
+    }
+
+    /// How to style what goes there.
+    pub(crate) fn style(&self, ansi: Ansi) -> Style {
+        Style::for_stream(ansi, io::stdout().is_terminal())
+    }
+}
+
+/// Standard error: progress, warnings and errors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    /// How it is styled.
+    pub(crate) style: Style,
+    /// Everything is JSON lines.
+    pub(crate) json: bool,
+    /// How progress is shown.
+    pub(crate) progress: ProgressMode,
+}
+
+impl Ui {
+    /// Before the options are known.
+    pub(crate) fn early() -> Self {
+        Self {
+            style: Style::for_stream(Ansi::Auto, io::stderr().is_terminal()),
+            json: false,
+            progress: ProgressMode::Plain,
+        }
+    }
+
+    pub(crate) fn new(globals: &Globals) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let redraws = terminal && globals.ansi != Ansi::Never && !style::is_dumb();
+        let progress = match globals.progress {
+            ProgressMode::Auto if redraws => ProgressMode::Tty,
+            ProgressMode::Auto => ProgressMode::Plain,
+            other => other,
+        };
+        Self {
+            style: Style::for_stream(globals.ansi, terminal),
+            json: progress == ProgressMode::Json,
+            progress,
+        }
+    }
+
+    /// The same without live drawing, for when others write to the terminal.
+    pub(crate) fn plain(self) -> Self {
+        let progress = match self.progress {
+            ProgressMode::Tty => ProgressMode::Plain,
+            other => other,
+        };
+        Self { progress, ..self }
+    }
+
+    /// Tells something worth knowing.
+    pub(crate) fn note(&self, text: &str) {
+        self.say("note", &self.style.blue("note:"), text);
+    }
+
+    /// Tells something that may not be as meant.
+    pub(crate) fn warn(&self, text: &str) {
+        self.say("warning", &self.style.yellow("warning:"), text);
+    }
+
+    fn say(&self, kind: &str, label: &str, text: &str) {
+        match self.progress {
+            ProgressMode::Json => self.event(&serde_json::json!({"event": kind, "message": text})),
+            ProgressMode::Quiet if kind == "note" => {}
+            _ => raw(&format!("{label} {}\n", clean(text))),
+        }
+    }
+
+    /// Tells a change in the state of what is done, whatever the mode but quiet.
+    pub(crate) fn status(&self, text: &str) {
+        match self.progress {
+            ProgressMode::Json => {
+                self.event(&serde_json::json!({"event": "status", "message": text}));
+            }
+            ProgressMode::Quiet => {}
+            _ => raw(&format!("{}\n", clean(text))),
+        }
+    }
+
+    /// One JSON object on one line.
+    pub(crate) fn event(&self, value: &serde_json::Value) {
+        raw(&format!("{value}\n"));
+    }
+}
+
+/// Writes to standard error at once. If that fails there is nobody left to tell.
+pub(crate) fn raw(text: &str) {
+    raw_bytes(text.as_bytes());
+}
+
+/// As [`raw`], for bytes.
+pub(crate) fn raw_bytes(bytes: &[u8]) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(bytes).and_then(|()| err.flush());
+}

@@ -1,0 +1,94 @@
+//! The stack that the options before the verb name: its files, its variables, its name.
+
+use std::env;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+use unmoor::compose::{self, Environment, LoadOptions, Loaded, OnUnsupported, ReadRequest};
+use unmoor::name::{ServiceName, StackName};
+use unmoor::spec::{Service, Stack};
+use unmoor::{Error, ErrorKind};
+
+use crate::args::Globals;
+use crate::exit::Failure;
+
+/// What happens to what cannot be honoured, by `--allow-gaps`.
+pub(crate) fn on_unsupported(allow_gaps: bool) -> OnUnsupported {
+    match allow_gaps {
+        true => OnUnsupported::Warn,
+        false => OnUnsupported::Refuse,
+    }
+}
+
+/// Finds, reads and understands the Compose files.
+pub(crate) fn load(globals: &Globals, unsupported: OnUnsupported) -> Result<Loaded, Failure> {
+    let directory =
+        env::current_dir().map_err(|error| Failure::System("find the working directory", error))?;
+    let mut request =
+        ReadRequest::new(directory, environment()).options(options(globals, unsupported));
+    request.files.clone_from(&globals.files);
+    request.env_files.clone_from(&globals.env_files);
+    let input = compose::read(&request)?;
+    Ok(input.load()?)
+}
+
+fn options(globals: &Globals, unsupported: OnUnsupported) -> LoadOptions {
+    let mut options = LoadOptions::default().unsupported(unsupported);
+    options.name.clone_from(&globals.project_name);
+    options
+        .project_directory
+        .clone_from(&globals.project_directory);
+    options.profiles.clone_from(&globals.profiles);
+    options
+}
+
+/// This process's environment; what is not UTF-8 cannot stand in a Compose file.
+fn environment() -> Environment {
+    let mut environment = Environment::new();
+    for (name, value) in env::vars_os() {
+        if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+            environment = environment.variable(name, value);
+        }
+    }
+    match env::home_dir() {
+        Some(home) if home.is_absolute() => environment.home(home),
+        _ => environment,
+    }
+}
+
+/// The stack's name, from `-p` or the environment without any file, else from the files.
+pub(crate) fn name(globals: &Globals) -> Result<StackName, Failure> {
+    let variable = || {
+        env::var("COMPOSE_PROJECT_NAME")
+            .ok()
+            .filter(|name| !name.is_empty())
+    };
+    if let Some(name) = globals.project_name.clone().or_else(variable) {
+        return Ok(StackName::parse(name).map_err(Error::from)?);
+    }
+    match load(globals, OnUnsupported::Warn) {
+        Ok(loaded) => Ok(loaded.stack.name),
+        Err(Failure::Library(error)) if error.is_not_found() && globals.files.is_empty() => {
+            Err(error
+                .hint("name the stack with -p, or its file with -f; `unmoor ls` lists stacks")
+                .into())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A service of the stack.
+pub(crate) fn service<'s>(stack: &'s Stack, name: &ServiceName) -> Result<&'s Service, Failure> {
+    let found = stack.services.get(name);
+    Ok(found.ok_or_else(|| {
+        let known: Vec<&str> = stack.services.keys().map(ServiceName::as_str).collect();
+        Error::new(ErrorKind::NotFound, format!("no service `{name}`"))
+            .on(&stack.name)
+            .hint(format!("it has: {}", known.join(", ")))
+    })?)
+}
+
+/// Twelve hexadecimal digits that no other one-off copy has.
+pub(crate) fn random_id() -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!("{:012x}", random & 0xffff_ffff_ffff)
+}

@@ -1,0 +1,98 @@
+//! `endpoints`: where services answer, and with `--watch` how that changes.
+
+use futures_util::StreamExt as _;
+use unmoor::discover::{Endpoint, EndpointEvent, Readiness};
+use unmoor::name::ServiceName;
+
+use crate::app::App;
+use crate::args::Format;
+use crate::exit::Code;
+use crate::output::Table;
+use crate::verbs::Outcome;
+use crate::{select, view};
+
+/// List the addresses that answer for services now.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Go on with each change
+    #[arg(short, long)]
+    watch: bool,
+    /// How to print; with --watch, `json` is one event a line
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    services: Vec<ServiceName>,
+}
+
+pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    let stack = app.stack_name()?;
+    let client = app.connect().await?;
+    let selector = select::services(&client, &stack, &args.services).await?;
+    if !args.watch {
+        let endpoints = client.discover(&selector).await?;
+        match args.format {
+            Format::Json => app.out.json(&endpoints)?,
+            Format::Table => app.out.table(&table(&endpoints))?,
+        }
+        return Ok(Code::DONE);
+    }
+    let mut events = client.watch(&selector).await?;
+    while let Some(event) = events.next().await {
+        match event {
+            Err(error) => app.ui.warn(&error.chain()),
+            Ok(event) if args.format == Format::Json => app.out.json_line(&event)?,
+            Ok(event) => app.out.text(&told(&event))?,
+        }
+    }
+    Ok(Code::DONE)
+}
+
+fn table(endpoints: &[Endpoint]) -> Table {
+    let headings = [
+        "SERVICE", "REPLICA", "ADDRESS", "PROTOCOL", "SCOPE", "HEALTH", "WEIGHT",
+    ];
+    let mut table = Table::new(&headings);
+    for endpoint in endpoints {
+        table.row(cells(endpoint));
+    }
+    table
+}
+
+fn cells(endpoint: &Endpoint) -> [String; 7] {
+    let replica = endpoint.replica.as_ref().map(ToString::to_string);
+    let address = match endpoint.port {
+        Some(port) => std::net::SocketAddr::new(endpoint.address, port).to_string(),
+        None => endpoint.address.to_string(),
+    };
+    let health = match endpoint.health {
+        Readiness::Ready => "ready",
+        Readiness::NotReady => "not ready",
+    };
+    [
+        endpoint.service.to_string(),
+        replica.unwrap_or_else(|| "-".to_owned()),
+        address,
+        endpoint.protocol.to_string(),
+        view::scope(endpoint),
+        health.to_owned(),
+        endpoint.weight.to_string(),
+    ]
+}
+
+/// One line a change; a fresh start is a line with the number, then all of them.
+fn told(event: &EndpointEvent) -> String {
+    let line = |mark: &str, endpoint: &Endpoint| format!("{mark} {}\n", cells(endpoint).join(" "));
+    match event {
+        EndpointEvent::Resync { endpoints, .. } => {
+            let list: String = endpoints
+                .iter()
+                .map(|endpoint| line("=", endpoint))
+                .collect();
+            format!("# {} endpoints\n{list}", endpoints.len())
+        }
+        EndpointEvent::Added { endpoint, .. } => line("+", endpoint),
+        EndpointEvent::Changed { endpoint, .. } => line("~", endpoint),
+        EndpointEvent::Removed { endpoint, .. } => line("-", endpoint),
+    }
+}

@@ -1,0 +1,111 @@
+//! `logs`: what the replicas of a stack wrote, and with `-f` what they write.
+
+use std::time::SystemTime;
+
+use futures_util::StreamExt as _;
+use unmoor::backend::LogOptions;
+use unmoor::name::ServiceName;
+use unmoor::{Error, ErrorKind};
+
+use crate::app::App;
+use crate::args::Format;
+use crate::exit::{Code, Failure};
+use crate::output::LogStyle;
+use crate::select;
+use crate::time::parse_moment;
+use crate::verbs::Outcome;
+
+const BATCH: usize = 1024;
+
+/// Show what replicas wrote, standard error on standard error.
+///
+/// `-f` goes on through restarts, and with replicas that come later. Lines are passed on as they
+/// are; with `--format json` escape sequences stay text.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    follow: bool,
+    /// Only the last lines of each replica, or `all`
+    #[arg(short = 'n', long, value_name = "LINES", default_value = "all", value_parser = tail)]
+    tail: Tail,
+    /// When each line was written
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Only lines since then: `10m`, `2026-01-31`, `2026-01-31T12:00:00Z`, seconds since 1970
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// No replica's name before each line
+    #[arg(long)]
+    no_log_prefix: bool,
+    /// How to print; `json` is one object a line
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    services: Vec<ServiceName>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tail(Option<usize>);
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail(None)),
+        number => number
+            .parse()
+            .map(|lines| Tail(Some(lines)))
+            .map_err(|_| "use a number or `all`".to_owned()),
+    }
+}
+
+impl Args {
+    fn options(&self, now: SystemTime) -> Result<LogOptions, Failure> {
+        let since = match &self.since {
+            None => None,
+            Some(text) => {
+                let wrong = || {
+                    Failure::Usage(format!(
+                        "--since: `{text}` is neither a time nor a duration"
+                    ))
+                };
+                Some(parse_moment(text, now).ok_or_else(wrong)?)
+            }
+        };
+        Ok(LogOptions::new()
+            .follow(self.follow)
+            .tail(self.tail.0)
+            .since(since))
+    }
+}
+
+pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    let stack = app.stack_name()?;
+    let options = args.options(SystemTime::now())?;
+    let client = app.connect().await?;
+    let selector = select::services(&client, &stack, &args.services).await?;
+    let mut printer = app.logs(LogStyle {
+        prefix: !args.no_log_prefix,
+        timestamps: args.timestamps,
+        json: args.format == Format::Json,
+    });
+    let observed = client.observe(&selector).await?;
+    printer.expect(observed.replicas().map(|replica| &replica.id));
+    let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
+    let mut unreadable = None;
+    while let Some(batch) = lines.next().await {
+        let (good, bad): (Vec<_>, Vec<_>) = batch.into_iter().partition(Result::is_ok);
+        printer.print(&good.into_iter().flatten().collect::<Vec<_>>())?;
+        for error in bad.into_iter().filter_map(Result::err) {
+            app.ui.warn(&error.chain());
+            unreadable = Some(error);
+        }
+    }
+    match unreadable {
+        None => Ok(Code::DONE),
+        Some(cause) => {
+            let error = Error::new(ErrorKind::Corrupt, "some of the log could not be read");
+            Err(error.on(&stack).because(cause).into())
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! One file a verb: from its arguments to one call of the library, and its answer to the output.
+
+pub(crate) mod backends;
+pub(crate) mod capabilities;
+pub(crate) mod config;
+pub(crate) mod conformance;
+pub(crate) mod down;
+pub(crate) mod endpoints;
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod link;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod plan;
+pub(crate) mod ps;
+pub(crate) mod restart;
+pub(crate) mod rm;
+pub(crate) mod run;
+pub(crate) mod scale;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod unlink;
+pub(crate) mod up;
+pub(crate) mod version;
+
+use crate::app::App;
+use crate::args::Command;
+use crate::exit::{Code, Failure};
+use crate::interrupt::Interrupts;
+
+/// What a verb comes to.
+pub(crate) type Outcome = Result<Code, Failure>;
+
+/// Runs a verb. Those that change something look at signals themselves; a read just ends.
+pub(crate) async fn run(command: Command, app: &App) -> Outcome {
+    let mut signals = Interrupts::listen()?;
+    match command {
+        Command::Up(args) => up::run(args, app, &mut signals).await,
+        Command::Down(args) => down::run(args, app, &mut signals).await,
+        Command::Exec(args) => exec::run(args, app, &mut signals)
+            .await
+            .map_err(Failure::of_engine),
+        Command::Run(args) => run::run(args, app, &mut signals)
+            .await
+            .map_err(Failure::of_engine),
+        Command::Scale(args) => scale::run(args, app, &mut signals).await,
+        Command::Start(args) => start::run(args, app, &mut signals).await,
+        Command::Stop(args) => stop::run(args, app, &mut signals).await,
+        Command::Restart(args) => restart::run(args, app, &mut signals).await,
+        Command::Rm(args) => rm::run(args, app, &mut signals).await,
+        Command::Link(args) => link::run(args, app, &mut signals).await,
+        Command::Unlink(args) => unlink::run(args, app, &mut signals).await,
+        Command::Image(command) => image::run(command, app, &mut signals).await,
+        other => signals.guard(read(other, app)).await,
+    }
+}
+
+async fn read(command: Command, app: &App) -> Outcome {
+    match command {
+        Command::Ps(args) => ps::run(args, app).await,
+        Command::Logs(args) => logs::run(args, app).await,
+        Command::Config(args) => config::run(&args, app),
+        Command::Plan(args) => plan::run(args, app).await,
+        Command::Endpoints(args) => endpoints::run(args, app).await,
+        Command::Inspect(args) => inspect::run(args, app).await,
+        Command::Ls(args) => ls::run(args, app).await,
+        Command::Backends(args) => backends::run(args, app).await,
+        Command::Capabilities(args) => capabilities::run(args, app).await,
+        Command::Conformance(args) => conformance::run(args, app).await,
+        Command::Version(args) => version::run(&args, app),
+        changing => unreachable!("`run` handles {changing:?}"),
+    }
+}

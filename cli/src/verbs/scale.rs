@@ -1,0 +1,53 @@
+//! `scale`: how many replicas of services run.
+
+use unmoor::client::UpOptions;
+use unmoor::name::ServiceName;
+
+use crate::app::App;
+use crate::change::Change;
+use crate::exit::Code;
+use crate::interrupt::Interrupts;
+use crate::output::Progress;
+use crate::verbs::Outcome;
+
+/// Set how many replicas of services run. It stays so over later `up`s, and `plan` says it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Service and number, as `web=3`
+    #[arg(required = true, value_name = "SERVICE=N", value_parser = wish)]
+    wishes: Vec<(ServiceName, u32)>,
+}
+
+fn wish(text: &str) -> Result<(ServiceName, u32), String> {
+    let (name, count) = text.split_once('=').ok_or("write it as SERVICE=N")?;
+    let name = ServiceName::parse(name).map_err(|error| error.to_string())?;
+    let count = count
+        .parse()
+        .map_err(|_| format!("`{count}` is not a number of replicas"))?;
+    Ok((name, count))
+}
+
+pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    let stack = app.stack_name()?;
+    let client = app.connect().await?;
+    let change = "`unmoor scale` with the same numbers goes on";
+    for (service, count) in &args.wishes {
+        let progress = Progress::new(app.ui);
+        let (step, pull) = (|step| progress.step(step), |pull| progress.pull(pull));
+        let plan = |plan: &_| progress.plan(plan);
+        let mut options = UpOptions::new()
+            .on_progress(&step)
+            .on_pull(&pull)
+            .on_plan(&plan);
+        // What else of the stack is not as its file says is not touched on this occasion.
+        options.plan.services = vec![service.clone()];
+        let work = client.scale(&stack, service, *count, &options);
+        let change = Change {
+            progress: &progress,
+            go_on: change,
+        };
+        let report = change.carry_out(signals, work).await?;
+        progress.done(&report);
+    }
+    Ok(Code::DONE)
+}

@@ -1,0 +1,125 @@
+//! `up`: the stack as its file says; without `-d`, attached to it until it ends or is stopped.
+
+use std::time::Duration;
+
+use unmoor::backend::Feature;
+use unmoor::client::UpOptions;
+use unmoor::label::Selector;
+use unmoor::name::ServiceName;
+use unmoor::plan::Recreate;
+
+use crate::app::App;
+use crate::attach::Follow;
+use crate::change::Change;
+use crate::exit::{Code, Failure};
+use crate::interrupt::Interrupts;
+use crate::output::{LogStyle, Progress};
+use crate::project;
+use crate::verbs::Outcome;
+
+/// Start a stack, or bring it to what its file says.
+///
+/// The same file again changes nothing. Without `-d` it stays, shows what the replicas write, and
+/// stops them on Ctrl-C; a second Ctrl-C kills them. Ctrl-C while something is being changed only
+/// stops changing: what serves goes on serving, and the next `up` finishes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Return once everything is started
+    #[arg(short, long)]
+    detach: bool,
+    /// Return once everything serves; implies -d
+    #[arg(long)]
+    wait: bool,
+    /// Longest wait of --wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait_timeout: u64,
+    /// Remove services that the file no longer has
+    #[arg(long, env = "COMPOSE_REMOVE_ORPHANS", hide_env_values = true)]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    remove_orphans: bool,
+    /// Make every replica anew
+    #[arg(long, conflicts_with = "no_recreate")]
+    force_recreate: bool,
+    /// Keep replicas although their service changed
+    #[arg(long)]
+    no_recreate: bool,
+    /// Go on without what the backend cannot do
+    #[arg(long)]
+    allow_gaps: bool,
+    /// Only these services and what they depend on
+    #[arg(value_name = "SERVICE")]
+    services: Vec<ServiceName>,
+}
+
+impl Args {
+    fn options(&self) -> UpOptions<'static> {
+        let mut options = UpOptions::new().remove_orphans(self.remove_orphans);
+        if self.wait {
+            options = options.wait(Duration::from_secs(self.wait_timeout));
+        }
+        options.plan.recreate = match (self.force_recreate, self.no_recreate) {
+            (true, _) => Recreate::Always,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Changed,
+        };
+        options.plan.allow_gaps = self.allow_gaps;
+        options.plan.services.clone_from(&self.services);
+        options
+    }
+}
+
+pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    let stack = app.stack(project::on_unsupported(args.allow_gaps))?;
+    let client = app.connect().await?;
+    let mut stays = !args.detach && !args.wait;
+    if stays && !client.capabilities().has(Feature::LogsFollow) {
+        app.ui
+            .warn("this backend does not let logs be followed, so this ends once all is started");
+        stays = false;
+    }
+    let begun = client.clock().now();
+    let progress = Progress::new(app.ui);
+    let (step, pull, plan) = (
+        |step| progress.step(step),
+        |pull| progress.pull(pull),
+        |plan: &_| progress.plan(plan),
+    );
+    let options = args
+        .options()
+        .on_progress(&step)
+        .on_pull(&pull)
+        .on_plan(&plan);
+    let change = Change {
+        progress: &progress,
+        go_on: "`unmoor up` goes on, `unmoor down` takes it back",
+    };
+    let report = change
+        .carry_out(signals, client.up(&stack, &options))
+        .await?;
+    progress.done(&report);
+    if !stays {
+        return Ok(Code::DONE);
+    }
+    let mut selector = Selector::stack(stack.name.clone());
+    selector.services.clone_from(&args.services);
+    let follow = Follow {
+        app,
+        client: &client,
+        selector,
+        since: Some(begun),
+        look: LogStyle {
+            prefix: true,
+            timestamps: false,
+            json: false,
+        },
+        tell_ends: true,
+    };
+    match follow.until_ended_or_stopped(signals).await? {
+        None => Ok(Code::DONE),
+        Some(signal) => {
+            let advice =
+                "the stack is stopped; `unmoor start` or `up` starts it, `down` removes it";
+            Err(Failure::Interrupted(signal, Some(advice.to_owned())))
+        }
+    }
+}
