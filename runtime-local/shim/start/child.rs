@@ -7,8 +7,7 @@ use super::inside::Inside;
 use super::program::{self, Program};
 use super::stdio::ProgramEnds;
 use super::sync::{self, Message};
-use super::sysctl::{self, Part};
-use super::{mounts, root, system};
+use super::{mounts, root, sysctl, system};
 use crate::fault::{Outcome, Step, refuse};
 use crate::init;
 use crate::sys::fs::{self, At};
@@ -110,7 +109,7 @@ impl Child<'_> {
     fn build(&self, mut prepared: Vec<OwnedFd>) -> Outcome<(Inside, Option<Pty>)> {
         let plan = self.plan;
         // Still with the host root's user id: it may look into directories closed to others.
-        sysctl::write(plan, Part::Others)?;
+        let refused = sysctl::write_early(plan)?;
         process::unshare(abi::CLONE_NEWCGROUP).step("make cgroup namespace", "")?;
         mount::mount("", "/", "", abi::MS_REC | abi::MS_PRIVATE, "")
             .step("separate mounts", "/")?;
@@ -119,6 +118,7 @@ impl Child<'_> {
             fs::open(At::Cwd, &plan.run_dir, flags, 0).step("open run directory", &plan.run_dir)?;
         rights::set_groups(&[]).step("become root inside", "groups")?;
         rights::set_user(0, 0).step("become root inside", "")?;
+        sysctl::write_late(&refused)?;
         fs::umask(0);
         rights::set_host_name(&plan.hostname).step("set host name", &plan.hostname)?;
         let stage = root::make_stage(run.as_fd())?;
@@ -141,7 +141,7 @@ impl Child<'_> {
             Some(net) => crate::net::child_setup(net).step("set up network inside", "")?,
             None => socket::bring_up("lo").step("bring up loopback", "lo")?,
         }
-        sysctl::write(self.plan, Part::Network)
+        sysctl::write_network(self.plan)
     }
 
     fn take_streams(&self, inside: &Inside, terminal: Option<&Pty>) -> Outcome<()> {

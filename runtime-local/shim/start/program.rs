@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::fault::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Outcome, Step, failure, refuse};
 use crate::sys::poll::{self, Disposition};
-use crate::sys::{Errno, fs, process, rights, tty};
+use crate::sys::{Errno, abi, fs, process, rights, tty};
 use crate::wire::plan::Capabilities;
 use crate::wire::report::Failure;
 
@@ -35,13 +35,25 @@ pub(crate) fn take_streams(streams: [BorrowedFd<'_>; 3], is_terminal: bool) -> O
     Ok(())
 }
 
-/// Forgets how the shim treats signals.
+/// Forgets how the shim treats signals; what it handles rather than ignores, exec resets.
 pub(crate) fn reset_signals() {
-    for signal in 1..=64 {
+    for signal in IGNORED_SIGNALS {
         poll::set_disposition(signal, Disposition::Default);
     }
     let _ = poll::block_only(0);
 }
+
+/// What the shim ignores: what ends a session must not end a replica, and a reader that has gone
+/// is an error of its write.
+pub(crate) const IGNORED_SIGNALS: [u32; 7] = [
+    abi::SIGHUP,
+    abi::SIGINT,
+    abi::SIGQUIT,
+    abi::SIGUSR1,
+    abi::SIGUSR2,
+    abi::SIGPIPE,
+    abi::SIGTERM,
+];
 
 impl Program<'_> {
     /// Becomes the program; returns only if that fails.

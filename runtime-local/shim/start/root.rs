@@ -53,7 +53,8 @@ pub(crate) fn prepared_count(plan: &Plan) -> usize {
 /// `at` is a directory of the child's own mount namespace.
 pub(crate) fn make_stage(at: BorrowedFd<'_>) -> Outcome<OwnedFd> {
     let guarded = abi::MOUNT_ATTR_NOSUID | abi::MOUNT_ATTR_NODEV;
-    let stage = mount::new_fs("tmpfs", &[("mode", "700")], guarded).step("make stage", "")?;
+    let stage = mount::new_fs("tmpfs", &[("source", "tmpfs"), ("mode", "700")], guarded)
+        .step("make stage", "")?;
     mount::attach(stage.as_fd(), at).step("make stage", "attach")?;
     Ok(stage)
 }

@@ -7,49 +7,68 @@ use crate::sys::fs::{self, At};
 use crate::sys::{Errno, abi};
 use crate::wire::plan::Plan;
 
-/// Which parameters are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Those of the network; they come after what the network's set-up writes itself.
-    Network,
-    /// All others; they take the user id of the host's root.
-    Others,
-}
+const STEP: &str = "set kernel parameter";
 
-/// Writes the plan's parameters through the host's `/proc`, which the kernel answers by the
-/// writer's namespaces.
-pub(crate) fn write(plan: &Plan, part: Part) -> Outcome<()> {
-    let wanted = |name: &str| name.starts_with("net.") == (part == Part::Network);
-    for (name, value) in plan.sysctls.iter().filter(|(name, _)| wanted(name)) {
-        let step = "set kernel parameter";
-        if !is_allowed(name) {
-            return Err(refuse(
-                step,
-                format_args!("{name} is not one of the replica's own"),
-            ));
-        }
-        if value.contains(['\n', '\0']) {
-            return Err(refuse(
-                step,
-                format_args!("the value of {name} holds a line break"),
-            ));
-        }
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        let flags = abi::O_WRONLY | abi::O_NOFOLLOW;
-        let file = fs::open(At::Cwd, &path, flags, 0).step(step, name)?;
-        if fs::file_system(file.as_fd()).step(step, name)? != abi::PROC_SUPER_MAGIC {
-            return Err(refuse(
-                step,
-                format_args!("{path} is not in a proc file system"),
-            ));
-        }
-        let detail = format!("{name} = {value}");
-        let written = fs::write(file.as_fd(), value.as_bytes()).step(step, &detail)?;
-        if written != value.len() {
-            return Err(failure(step, Errno::IO, detail));
+/// A parameter and its value.
+pub(crate) type Parameter = (String, String);
+
+/// Writes what is not the network's, as the host's root; returns what that may not write, since
+/// newer kernels give it to the root inside.
+pub(crate) fn write_early(plan: &Plan) -> Outcome<Vec<&Parameter>> {
+    let mut refused = Vec::new();
+    for parameter in plan.sysctls.iter().filter(|(name, _)| !is_network(name)) {
+        match write(parameter) {
+            Err(error) if error.errno == Errno::ACCES.0 => refused.push(parameter),
+            other => other?,
         }
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// Writes what the host's root may not write; runs as the root inside.
+pub(crate) fn write_late(refused: &[&Parameter]) -> Outcome<()> {
+    refused.iter().try_for_each(|parameter| write(parameter))
+}
+
+/// Writes what is the network's, after what its set-up writes itself.
+pub(crate) fn write_network(plan: &Plan) -> Outcome<()> {
+    let network = plan.sysctls.iter().filter(|(name, _)| is_network(name));
+    network.into_iter().try_for_each(write)
+}
+
+fn is_network(name: &str) -> bool {
+    name.starts_with("net.")
+}
+
+/// Writes one parameter through the host's `/proc`, which the kernel answers by the writer's
+/// namespaces.
+fn write((name, value): &Parameter) -> Outcome<()> {
+    if !is_allowed(name) {
+        return Err(refuse(
+            STEP,
+            format_args!("{name} is not one of the replica's own"),
+        ));
+    }
+    if value.contains(['\n', '\0']) {
+        return Err(refuse(
+            STEP,
+            format_args!("the value of {name} holds a line break"),
+        ));
+    }
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    let flags = abi::O_WRONLY | abi::O_NOFOLLOW;
+    let file = fs::open(At::Cwd, &path, flags, 0).step(STEP, name)?;
+    if fs::file_system(file.as_fd()).step(STEP, name)? != abi::PROC_SUPER_MAGIC {
+        return Err(refuse(
+            STEP,
+            format_args!("{path} is not in a proc file system"),
+        ));
+    }
+    let detail = format!("{name} = {value}");
+    match fs::write(file.as_fd(), value.as_bytes()).step(STEP, &detail)? {
+        written if written == value.len() => Ok(()),
+        _ => Err(failure(STEP, Errno::IO, detail)),
+    }
 }
 
 /// Parameters that belong to the network, ipc and uts namespaces, and nothing else.

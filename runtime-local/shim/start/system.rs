@@ -13,6 +13,7 @@ use crate::wire::plan::Plan;
 
 const GUARDED: u64 = abi::MS_NOSUID | abi::MS_NODEV | abi::MS_NOEXEC;
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const SMALL: [(&str, &str); 3] = [("source", "tmpfs"), ("mode", "755"), ("size", "64k")];
 const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
@@ -48,7 +49,7 @@ fn mount_cgroups(cgroups: &Cgroups, inside: &Inside) -> Outcome<()> {
         }
         return Ok(());
     }
-    let dir = mount::new_fs("tmpfs", &[("mode", "755"), ("size", "64k")], 0).step(step, at)?;
+    let dir = mount::new_fs("tmpfs", &SMALL, 0).step(step, at)?;
     mount::attach(dir.as_fd(), target.as_fd()).step(step, at)?;
     for controllers in &v1 {
         let target = subdirectory(&dir, controllers)?;
@@ -70,12 +71,7 @@ fn mount_devices(plan: &Plan, inside: &Inside) -> Outcome<Option<Pty>> {
     let step = "mount devices";
     let target = inside.own_directory("dev")?;
     // Held from before it is attached: whatever the image has at /dev, this is the new one.
-    let dev = mount::new_fs(
-        "tmpfs",
-        &[("mode", "755"), ("size", "64k")],
-        abi::MOUNT_ATTR_NOSUID,
-    )
-    .step(step, "/dev")?;
+    let dev = mount::new_fs("tmpfs", &SMALL, abi::MOUNT_ATTR_NOSUID).step(step, "/dev")?;
     mount::attach(dev.as_fd(), target.as_fd()).step(step, "/dev")?;
     for name in DEVICES {
         let node = file_in(&dev, name)?;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::fault::{Outcome, Step, refuse};
+use crate::start::program::IGNORED_SIGNALS;
 use crate::sys::fs::{self, At};
 use crate::sys::poll::{self, Disposition};
 use crate::sys::process::{self, Side};
@@ -61,16 +62,7 @@ pub(super) fn detach() -> Outcome<()> {
         .map_err(Errno::from)
         .step("enter /", "")?;
     fs::umask(0o022);
-    // What ends a session must not end a replica: only the control socket does.
-    for signal in [
-        abi::SIGHUP,
-        abi::SIGINT,
-        abi::SIGQUIT,
-        abi::SIGUSR1,
-        abi::SIGUSR2,
-        abi::SIGPIPE,
-        abi::SIGTERM,
-    ] {
+    for signal in IGNORED_SIGNALS {
         poll::set_disposition(signal, Disposition::Ignore);
     }
     Ok(())

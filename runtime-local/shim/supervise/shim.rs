@@ -137,6 +137,18 @@ impl Shim {
     pub(super) fn open(plan: Plan, fresh: Fresh) -> Outcome<Self> {
         let run_dir = stdio::open_run_dir(&plan.run_dir)?;
         let lock = take_lock(&run_dir, &plan.run_dir)?;
+        let run = run_dir
+            .try_clone()
+            .map_err(Errno::from)
+            .step("open run directory", "")?;
+        let opened = Self::open_files(plan, fresh, run_dir, lock);
+        if opened.is_err() && fresh == Fresh::Yes {
+            remove_files(&run);
+        }
+        opened
+    }
+
+    fn open_files(plan: Plan, fresh: Fresh, run_dir: OwnedFd, lock: OwnedFd) -> Outcome<Self> {
         let net = plan
             .net
             .as_ref()
@@ -511,10 +523,7 @@ impl Shim {
     pub(super) fn clean_up(&mut self) -> Outcome<()> {
         let result = self.cgroups.remove();
         if result.is_ok() || self.report.is_some() {
-            stdio::remove(&self.run_dir);
-            control::remove(&self.run_dir);
-            let _ = fs::unlink(At::from(&self.run_dir), record::NAME);
-            let _ = fs::unlink(At::from(&self.run_dir), LOCK_NAME);
+            remove_files(&self.run_dir);
         }
         result
     }
@@ -525,6 +534,15 @@ impl Shim {
 pub(super) enum Fresh {
     Yes,
     No,
+}
+
+/// Removes everything that a shim makes in the run directory; the lock goes last.
+fn remove_files(run: &OwnedFd) {
+    stdio::remove(run);
+    control::remove(run);
+    for name in [record::NAME, LOCK_NAME] {
+        let _ = fs::unlink(At::from(run), name);
+    }
 }
 
 fn take_lock(run: &OwnedFd, path: &str) -> Outcome<OwnedFd> {

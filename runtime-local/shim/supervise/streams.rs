@@ -85,30 +85,34 @@ impl Streams {
 
     /// Moves what is there to the log and the followers; false when the stream has ended.
     pub(super) fn pump(&mut self, stream: Stream, log: &mut Log) -> bool {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; 16 * 1024];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            buffer = vec![0; 16 * 1024];
         }
+        let mut is_open = true;
         let mut moved = 0;
         while moved < TURN {
-            let Some(source) = self.source(stream).map(|fd| fd.try_clone_to_owned()) else {
-                return false;
+            let Some(source) = self.source(stream) else {
+                break;
             };
-            let Ok(source) = source else { return true };
-            match fs::read(source.as_fd(), &mut self.buffer) {
-                Ok(0) => return self.ends.is_some(),
-                Ok(len) => {
+            match fs::read(source, &mut buffer) {
+                Ok(len) if len > 0 => {
                     moved += len;
-                    let bytes = &self.buffer[..len];
+                    let bytes = &buffer[..len];
                     log.add(stream, bytes);
                     self.followers
                         .retain(|follower| follower.is_fed(stream, bytes));
                 }
-                Err(Errno::AGAIN) => return true,
-                // A terminal whose last user is gone.
-                Err(_) => return self.ends.is_some(),
+                Err(Errno::AGAIN) => break,
+                // A terminal whose last user is gone; a FIFO has its user in the program.
+                _ => {
+                    is_open = self.ends.is_some();
+                    break;
+                }
             }
         }
-        true
+        self.buffer = buffer;
+        is_open
     }
 
     /// Reads everything that is left after the end of the program.
