@@ -93,8 +93,9 @@ pub(crate) fn open_shim_ends(plan: &Plan, run: &OwnedFd) -> Outcome<Option<ShimE
         )
         .step("open fifo", format_args!("{}/{name}", plan.run_dir))
     };
-    let stdout = open("stdout", abi::O_RDONLY)?;
-    let stderr = open("stderr", abi::O_RDONLY)?;
+    // Also for writing: a FIFO without writer would be "ready" all the time between the end of a
+    // program's last descriptor and the end of the program.
+    let (stdout, stderr) = (open("stdout", abi::O_RDWR)?, open("stderr", abi::O_RDWR)?);
     let stdin = plan
         .process
         .open_stdin
