@@ -152,6 +152,7 @@ pub(crate) enum Command {
     /// What the backend can do
     Capabilities(verbs::capabilities::Args),
     /// Check a backend against what every backend promises
+    #[cfg(feature = "conformance")]
     Conformance(verbs::conformance::Args),
     /// Show the version
     Version(verbs::version::Args),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -18,8 +19,6 @@ pub(crate) struct Code(pub(crate) u8);
 impl Code {
     /// Done.
     pub(crate) const DONE: Self = Self(0);
-    /// Done, and the answer is no.
-    pub(crate) const NO: Self = Self(1);
     /// `plan --detailed-exitcode`: there is something to change.
     pub(crate) const CHANGES: Self = Self(2);
 
@@ -185,15 +184,19 @@ fn as_text(failure: &Failure, ui: &Ui) -> String {
 /// The error with its places, causes, gaps, hint and what failed while cleaning up.
 fn explain(error: &Error, ui: &Ui) -> String {
     let style = ui.style;
-    let mut text = format!("{} {}\n", style.red("error:"), clean(&error.to_string()));
     let places = error.places();
+    let head = match places.first() {
+        Some(place) => nearer(&error.to_string(), place),
+        None => error.to_string(),
+    };
+    let mut text = format!("{} {}\n", style.red("error:"), clean(&head));
     for (at, place) in places.iter().enumerate() {
         if at > 0 {
             let _ = writeln!(
                 text,
                 "  {} {}",
                 style.blue("and:"),
-                clean(&place.to_string())
+                clean(&nearer(&place.to_string(), place))
             );
         }
         text.push_str(&snippet(place, style));
@@ -223,6 +226,16 @@ fn explain(error: &Error, ui: &Ui) -> String {
         let _ = writeln!(text, "{} {}", style.blue("hint:"), clean(hint));
     }
     text
+}
+
+/// A text that begins with a place, with the file as it is seen from the working directory.
+fn nearer(text: &str, place: &Place) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let near = Path::new(&place.file).strip_prefix(here).ok();
+    match (near, text.strip_prefix(&place.file)) {
+        (Some(near), Some(rest)) => format!("{}{rest}", near.display()),
+        _ => text.to_owned(),
+    }
 }
 
 /// What can be done about errors that do not say it themselves.

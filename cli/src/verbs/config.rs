@@ -1,7 +1,6 @@
 //! `config`: what the Compose files come to, or why they do not.
 
-use unmoor::compose::OnUnsupported;
-use unmoor::spec::Stack;
+use unmoor::compose::{self, OnUnsupported};
 
 use crate::app::App;
 use crate::exit::Code;
@@ -41,6 +40,10 @@ pub(crate) fn run(args: &Args, app: &App) -> Outcome {
     if args.quiet {
         return Ok(Code::DONE);
     }
+    if args.format == Form::Json && !(args.services || args.images || args.volumes) {
+        app.out.json(&compose::to_json(&stack))?;
+        return Ok(Code::DONE);
+    }
     let text = if args.services {
         lines(stack.services.keys())
     } else if args.images {
@@ -53,7 +56,7 @@ pub(crate) fn run(args: &Args, app: &App) -> Outcome {
     } else if args.volumes {
         lines(stack.volumes.keys())
     } else {
-        whole(&stack, args.format)
+        compose::to_yaml(&stack)
     };
     app.out.text(&text)?;
     Ok(Code::DONE)
@@ -61,11 +64,4 @@ pub(crate) fn run(args: &Args, app: &App) -> Outcome {
 
 fn lines<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
     items.map(|item| format!("{item}\n")).collect()
-}
-
-fn whole(stack: &Stack, form: Form) -> String {
-    match form {
-        Form::Yaml => String::new(),
-        Form::Json => String::new(),
-    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod backends;
 pub(crate) mod capabilities;
 pub(crate) mod config;
+#[cfg(feature = "conformance")]
 pub(crate) mod conformance;
 pub(crate) mod down;
 pub(crate) mod endpoints;
@@ -67,6 +68,7 @@ async fn read(command: Command, app: &App) -> Outcome {
         Command::Ls(args) => ls::run(args, app).await,
         Command::Backends(args) => backends::run(args, app).await,
         Command::Capabilities(args) => capabilities::run(args, app).await,
+        #[cfg(feature = "conformance")]
         Command::Conformance(args) => conformance::run(args, app).await,
         Command::Version(args) => version::run(&args, app),
         changing => unreachable!("`run` handles {changing:?}"),

@@ -1,1 +1,11 @@
-//! See the README.
+//! The command line against real containers, in namespaces of a test's own.
+//!
+//! [`pack`] makes root file systems of programs that this machine has installed, [`foreign`] the
+//! images of the test stack from them, [`stage`] the namespaces and directories a test plays in,
+//! and [`patience`] the waiting for what must become true.
+
+pub mod foreign;
+pub mod pack;
+pub mod patience;
+pub mod program;
+pub mod stage;

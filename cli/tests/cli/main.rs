@@ -1,0 +1,6 @@
+//! The built command line without root, network or engine: words, files, streams.
+
+mod files;
+mod place;
+mod streams;
+mod words;

@@ -1,0 +1,194 @@
+//! What the command line takes, refuses and answers without a backend's doing.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::place::{Place, SHOP, ran};
+
+const VERBS: [&str; 22] = [
+    "up",
+    "down",
+    "ps",
+    "logs",
+    "exec",
+    "run",
+    "config",
+    "plan",
+    "endpoints",
+    "inspect",
+    "scale",
+    "start",
+    "stop",
+    "restart",
+    "rm",
+    "ls",
+    "link",
+    "unlink",
+    "image",
+    "backends",
+    "capabilities",
+    "version",
+];
+
+#[test]
+fn help_goes_to_standard_output_and_begins_with_examples() {
+    let place = Place::new();
+    for words in [["--help"], ["-h"]] {
+        let help = place.run(&words);
+        assert_eq!(help.code, Some(0));
+        assert!(help.out.starts_with("Examples:\n"), "{}", help.out);
+        assert!(help.out.contains("Exit codes:"), "{}", help.out);
+        assert_eq!(help.err, "");
+    }
+    for verb in VERBS {
+        let help = place.run(&[verb, "--help"]);
+        assert_eq!(help.code, Some(0), "{verb}");
+        assert!(help.out.contains("Usage: unmoor"), "{verb}: {}", help.out);
+        assert!(
+            !help.out.contains('\u{1b}'),
+            "{verb} has escape sequences off a terminal"
+        );
+    }
+}
+
+#[test]
+fn no_verb_is_wrong_use_and_shows_help_on_standard_error() {
+    let ran = Place::new().run(&[]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains("Usage:"), "{}", ran.err);
+}
+
+#[test]
+fn wrong_use_is_code_2_and_says_what_is_meant() {
+    let place = Place::with(SHOP);
+    for (words, said) in [
+        (vec!["upp"], "up"),
+        (vec!["up", "--detatch"], "--detach"),
+        (
+            vec!["up", "--force-recreate", "--no-recreate"],
+            "cannot be used with",
+        ),
+        (vec!["scale", "web"], "SERVICE=N"),
+        (vec!["scale", "web=many"], "not a number"),
+        (vec!["up", "-rf"], "unexpected"),
+        (vec!["ps", "a/b"], "not a service name"),
+        (vec!["logs", "-n", "some"], "use a number or `all`"),
+        (
+            vec!["logs", "--since", "yesterday"],
+            "neither a time nor a duration",
+        ),
+        (vec!["exec", "web"], "required"),
+        (vec!["image", "rm", "UPPER"], "UPPER"),
+        (vec!["--progress", "loud", "ps"], "possible values"),
+    ] {
+        let ran = place.run(&words);
+        assert_eq!(ran.code, Some(2), "{words:?}: {}", ran.err);
+        assert!(ran.err.contains(said), "{words:?}: {}", ran.err);
+        assert_eq!(ran.out, "", "{words:?}");
+    }
+}
+
+#[test]
+fn words_that_are_no_text_are_refused() {
+    let place = Place::with(SHOP);
+    let mut command = place.command(&["ps"]);
+    let ran = ran(command.arg(OsStr::from_bytes(b"a\xff\x1b[2Jb")));
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(!ran.err.contains('\u{1b}'), "{:?}", ran.err);
+}
+
+#[test]
+fn a_hundred_thousand_words_are_survived() {
+    let place = Place::with(SHOP);
+    let words: Vec<String> = (0..100_000).map(|n| format!("s{n}")).collect();
+    let mut command = place.command(&["ps"]);
+    let ran = ran(command.args(&words));
+    assert_eq!(ran.code, Some(1), "{}", ran.err.len());
+    assert!(ran.err.contains("no service `s0`"));
+}
+
+#[test]
+fn what_follows_a_double_dash_belongs_to_the_command() {
+    let place = Place::with(SHOP);
+    // The service is not there, which is said after the words were understood.
+    for words in [
+        vec!["exec", "-T", "web", "ls", "-la", "--color"],
+        vec!["exec", "-T", "web", "--", "ls", "-la"],
+    ] {
+        let ran = place.run(&words);
+        assert_eq!(ran.code, Some(125), "{words:?}: {}", ran.err);
+        assert!(
+            ran.err.contains("no service `web`"),
+            "{words:?}: {}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn the_version_is_data() {
+    let place = Place::new();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(place.run(&["version"]).out, format!("unmoor {version}\n"));
+    assert_eq!(place.run(&["--version"]).out, format!("unmoor {version}\n"));
+    assert_eq!(
+        place.run(&["version", "--short"]).out,
+        format!("{version}\n")
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&place.run(&["version", "--format", "json"]).out).expect("JSON");
+    assert_eq!(json["version"], version);
+    assert!(
+        json["backends"]
+            .as_array()
+            .is_some_and(|list| list.contains(&"sim".into())),
+        "{json}"
+    );
+}
+
+#[test]
+fn backends_are_listed_and_unknown_ones_refused_with_the_list() {
+    let place = Place::with(SHOP);
+    assert!(place.run(&["backends"]).out.contains("sim:"));
+    let unknown = place.run(&["-b", "nowhere:", "ps"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.err.contains("there is no backend for `nowhere:`"),
+        "{}",
+        unknown.err
+    );
+    assert!(
+        unknown.err.contains("hint: this build has:"),
+        "{}",
+        unknown.err
+    );
+    let malformed = place.run(&["-b", "no uri", "ps"]);
+    assert_eq!(malformed.code, Some(1));
+    assert!(
+        malformed.err.contains("is not a backend URI"),
+        "{}",
+        malformed.err
+    );
+}
+
+#[test]
+fn capabilities_name_every_feature_with_who_acts() {
+    let place = Place::new();
+    let table = place.run(&["capabilities"]);
+    assert_eq!(table.code, Some(0), "{}", table.err);
+    assert!(table.out.starts_with("FEATURE"), "{}", table.out);
+    let json = place.run(&["backends", "capabilities", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    let features = json["features"].as_array().expect("a list");
+    assert_eq!(features.len() + 1, table.out.lines().count());
+    for feature in features {
+        assert!(
+            feature["summary"]
+                .as_str()
+                .is_some_and(|text| text.ends_with('.')),
+            "{feature}"
+        );
+        let available = feature["support"] != "no";
+        assert_eq!(available, !feature["by"].is_null(), "{feature}");
+    }
+}

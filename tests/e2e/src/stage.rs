@@ -1,0 +1,283 @@
+//! A network and a mount namespace of a test's own, with a state directory of its own.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::foreign::Packed;
+use crate::program::{ledger, unmoor};
+
+/// Brings the loopback up, keeps bridged packets from the host's packet filters, and stays until
+/// its input is closed, so that nothing outlives a test that was killed.
+const HOLD: &str = "ip link set lo up
+for file in /proc/sys/net/bridge/bridge-nf-call-*; do [ -w $file ] && echo 0 >$file; done
+echo ready
+exec cat";
+
+/// How long the kernel may take to clean up.
+const SETTLE: &str = "20";
+
+/// A stage.
+#[derive(Debug)]
+pub struct Stage {
+    holder: Child,
+    input: Option<ChildStdin>,
+    directory: TempDir,
+}
+
+impl Stage {
+    /// Sets a stage up.
+    ///
+    /// # Panics
+    /// If namespaces cannot be had; ask [`missing`](crate::program::missing) first.
+    #[must_use]
+    pub fn open() -> Self {
+        // Short, because paths of sockets end at 108 bytes.
+        let directory = tempfile::Builder::new()
+            .prefix("ue")
+            .tempdir()
+            .expect("a directory");
+        let mut holder = Command::new("unshare")
+            .args(["--net", "--mount", "sh", "-c", HOLD])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare starts");
+        let input = holder.stdin.take();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("it says that it is ready");
+        assert_eq!(line, "ready\n", "no namespaces");
+        Self {
+            holder,
+            input,
+            directory,
+        }
+    }
+
+    /// The directory of the stage.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// A command inside the namespaces; its process is the program itself.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "--target",
+                &self.holder.id().to_string(),
+                "--net",
+                "--mount",
+                "--",
+            ])
+            .arg(program)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The command line with its state on this stage, and nothing of the caller's environment.
+    #[must_use]
+    pub fn unmoor(&self, words: &[&str]) -> Command {
+        let mut command = self.command(unmoor());
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.path())
+            .env("TMPDIR", self.path())
+            .env(
+                "UNMOOR_BACKEND",
+                format!("local://{}", self.state().display()),
+            )
+            .args(words);
+        command
+    }
+
+    /// Runs the command line and gives what it printed.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "unmoor {words:?}: {}\n{err}{out}",
+            output.status
+        );
+        out
+    }
+
+    /// Runs the command line to its end.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.unmoor(words).output().expect("it starts")
+    }
+
+    /// What a published address answers.
+    ///
+    /// # Errors
+    /// What `curl` says.
+    pub fn get(&self, url: &str) -> Result<String, String> {
+        let mut curl = self.command("curl");
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            "10",
+            url,
+        ]);
+        let output = curl.output().map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        Err(format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    }
+
+    /// Imports packed images.
+    ///
+    /// # Panics
+    /// If one is refused.
+    pub fn import(&self, images: &[Packed]) {
+        for image in images {
+            let archive = image.archive.to_str().expect("a path of ours");
+            let mut words = vec!["image", "import"];
+            for change in &image.changes {
+                words.extend(["--change", change]);
+            }
+            words.extend([archive, image.name]);
+            let _ = self.ok(&words);
+        }
+    }
+
+    /// Notes what the stage holds now.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[must_use]
+    pub fn note(&self) -> PathBuf {
+        let file = self.path().join("ledger");
+        let status = self
+            .command(ledger())
+            .arg("save")
+            .arg(&file)
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "ledger save: {status}");
+        file
+    }
+
+    /// Compares with what was noted; something left behind is a failure.
+    ///
+    /// # Panics
+    /// If something is left.
+    pub fn nothing_left(&self, noted: &Path) {
+        let mut command = self.command(ledger());
+        command.arg("diff").arg(noted).args(["--wait", SETTLE]);
+        // These sections know no stages: what others do meanwhile would be counted as ours.
+        for shared in [
+            "namespace",
+            "cgroup",
+            "process",
+            "our-mount",
+            "descriptors",
+            "loop",
+            "keyring",
+        ] {
+            command.args(["--without", shared]);
+        }
+        let output = command.output().expect("it starts");
+        assert!(
+            output.status.success(),
+            "left behind:\n{}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        assert_eq!(
+            self.shims(),
+            Vec::<String>::new(),
+            "processes were left behind"
+        );
+    }
+
+    /// Command lines of processes that know this stage's state directory.
+    fn shims(&self) -> Vec<String> {
+        let state = self.state().display().to_string();
+        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let knows = |pid: &Path, what: &str| {
+            let bytes = fs::read(pid.join(what)).unwrap_or_default();
+            Some(text(&bytes).replace('\0', " ")).filter(|text| text.contains(&state))
+        };
+        names
+            .map(|entry| entry.path())
+            .filter_map(|pid| knows(&pid, "cmdline").or_else(|| knows(&pid, "environ")))
+            .collect()
+    }
+
+    /// Processes that are in one of the stage's namespaces, the holder left out.
+    fn processes(&self) -> Vec<Pid> {
+        let inode = |pid: &str, kind: &str| {
+            fs::metadata(format!("/proc/{pid}/ns/{kind}"))
+                .map(|meta| meta.ino())
+                .ok()
+        };
+        let holder = self.holder.id().to_string();
+        let ours = ["net", "mnt"].map(|kind| inode(&holder, kind));
+        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+        names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != holder)
+            .filter(|pid| {
+                let theirs = ["net", "mnt"].map(|kind| inode(pid, kind));
+                ours.iter()
+                    .zip(&theirs)
+                    .any(|(our, their)| our.is_some() && our == their)
+            })
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect()
+    }
+}
+
+impl Drop for Stage {
+    /// Takes everything down, whatever the test left; every process here is the test's own.
+    fn drop(&mut self) {
+        if let Ok(list) = self.unmoor(&["ls", "-q"]).output() {
+            for stack in text(&list.stdout).lines() {
+                let _ = self
+                    .unmoor(&["-p", stack, "--progress", "quiet", "down", "-v", "-t", "0"])
+                    .status();
+            }
+        }
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        drop(self.input.take());
+        let _ = self.holder.wait();
+    }
+}
+
+/// How long a stack of a few services may take on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
