@@ -54,13 +54,16 @@ impl Child<'_> {
         }
         root::enter(&inside)?;
         self.take_streams(&inside, terminal.as_ref())?;
-        let master = terminal.map(|pty| pty.master);
-        sync::send(&self.sync, &Message::Ready(master))?;
+        let ready = Message::Ready(terminal.map(|pty| pty.master));
+        sync::send(&self.sync, &ready)?;
         self.expect(|message| matches!(message, Message::Go))?;
         // After the rights of the mounts are settled: the directory itself, not its path again.
         fs::fchdir(cwd.as_fd()).step("enter working directory", &self.plan.process.cwd)?;
         if self.plan.init {
-            init::split()?;
+            let Message::Ready(master) = &ready else {
+                unreachable!("it was made so above")
+            };
+            init::split(master.as_ref().map(AsFd::as_fd))?;
         }
         Err(self.program().execute(&self.sync))
     }
@@ -118,6 +121,7 @@ impl Child<'_> {
             fs::open(At::Cwd, &plan.run_dir, flags, 0).step("open run directory", &plan.run_dir)?;
         rights::set_groups(&[]).step("become root inside", "groups")?;
         rights::set_user(0, 0).step("become root inside", "")?;
+        rights::leave_keys().step("leave the host's keys", "")?;
         sysctl::write_late(&refused)?;
         fs::umask(0);
         rights::set_host_name(&plan.hostname).step("set host name", &plan.hostname)?;

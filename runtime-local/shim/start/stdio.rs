@@ -50,6 +50,13 @@ pub(crate) fn create(plan: &Plan, run: &OwnedFd) -> Outcome<()> {
     Ok(())
 }
 
+/// Whether all FIFOs are there.
+pub(crate) fn exist(plan: &Plan, run: &OwnedFd) -> bool {
+    wanted(plan)
+        .iter()
+        .all(|name| fs::stat_at(At::from(run), name).is_ok())
+}
+
 /// Removes the FIFOs; absent ones are fine.
 pub(crate) fn remove(run: &OwnedFd) {
     for name in NAMES {

@@ -8,19 +8,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::health::Health;
 use super::record;
 use super::restart::BackOff;
-use super::shim::{Foreign, Fresh, Pause, Run, Shim, Stage};
+use super::shim::{Foreign, Fresh, ORPHAN_MS, Pause, Run, Shim, Stage};
 use crate::fault::{Outcome, Step};
+use crate::init;
 use crate::net::NetService;
-use crate::sys::abi::{self, POLLIN};
+use crate::sys::abi;
 use crate::sys::fs::{self, At};
 use crate::sys::poll;
-use crate::sys::process::Ended;
+use crate::sys::process::{self, Ended};
 use crate::wire::plan::Plan;
 use crate::wire::report::Failure;
 use crate::wire::status::Phase;
-
-/// How long a child that lost its shim in the middle of a start may take to notice.
-const ORPHAN_MS: u64 = 500;
 
 /// Adopts the replica of a plan; the report says what was found.
 pub(super) fn adopt(plan: Plan, report: OwnedFd) -> Result<Shim, (Failure, OwnedFd)> {
@@ -78,6 +76,11 @@ impl Shim {
             }
             None => None,
         };
+        if self.plan.process.tty && self.plan.init {
+            let master = process::foreign_fd(pidfd.as_fd(), init::TERMINAL);
+            self.streams
+                .set_terminal(Some(master.step("take over terminal", "")?));
+        }
         let now = poll::monotonic_ms();
         let stopping = self.record.status.stop_requested;
         let frozen = self.cgroups.is_frozen();
@@ -87,6 +90,7 @@ impl Shim {
             .health
             .is_some()
             .then(|| Health::resume(now, seen));
+        self.has_cgroups = true;
         self.stage = Stage::Running(Box::new(Run {
             pid,
             id: self.record.status.init,
@@ -136,6 +140,5 @@ impl Shim {
 fn has_ended(pidfd: &OwnedFd, before: Phase) -> bool {
     let in_start = matches!(before, Phase::Creating | Phase::Starting);
     let patience = if in_start { ORPHAN_MS } else { 0 };
-    let mut fds = [poll::watch(pidfd, POLLIN)];
-    poll::poll(&mut fds, Some(patience)).is_ok_and(|ready| ready > 0)
+    record::ends_within(pidfd, patience)
 }

@@ -1,6 +1,6 @@
 //! From a program that a library has started to a process of its own in the background.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use crate::fault::{Outcome, Step, refuse};
 use crate::start::program::IGNORED_SIGNALS;
@@ -10,20 +10,25 @@ use crate::sys::process::{self, Side};
 use crate::sys::{Errno, abi, rights};
 
 /// Takes a descriptor named on the command line.
+///
+/// A standard stream is taken as a copy: what is in its place becomes null by [`tidy`].
 pub(super) fn take_fd(number: &str) -> Outcome<OwnedFd> {
+    let step = "read arguments";
     let number: i32 = number
         .parse()
         .ok()
-        .filter(|number| *number > 2)
-        .ok_or_else(|| {
-            refuse(
-                "read arguments",
-                format_args!("{number:?} is not a descriptor"),
-            )
-        })?;
+        .filter(|number| *number >= 0)
+        .ok_or_else(|| refuse(step, format_args!("{number:?} is not a descriptor")))?;
     fs::stat_at(At::Cwd, &format!("/proc/self/fd/{number}"))
-        .step("read arguments", format_args!("descriptor {number}"))?;
-    Ok(adopt(number))
+        .step(step, format_args!("descriptor {number}"))?;
+    let given = adopt(number);
+    if number > 2 {
+        return Ok(given);
+    }
+    let copy = given.try_clone().map_err(Errno::from).step(step, number)?;
+    // Closed, the place could be taken by the next file that is opened.
+    let _ = given.into_raw_fd();
+    Ok(copy)
 }
 
 #[allow(
@@ -62,6 +67,11 @@ pub(super) fn detach() -> Outcome<()> {
         .map_err(Errno::from)
         .step("enter /", "")?;
     fs::umask(0o022);
+    // What the launcher ignores would reach the program; what it ignores of its children's ends
+    // would blind the shim.
+    for signal in 1..=64 {
+        poll::set_disposition(signal, Disposition::Default);
+    }
     for signal in IGNORED_SIGNALS {
         poll::set_disposition(signal, Disposition::Ignore);
     }

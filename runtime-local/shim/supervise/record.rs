@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::fault::{Outcome, Step};
 use crate::sys::fs::{self, At};
 use crate::sys::process::Ended;
-use crate::sys::{abi, process};
+use crate::sys::{abi, poll, process};
 use crate::wire::status::{ProcessId, SIZE, Status};
 
 /// The record's name in the run directory.
@@ -101,6 +101,12 @@ pub(super) fn open_process(id: ProcessId) -> Option<OwnedFd> {
     let pidfd = process::pidfd(id.pid).ok()?;
     // Looked at after the descriptor is held: the number cannot change hands any more.
     (start_time(id.pid) == Some(id.start_time)).then_some(pidfd)
+}
+
+/// Whether a process has ended or does so in this time.
+pub(super) fn ends_within(pidfd: &OwnedFd, patience_ms: u64) -> bool {
+    let mut fds = [poll::watch(pidfd, abi::POLLIN)];
+    poll::poll(&mut fds, Some(patience_ms)).is_ok_and(|ready| ready > 0)
 }
 
 /// The identity of this boot.

@@ -28,6 +28,8 @@ use crate::wire::status::{HealthState, Phase, ProcessId, Status};
 /// The kept plan's name in the replica's directory.
 pub(super) const PLAN_NAME: &str = "plan";
 const LOCK_NAME: &str = "lock";
+/// How long a child that lost its shim in the middle of a start may take to notice.
+pub(super) const ORPHAN_MS: u64 = 500;
 
 /// A run of the program.
 #[derive(Debug)]
@@ -112,6 +114,8 @@ pub(super) struct Shim {
     pub(super) report: Option<OwnedFd>,
     pub(super) oom_score_adj: Option<i32>,
     pub(super) oom_before: u64,
+    /// Whether the cgroups have been made, or are known to be there.
+    pub(super) has_cgroups: bool,
     pub(super) done: Option<i32>,
     /// Held for life: tells others that this shim is there.
     _lock: OwnedFd,
@@ -125,11 +129,10 @@ impl Shim {
             Err(failure) => return Err((failure, report)),
         };
         shim.report = Some(report);
-        if let Err(failure) = shim.keep_plan().and_then(|()| shim.cgroups.create()) {
-            shim.start_failed(failure);
-            return Ok(shim);
+        match shim.keep_plan() {
+            Ok(()) => shim.begin_start(),
+            Err(failure) => shim.start_failed(failure),
         }
-        shim.begin_start();
         Ok(shim)
     }
 
@@ -162,15 +165,21 @@ impl Shim {
         let children = daemon::child_signals()?;
         let mut record = Record::open(&run_dir)?;
         record.status.shim = record::own_id();
-        if fresh == Fresh::Yes {
-            record.status = Status {
-                sequence: record.status.sequence,
-                shim: record.status.shim,
-                boot_id: record::boot_id(),
-                ..Default::default()
-            };
-            record.publish();
-            stdio::create(&plan, &run_dir)?;
+        match fresh {
+            Fresh::Yes => {
+                refuse_if_alive(&record, &plan)?;
+                record.status = Status {
+                    sequence: record.status.sequence,
+                    shim: record.status.shim,
+                    boot_id: record::boot_id(),
+                    ..Default::default()
+                };
+                record.publish();
+                stdio::create(&plan, &run_dir)?;
+            }
+            // The dead shim may not have come that far.
+            Fresh::No if !stdio::exist(&plan, &run_dir) => stdio::create(&plan, &run_dir)?,
+            Fresh::No => {}
         }
         let streams = Streams::new(stdio::open_shim_ends(&plan, &run_dir)?);
         let control = Control::open(&run_dir, &plan.run_dir)?;
@@ -195,6 +204,7 @@ impl Shim {
             report: None,
             oom_score_adj: daemon::spare_from_oom(),
             oom_before: 0,
+            has_cgroups: false,
             done: None,
             plan,
             _lock: lock,
@@ -277,8 +287,7 @@ impl Shim {
         status.error.clear();
         status.health = HealthState::None;
         status.failing_streak = 0;
-        self.oom_before = self.cgroups.oom_kills();
-        match Launch::begin(self.source()) {
+        match self.launch_child() {
             Ok(launch) => {
                 self.record.status.init = record::id_of(launch.pid);
                 self.stage = Stage::Starting(Box::new(launch));
@@ -286,6 +295,15 @@ impl Shim {
             }
             Err(failure) => self.start_failed(failure),
         }
+    }
+
+    fn launch_child(&mut self) -> Outcome<Launch> {
+        if !self.has_cgroups {
+            self.cgroups.create()?;
+            self.has_cgroups = true;
+        }
+        self.oom_before = self.cgroups.oom_kills();
+        Launch::begin(self.source())
     }
 
     /// The child of a start has said something.
@@ -534,6 +552,21 @@ impl Shim {
 pub(super) enum Fresh {
     Yes,
     No,
+}
+
+/// A replica that still runs is adopted, never started a second time.
+fn refuse_if_alive(record: &Record, plan: &Plan) -> Outcome<()> {
+    let status = &record.status;
+    if status.boot_id != record::boot_id() {
+        return Ok(());
+    }
+    match record::open_process(status.init) {
+        Some(pidfd) if !record::ends_within(&pidfd, ORPHAN_MS) => Err(refuse(
+            "start",
+            format_args!("{} runs without a shim and has to be adopted", plan.replica),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Removes everything that a shim makes in the run directory; the lock goes last.

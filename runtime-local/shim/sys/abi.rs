@@ -60,6 +60,7 @@ pub(crate) mod nr {
     pub(crate) const SETHOSTNAME: c_long = 170;
     pub(crate) const CLOCK_GETTIME: c_long = 228;
     pub(crate) const EXIT_GROUP: c_long = 231;
+    pub(crate) const KEYCTL: c_long = 250;
     pub(crate) const WAITID: c_long = 247;
     pub(crate) const OPENAT: c_long = 257;
     pub(crate) const MKDIRAT: c_long = 258;
@@ -139,6 +140,7 @@ pub(crate) mod nr {
     pub(crate) const GETSOCKOPT: c_long = 209;
     pub(crate) const SENDMSG: c_long = 211;
     pub(crate) const RECVMSG: c_long = 212;
+    pub(crate) const KEYCTL: c_long = 219;
     pub(crate) const EXECVE: c_long = 221;
     pub(crate) const ACCEPT4: c_long = 242;
     pub(crate) const WAIT4: c_long = 260;

@@ -32,6 +32,7 @@ impl Errno {
     pub(crate) const EXIST: Self = Self(17);
     pub(crate) const NOTDIR: Self = Self(20);
     pub(crate) const INVAL: Self = Self(22);
+    pub(crate) const NOSYS: Self = Self(38);
     pub(crate) const LOOP: Self = Self(40);
     pub(crate) const INPROGRESS: Self = Self(115);
 

@@ -164,6 +164,12 @@ pub(crate) fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Ended> {
     (info.mask & PIDFD_INFO_EXIT != 0).then(|| Ended::from_status(info.exit_code))
 }
 
+/// A copy of a descriptor of another process.
+pub(crate) fn foreign_fd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+    // SAFETY: takes no memory.
+    unsafe { sys!(nr_common::PIDFD_GETFD, pidfd.as_raw_fd(), number, 0) }.and_then(owned)
+}
+
 /// Enters namespaces: one by its own descriptor, or several of a process by its descriptor.
 pub(crate) fn enter(fd: BorrowedFd<'_>, kinds: u64) -> Result<()> {
     // SAFETY: takes no memory.

@@ -42,6 +42,17 @@ pub(crate) fn set_name(name: &str) -> Result<()> {
     unsafe { sys!(nr::PRCTL, PR_SET_NAME, name.as_ptr(), 0, 0, 0) }.map(drop)
 }
 
+/// Leaves the session's keys behind for an empty ring; a kernel without keys is fine.
+pub(crate) fn leave_keys() -> Result<()> {
+    const JOIN_SESSION_KEYRING: c_int = 1;
+    let unnamed = null::<u8>();
+    // SAFETY: an unnamed ring takes no memory.
+    match unsafe { sys!(nr::KEYCTL, JOIN_SESSION_KEYRING, unnamed) } {
+        Err(Errno::NOSYS) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// Sets the host name of this process's uts namespace.
 pub(crate) fn set_host_name(name: &str) -> Result<()> {
     // SAFETY: the bytes are readable and as many as said.

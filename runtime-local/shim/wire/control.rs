@@ -361,3 +361,110 @@ fn small(r: &mut Reader<'_>) -> Result<u16, CodecError> {
     let value = r.u32()?;
     u16::try_from(value).map_err(|_| CodecError::Unknown(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests() -> Vec<Request> {
+        vec![
+            Request::Hello { version: 9 },
+            Request::Signal { signal: 1 },
+            Request::Stop {
+                signal: 15,
+                grace_ms: Some(7),
+            },
+            Request::Stop {
+                signal: 0,
+                grace_ms: None,
+            },
+            Request::Kill,
+            Request::Start,
+            Request::Pause,
+            Request::Resume,
+            Request::Exec(Exec {
+                argv: vec!["a".into(), "b".into()],
+                env: vec!["X=1".into()],
+                cwd: "/".into(),
+                user: Some(ExecUser {
+                    uid: 1,
+                    gid: 2,
+                    groups: vec![3],
+                }),
+                tty: true,
+                rows: 24,
+                cols: 80,
+            }),
+            Request::SignalExec { pid: 4, signal: 9 },
+            Request::ResizeTty { rows: 1, cols: 2 },
+            Request::Reload { net: Some(vec![1]) },
+            Request::SetRestart {
+                restart: Restart::OnFailure { max: 2 },
+            },
+            Request::Quit,
+            Request::Attach { stdin: true },
+            Request::CloseStdin,
+        ]
+    }
+
+    #[test]
+    fn requests_come_back_and_cuts_are_refused() {
+        for request in requests() {
+            let frame = request.encode(5);
+            assert_eq!(
+                Request::decode(&frame),
+                Ok(Incoming::Request(5, request.clone()))
+            );
+            for len in 0..frame.len() {
+                assert!(
+                    Request::decode(&frame[..len]).is_err(),
+                    "{request:?} cut at {len}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn fields_and_requests_of_later_versions_do_no_harm() {
+        let mut longer = Request::Kill.encode(6);
+        longer.extend([1, 2, 3]);
+        assert_eq!(
+            Request::decode(&longer),
+            Ok(Incoming::Request(6, Request::Kill))
+        );
+        let mut w = Writer::new();
+        w.u32(VERSION + 1).u32(7).u32(1000).u64(1);
+        assert_eq!(Request::decode(&w.finish()), Ok(Incoming::Unknown(7)));
+    }
+
+    #[test]
+    fn responses_come_back() {
+        let failure = Failure {
+            step: "exec".into(),
+            errno: 2,
+            detail: "x".into(),
+            exit_code: 127,
+        };
+        for response in [
+            Response::Welcome { version: 1, pid: 2 },
+            Response::Done,
+            Response::Stopped {
+                exit_code: Some(-1),
+            },
+            Response::Stopped { exit_code: None },
+            Response::Started { pid: 3 },
+            Response::Exited {
+                exit_code: 137,
+                signal: 9,
+            },
+            Response::Attached,
+            Response::Refused(Refusal {
+                wrong_phase: true,
+                failure,
+            }),
+            Response::Unsupported,
+        ] {
+            assert_eq!(Response::decode(&response.encode(8)), Ok((8, response)));
+        }
+    }
+}

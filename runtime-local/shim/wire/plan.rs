@@ -169,7 +169,8 @@ pub struct Process {
     pub rlimits: Vec<Rlimit>,
     /// Preference of the out-of-memory killer.
     pub oom_score_adj: Option<i32>,
-    /// Whether stdin, stdout and stderr are a terminal.
+    /// Whether stdin, stdout and stderr are a terminal. Together with [`Plan::init`] the terminal
+    /// outlives the shim; without, the program is hung up when its shim is killed.
     pub tty: bool,
     /// Whether stdin is `<run dir>/stdin` (or the terminal) instead of `/dev/null`.
     pub open_stdin: bool,

@@ -310,3 +310,7 @@ fn read_port(r: &mut Reader<'_>) -> Result<u16, CodecError> {
     let port = r.u32()?;
     u16::try_from(port).map_err(|_| CodecError::Unknown(port))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
