@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Place};
+use crate::name::VolumeName;
 
 use super::cursor::At;
 use super::environment::Environment;
@@ -34,6 +35,10 @@ pub(super) struct Context<'e> {
     pub(super) text_left: usize,
     /// Files that services extend, by path.
     pub(super) extended: BTreeMap<PathBuf, Option<Node>>,
+    /// Volumes that are directories of the node by another name.
+    pub(super) bound: BTreeMap<VolumeName, PathBuf>,
+    /// Scalars that could not be interpolated; what is wrong with them has been said.
+    pub(super) failed: Vec<Spot>,
     files: Vec<File>,
     errors: Vec<Error>,
     warnings: Vec<Warning>,
@@ -47,6 +52,8 @@ impl<'e> Context<'e> {
             variables: BTreeMap::new(),
             text_left: 16 << 20,
             extended: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            failed: Vec::new(),
             files: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -125,7 +132,9 @@ impl<'e> Context<'e> {
 
     /// The field's value is wrong.
     pub(super) fn error(&mut self, at: &At<'_>, text: impl Into<String>) {
-        self.wrong(at.spot(), &at.path(), text);
+        if !self.failed.contains(&at.node.spot) {
+            self.wrong(at.spot(), &at.path(), text);
+        }
     }
 
     /// The field's value is wrong, and this is what to do.
@@ -135,8 +144,10 @@ impl<'e> Context<'e> {
         text: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let error = self.invalid(at.spot(), &at.path(), text).hint(hint);
-        self.push(error);
+        if !self.failed.contains(&at.node.spot) {
+            let error = self.invalid(at.spot(), &at.path(), text).hint(hint);
+            self.push(error);
+        }
     }
 
     /// The field is valid, but leaving it out would make the service something else.
@@ -175,17 +186,44 @@ impl<'e> Context<'e> {
         }
     }
 
-    /// How many warnings there are, to forget later ones with [`Context::forget_warnings`].
-    pub(super) fn warning_count(&self) -> usize {
-        self.warnings.len()
+    /// How many findings there are, to forget later ones with [`Context::forget_unhonoured`].
+    pub(super) fn findings(&self) -> (usize, usize) {
+        (self.errors.len(), self.warnings.len())
     }
 
-    /// Drops the warnings after the first `count`: they were about what is left out.
-    pub(super) fn forget_warnings(&mut self, count: usize) {
-        self.warnings.truncate(count);
+    /// Drops what was found unhonoured after `since`: it was about what is left out.
+    pub(super) fn forget_unhonoured(&mut self, since: (usize, usize)) {
+        let later = self.errors.split_off(since.0.min(self.errors.len()));
+        let wrong = later
+            .into_iter()
+            .filter(|error| error.kind() != ErrorKind::Unsupported);
+        self.errors.extend(wrong);
+        self.warnings.truncate(since.1);
     }
 
+    /// Drops what was found unhonoured about a network, volume, … that is left out.
+    pub(super) fn forget_about(&mut self, kind: &str, name: &str) {
+        let path = format!("{kind}.{name}");
+        let within = |field: &str| {
+            let tail = field.strip_prefix(path.as_str());
+            tail.is_some_and(|tail| tail.is_empty() || tail.starts_with('.'))
+        };
+        self.errors.retain(|error| {
+            error.kind() != ErrorKind::Unsupported || !error.subject().is_some_and(within)
+        });
+        self.warnings.retain(|warning| !within(&warning.field));
+    }
+
+    /// All that was found, each in the order of the files.
     pub(super) fn into_findings(self) -> (Vec<Error>, Vec<Warning>, BTreeMap<String, Variable>) {
-        (self.errors, self.warnings, self.variables)
+        let (files, mut errors, mut warnings) = (self.files, self.errors, self.warnings);
+        let order = |place: Option<&Place>| {
+            let place = place?;
+            let file = files.iter().position(|file| file.name == place.file);
+            Some((file, place.line, place.column))
+        };
+        errors.sort_by_key(|error| order(error.places().first()));
+        warnings.sort_by_key(|warning| order(warning.place.as_ref()));
+        (errors, warnings, self.variables)
     }
 }

@@ -36,7 +36,10 @@ fn walk(node: &mut Node, scope: &Scope, cx: &mut Context<'_>, path: &mut Vec<Arc
                     scalar.text = text.into();
                     scalar.style = Style::Substituted;
                 }
-                Err(error) => cx.wrong(node.spot, &path.join("."), error.to_string()),
+                Err(error) => {
+                    cx.wrong(node.spot, &path.join("."), error.to_string());
+                    cx.failed.push(node.spot);
+                }
             }
         }
         Value::Scalar(_) => {}

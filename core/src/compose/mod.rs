@@ -32,6 +32,7 @@ mod merge;
 mod outcome;
 mod place;
 mod read;
+mod render;
 mod scalar;
 mod template;
 mod text;
@@ -41,8 +42,9 @@ mod yaml;
 use std::path::PathBuf;
 
 pub use environment::{Environment, Files, NoFiles};
-pub use read::{Input, ReadRequest, read};
 pub use outcome::{Level, LoadErrors, Loaded, Variable, Warning};
+pub use read::{Input, ReadRequest, read};
+pub use render::{to_json, to_yaml};
 
 use context::Context;
 

@@ -1,5 +1,8 @@
 //! The checks over the whole stack, with the places of what they complain about.
 
+use std::collections::BTreeSet;
+
+use crate::error::Error;
 use crate::spec::Stack;
 
 use super::context::Context;
@@ -11,14 +14,40 @@ pub(super) fn check(stack: &Stack, root: &Node, cx: &mut Context<'_>) {
         // What is missing because it was wrong would be reported twice.
         return;
     }
+    let mut said = BTreeSet::new();
     for problem in stack.problems() {
-        let subject = problem.subject().unwrap_or_default().to_owned();
-        let (node, spot) = find(root, &subject);
-        let named = problem.message().split('`').nth(1);
-        let spot = named.and_then(|name| mention(node, name)).unwrap_or(spot);
+        let spot = spot(&problem, root);
+        let named = problem.message().split('`').nth(1).map(str::to_owned);
+        // A link makes a dependency too: one mistake, one error.
+        if named.is_some() && !said.insert((spot.file, spot.line, spot.column, named)) {
+            continue;
+        }
         let place = cx.place(spot);
         cx.push(problem.at(place));
     }
+}
+
+/// Where what the problem is about stands.
+fn spot(problem: &Error, root: &Node) -> Spot {
+    let cycle = problem.message().strip_prefix("dependency cycle: ");
+    if let Some((from, rest)) = cycle.and_then(|cycle| cycle.split_once(" -> ")) {
+        let to = rest.split(" -> ").next().unwrap_or_default();
+        let (service, spot) = find(root, &format!("services.{from}"));
+        let keys = ["depends_on", "links"]
+            .iter()
+            .filter_map(|key| service.get(key));
+        return keys
+            .filter_map(|node| mention(node, to))
+            .next()
+            .unwrap_or(spot);
+    }
+    let (node, spot) = find(root, problem.subject().unwrap_or_default());
+    let port = problem.message().strip_prefix("port ");
+    let named = match port.and_then(|text| text.split('/').next()) {
+        Some(port) => Some(port),
+        None => problem.message().split('`').nth(1),
+    };
+    named.and_then(|name| mention(node, name)).unwrap_or(spot)
 }
 
 /// The node at a path such as `services.a.b.ports`, where names may hold dots, and its key's spot;
@@ -40,13 +69,14 @@ fn find<'n>(root: &'n Node, path: &str) -> (&'n Node, Spot) {
     (node, spot)
 }
 
-/// Where `name` is mentioned in `node`, as a key or at the start of a text.
+/// Where `name` is mentioned in `node`, as a key or as a part of a text.
 fn mention(node: &Node, name: &str) -> Option<Spot> {
     match &node.value {
         Value::Scalar(scalar) => {
-            let tail = scalar.text.strip_prefix(name)?;
-            let ends = tail.is_empty() || tail.starts_with([':', '=', '/']);
-            ends.then_some(node.spot)
+            let part = scalar.text.split(':').any(|part| part == name);
+            let tail = scalar.text.strip_prefix(name);
+            let first = tail.is_some_and(|tail| tail.starts_with(['=', '/']));
+            (part || first).then_some(node.spot)
         }
         Value::List(items) => items.iter().find_map(|item| mention(item, name)),
         Value::Map(entries) => entries.iter().find_map(|entry| {

@@ -107,7 +107,11 @@ pub fn read(request: &ReadRequest) -> crate::Result<Input> {
         let value = env.variables.get(name).cloned();
         value.filter(|value| !value.is_empty())
     };
-    let given = given_files(request, variable(&environment, "COMPOSE_FILE"), &environment);
+    let given = given_files(
+        request,
+        variable(&environment, "COMPOSE_FILE"),
+        &environment,
+    );
     let paths = if given.is_empty() {
         discover(&request.directory)?
     } else {
@@ -192,12 +196,19 @@ fn env_files(
 ) -> crate::Result<Vec<PathBuf>> {
     let absolute = |path: &Path| join(&request.directory, path);
     if !request.env_files.is_empty() {
-        return Ok(request.env_files.iter().map(|path| absolute(path)).collect());
+        return Ok(request
+            .env_files
+            .iter()
+            .map(|path| absolute(path))
+            .collect());
     }
     let text = |name: &str| environment.variables.get(name).map_or("", String::as_str);
     let named = text("COMPOSE_ENV_FILES");
     if !named.is_empty() {
-        return Ok(named.split(',').map(|path| absolute(Path::new(path))).collect());
+        return Ok(named
+            .split(',')
+            .map(|path| absolute(Path::new(path)))
+            .collect());
     }
     match text("COMPOSE_DISABLE_ENV_FILE") {
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => {}
@@ -208,7 +219,11 @@ fn env_files(
         }
     }
     let usual = directory.join(".env");
-    Ok(if usual.is_file() { vec![usual] } else { Vec::new() })
+    Ok(if usual.is_file() {
+        vec![usual]
+    } else {
+        Vec::new()
+    })
 }
 
 /// Adds the file's variables; what the process has wins.
@@ -292,19 +307,14 @@ fn decoded(path: &Path, bytes: Vec<u8>) -> crate::Result<String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return refused("is UTF-16: save it as UTF-8".to_owned());
     }
-    String::from_utf8(bytes).or_else(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let before = &error.as_bytes()[..valid];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let start = before.iter().rposition(|byte| *byte == b'\n');
-        let column = 1 + String::from_utf8_lossy(&before[start.map_or(0, |at| at + 1)..])
-            .chars()
-            .count();
-        let text = "this is not UTF-8";
-        Err(Error::new(ErrorKind::InvalidSpec, text).at(Place {
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let before = String::from_utf8_lossy(before);
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        Error::new(ErrorKind::InvalidSpec, "this is not UTF-8").at(Place {
             file: path.display().to_string(),
-            line,
-            column,
-        }))
+            line: 1 + before.matches('\n').count(),
+            column: 1 + last.chars().count(),
+        })
     })
 }

@@ -43,11 +43,11 @@ pub(super) fn join(base: &Path, path: &Path) -> PathBuf {
 
 /// A path of the file made absolute: `~` is the home directory, the rest starts from `base`.
 pub(super) fn absolute(base: &Path, home: Option<&Path>, path: &str) -> Option<PathBuf> {
-    if let Some(rest) = path.strip_prefix('~') {
-        if rest.is_empty() || rest.starts_with('/') {
-            let rest = rest.trim_start_matches('/');
-            return Some(join(home?, Path::new(rest)));
-        }
+    if let Some(rest) = path.strip_prefix('~')
+        && (rest.is_empty() || rest.starts_with('/'))
+    {
+        let rest = rest.trim_start_matches('/');
+        return Some(join(home?, Path::new(rest)));
     }
     Some(join(base, Path::new(path)))
 }

@@ -19,7 +19,11 @@ mod unhonoured;
 mod unmoor;
 mod volumes;
 
-use crate::spec::Stack;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use crate::name::{BlobName, NetworkName, VolumeName};
+use crate::spec::{BlobGrant, MountSource, Service, Stack, default_network};
 
 use super::Level;
 use super::assemble::Assembled;
@@ -55,5 +59,50 @@ pub(super) fn stack(assembled: &Assembled, cx: &mut Context<'_>) -> Stack {
         let text = "has no settings here; give them to services";
         cx.warn(&settings, Level::Ignored, text);
     }
+    prune(&mut stack, cx);
     stack
+}
+
+/// Leaves out what no service uses, as docker compose does.
+fn prune(stack: &mut Stack, cx: &mut Context<'_>) {
+    let services = stack.services.values();
+    let volumes: BTreeSet<VolumeName> = services
+        .clone()
+        .flat_map(|service| &service.mounts)
+        .filter_map(|mount| match &mount.source {
+            MountSource::Volume(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    let networks: BTreeSet<NetworkName> = services
+        .clone()
+        .flat_map(|service| service.networks.keys().cloned())
+        .chain([default_network()])
+        .collect();
+    let names = |grants: fn(&Service) -> &Vec<BlobGrant>| -> BTreeSet<BlobName> {
+        let grants = services.clone().flat_map(grants);
+        grants.map(|grant| grant.name.clone()).collect()
+    };
+    let secrets = names(|service| &service.secrets);
+    let configs = names(|service| &service.configs);
+    keep("volumes", &mut stack.volumes, &volumes, cx);
+    keep("networks", &mut stack.networks, &networks, cx);
+    keep("secrets", &mut stack.secrets, &secrets, cx);
+    keep("configs", &mut stack.configs, &configs, cx);
+}
+
+/// Keeps what is used, and forgets what was to be said about the rest.
+fn keep<N: Ord + Display, T>(
+    kind: &str,
+    all: &mut BTreeMap<N, T>,
+    used: &BTreeSet<N>,
+    cx: &mut Context<'_>,
+) {
+    all.retain(|name, _| {
+        let is_used = used.contains(name);
+        if !is_used {
+            cx.forget_about(kind, &name.to_string());
+        }
+        is_used
+    });
 }

@@ -46,13 +46,24 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     if let Some(field) = at.get("tmpfs") {
         for item in field.one_or_many(cx) {
             let mount = tmpfs(&item, cx);
+            let taken = |mount: &Mount| {
+                let same = |old: &Mount| old.target == mount.target && !is_memory(old);
+                service.mounts.iter().any(same)
+            };
+            if mount.as_ref().is_some_and(taken) {
+                cx.error(&item, "a volume is mounted there already");
+                continue;
+            }
             add(service, mount);
         }
     }
     if let Some(field) = at.get("shm_size") {
         let size = field.bytes(cx);
         let mount = size.map(|size| memory("/dev/shm", Some(size), TMPFS_MODE));
-        add(service, mount);
+        // A mount of the file's own there says more.
+        if !service.mounts.iter().any(|old| old.target == "/dev/shm") {
+            add(service, mount);
+        }
     }
 }
 
@@ -75,6 +86,10 @@ fn memory(target: &str, size: Option<Bytes>, mode: u32) -> Mount {
         target: target.to_owned(),
         read_only: false,
     }
+}
+
+fn is_memory(mount: &Mount) -> bool {
+    matches!(mount.source, MountSource::Tmpfs { .. })
 }
 
 fn short(item: &At<'_>, cx: &mut Context<'_>) -> Option<Mount> {
@@ -133,7 +148,13 @@ fn named(item: &At<'_>, source: Option<&str>, cx: &mut Context<'_>) -> Option<Mo
         return Some(MountSource::Anonymous);
     };
     match VolumeName::parse(source) {
-        Ok(name) => Some(MountSource::Volume(name)),
+        Ok(name) => Some(match cx.bound.get(&name) {
+            Some(path) => MountSource::Bind {
+                path: path.clone(),
+                create: false,
+            },
+            None => MountSource::Volume(name),
+        }),
         Err(error) => {
             let hint = format!("for a directory write ./{}", shown(source));
             cx.error_hint(item, error.to_string(), hint);

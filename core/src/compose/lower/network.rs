@@ -29,6 +29,11 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     if let Some(field) = at.get("network_mode") {
         mode(&field, service, cx);
     }
+    let default = (default_network(), Attachment::default());
+    if service.networks.iter().eq([(&default.0, &default.1)]) {
+        // Said in one way only, so that equal stacks are equal.
+        service.networks.clear();
+    }
     if let Some(field) = at.get("links") {
         for item in field.list(cx) {
             let link = link(&item, cx);

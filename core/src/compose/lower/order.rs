@@ -63,13 +63,10 @@ fn condition(field: &At<'_>, text: &str, cx: &mut Context<'_>) -> Option<Conditi
     }
 }
 
-/// A service starts after those it has `links` to, as docker compose has it.
+/// A service starts after those it has `links` to, as docker compose has it; our own links come
+/// later and order nothing.
 pub(super) fn add_links(service: &mut Service) {
-    let own = service
-        .links
-        .iter()
-        .filter(|link| link.target.stack.is_none() && link.port.is_none());
-    for link in own {
+    for link in &service.links {
         let implied = Dependency {
             restart: true,
             ..Dependency::default()

@@ -79,9 +79,6 @@ pub(super) const READ: [&str; 58] = [
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
     let known: Vec<&str> = READ.iter().copied().chain(unhonoured::keys()).collect();
     for field in at.map(cx) {
-        if field.name().starts_with("x-") && field.node.get("image").is_none() {
-            continue;
-        }
         let name = match ServiceName::parse(field.name()) {
             Ok(name) => name,
             Err(error) => {
@@ -89,13 +86,17 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
                 continue;
             }
         };
-        let warnings = cx.warning_count();
+        if field.node.as_map().is_none() {
+            field.expected(cx, "a mapping");
+            continue;
+        }
+        let since = cx.findings();
         let active = is_active(&field, cx);
         let service = one(&field, &name, active, &known, stack, cx);
         if active {
             stack.services.insert(name, service);
         } else {
-            cx.forget_warnings(warnings);
+            cx.forget_unhonoured(since);
         }
     }
     mark_jobs(stack);
@@ -130,6 +131,7 @@ fn one(
     mounts::lower(at, &mut service, cx);
     network::lower(at, &mut service, cx);
     order::lower(at, &mut service, cx);
+    order::add_links(&mut service);
     health::lower(at, &mut service, cx);
     deploy::lower(at, &mut service, cx);
     limits::lower(at, &mut service, cx);
@@ -137,7 +139,6 @@ fn one(
     blobs::grants(at, &mut service, cx);
     unmoor::lower(at, &mut service, cx);
     unhonoured::lower(&fields, cx);
-    order::add_links(&mut service);
     service
 }
 

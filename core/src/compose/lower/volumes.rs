@@ -1,12 +1,16 @@
 //! The volumes of the stack.
 
+use std::path::PathBuf;
+
 use crate::name::VolumeName;
 use crate::spec::{Stack, Volume};
 
 use super::super::Level;
+use super::super::assemble::path_of;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
+use super::super::tree::Node;
 use super::environment::labels;
 
 const VOLUME: [&str; 5] = ["name", "driver", "driver_opts", "external", "labels"];
@@ -21,6 +25,10 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
                 continue;
             }
         };
+        if let Some(path) = bound(&entry, cx) {
+            cx.bound.insert(name, path);
+            continue;
+        }
         let volume = if entry.node.is_null() {
             Volume::default()
         } else {
@@ -30,14 +38,28 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
     }
 }
 
+/// The directory that a volume of the local driver is bound to: `o: bind`.
+fn bound(entry: &At<'_>, cx: &mut Context<'_>) -> Option<PathBuf> {
+    let options = entry.get("driver_opts")?;
+    let option = |key: &str| options.node.get(key).and_then(Node::as_text);
+    let is_bind = option("o")?
+        .split(',')
+        .any(|word| word == "bind" || word == "rbind");
+    let device = options.get("device").filter(|_| is_bind)?;
+    let path = path_of(&device, device.node.as_text()?, cx)?;
+    let text = "is bound as it is: nothing of the image is copied into it";
+    cx.warn(&options, Level::Ignored, text);
+    Some(path)
+}
+
 fn volume(entry: &At<'_>, cx: &mut Context<'_>) -> Volume {
     let mut volume = Volume::default();
-    let mut name = None;
+    let mut name = entry.get("name").and_then(|field| field.text(cx));
     let mut external = false;
     for field in entry.fields(cx, &VOLUME) {
         match field.name() {
             "labels" => volume.labels = labels(&field, cx),
-            "name" => name = field.text(cx),
+            "name" => {}
             "external" => external = is_external(&field, &mut name, cx),
             "driver" => driver(&field, cx),
             _ => options(&field, cx),

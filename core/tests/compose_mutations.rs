@@ -1,0 +1,254 @@
+//! Whatever is done to a file's text, loading it ends with a stack or with errors.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use unmoor_core::compose::{Environment, LoadOptions, OnUnsupported, Source, load, to_yaml};
+
+fn environment() -> Environment {
+    let named = [
+        ("web.env", "A=1\n"),
+        ("raw.env", "B=2\n"),
+        ("part/common.yaml", COMMON),
+    ];
+    let files = named.map(|(name, text)| (Path::new("/srv/t").join(name), text.to_owned()));
+    Environment::new()
+        .home("/h")
+        .variable("A", "a")
+        .files(BTreeMap::from(files))
+}
+
+/// What the seeds are merged onto.
+const BASE: &str = "name: t\nservices: {web: {image: b}, api: {image: c}}\nvolumes: {data: }\nnetworks: {front: , back: }\n";
+const COMMON: &str = "services: {common: {image: c, environment: {X: 1}, ports: [\"1\"]}}\n";
+
+/// Our own files that load, so that a small change is likely to be seen by every later step.
+fn seeds() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/compose");
+    let names = [
+        "short.yaml",
+        "long.yaml",
+        "merge.yaml",
+        "merge.override.yaml",
+        "warnings.yaml",
+    ];
+    let read = |name| std::fs::read_to_string(folder.join(name)).expect("text");
+    let extending =
+        "services: {a: {extends: {file: part/common.yaml, service: common}}, b: {extends: a}}\n";
+    names
+        .into_iter()
+        .map(read)
+        .chain([extending.to_owned()])
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Delete(usize, usize),
+    Insert(usize, String),
+    Swap(usize, usize),
+    Double(usize, usize),
+    /// The value on a line, if it has one.
+    Value(usize, String),
+}
+
+fn piece() -> impl Strategy<Value = String> {
+    let known = [
+        "&a ",
+        "*a",
+        "<<: ",
+        "!reset ",
+        "!override ",
+        "!!str ",
+        "${",
+        "}",
+        "$",
+        ":-",
+        "- ",
+        "  ",
+        "\t",
+        ": ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "|\n",
+        ">\n",
+        "---\n",
+        "...\n",
+        "# ",
+        "\n",
+        "null",
+        "~",
+        "0",
+        "-1",
+        "99999999999999999999",
+        "1e999",
+        ".nan",
+        "\u{feff}",
+        "\u{0}",
+        "\r\n",
+        "é",
+        "🦀",
+    ];
+    prop_oneof![
+        proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
+        ".{0,8}",
+        Just("services:\n  a:\n    ".to_owned()),
+    ]
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let known = [
+        "",
+        "null",
+        "true",
+        "yes",
+        "0",
+        "-1",
+        "65536",
+        "1.5",
+        "1e999",
+        "x",
+        "\"\"",
+        "[]",
+        "{}",
+        "[x, y]",
+        "[1]",
+        "[[]]",
+        "[{}]",
+        "{a: b}",
+        "{a: {b: c}}",
+        "80:80",
+        "a:b:c:d",
+        "/x",
+        "~/x",
+        "../x",
+        "1h",
+        "64m",
+        "2024-01-01",
+        "${A}",
+        "${B:-c}",
+        "!reset x",
+        "!override [x]",
+        "*common",
+        "|\n        x",
+        "host",
+        "service:api",
+        "none",
+        "always",
+        "on-failure:x",
+        "[CMD, x]",
+        "[NONE]",
+        "{<<: {a: b}}",
+    ];
+    proptest::sample::select(known.to_vec()).prop_map(str::to_owned)
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        8 => (any::<usize>(), value()).prop_map(|(line, text)| Edit::Value(line, text)),
+        1 => (any::<usize>(), 1..40usize).prop_map(|(at, n)| Edit::Delete(at, n)),
+        1 => (any::<usize>(), piece()).prop_map(|(at, text)| Edit::Insert(at, text)),
+        1 => (any::<usize>(), any::<usize>()).prop_map(|(a, b)| Edit::Swap(a, b)),
+        1 => (any::<usize>(), 1..60usize).prop_map(|(at, n)| Edit::Double(at, n)),
+    ]
+}
+
+/// Puts `value` behind the first colon of a line, or behind its dash.
+fn set_value(text: &mut Vec<char>, line: usize, value: &str) {
+    let whole: String = text.iter().collect();
+    let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+    let index = line % lines.len().max(1);
+    let Some(line) = lines.get_mut(index) else {
+        return;
+    };
+    let end = line
+        .find(": ")
+        .or_else(|| line.find(":"))
+        .or_else(|| line.find('-'));
+    if let Some(end) = end {
+        line.truncate(end + 1);
+        line.push(' ');
+        line.push_str(value);
+    }
+    *text = lines.join("\n").chars().collect();
+}
+
+fn apply(text: &mut Vec<char>, edit: &Edit) {
+    if text.is_empty() {
+        return;
+    }
+    let length = text.len();
+    match edit {
+        Edit::Delete(at, n) => {
+            let at = at % length;
+            text.drain(at..(at + n).min(length));
+        }
+        Edit::Insert(at, piece) => {
+            let at = at % length;
+            text.splice(at..at, piece.chars());
+        }
+        Edit::Value(line, value) => set_value(text, *line, value),
+        Edit::Swap(a, b) => text.swap(a % length, b % length),
+        Edit::Double(at, n) => {
+            let at = at % length;
+            let copy: Vec<char> = text[at..(at + n).min(length)].to_vec();
+            text.splice(at..at, copy);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 4000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    #[test]
+    fn loading_never_panics(
+        seed in any::<proptest::sample::Index>(),
+        edits in proptest::collection::vec(edit(), 1..3),
+    ) {
+        let seeds = seeds();
+        let mut text: Vec<char> = seed.get(&seeds).chars().collect();
+        edits.iter().for_each(|edit| apply(&mut text, edit));
+        let text: String = text.into_iter().collect();
+        let source = Source::new("c.yaml", text).directory("/srv/t");
+        let env = environment();
+        let options = LoadOptions::default()
+            .profile("*")
+            .unsupported(OnUnsupported::Warn);
+        let base = Source::new("b.yaml", BASE);
+        let base = base.directory("/srv/t");
+        match load(&[base, source], &env, &options) {
+            // What was accepted can be printed, and read again as YAML.
+            Ok(loaded) => {
+                let printed = Source::new("p.yaml", to_yaml(&loaded.stack)).directory("/srv/t");
+                if let Err(failed) = load(&[printed], &env, &options) {
+                    let blobs = loaded.stack.secrets.len() + loaded.stack.configs.len();
+                    assert!(blobs > 0, "{failed}\n{}", to_yaml(&loaded.stack));
+                }
+            }
+            Err(failed) => assert!(!failed.errors.is_empty()),
+        }
+    }
+}
+
+#[test]
+fn every_seed_loads_as_it_is() {
+    let options = LoadOptions::default()
+        .profile("*")
+        .unsupported(OnUnsupported::Warn);
+    for seed in seeds() {
+        let base = Source::new("b.yaml", BASE);
+        let sources = [base, Source::new("c.yaml", seed)].map(|source| source.directory("/srv/t"));
+        if let Err(failed) = load(&sources, &environment(), &options) {
+            panic!("{failed}");
+        }
+    }
+}
