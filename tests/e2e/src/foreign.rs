@@ -9,9 +9,9 @@ use crate::program::find;
 pub const COMPOSE: &str = include_str!("../stack/compose.yaml");
 
 /// Programs of busybox that scripts and checks use.
-const TOOLS: [&str; 14] = [
-    "cat", "chown", "echo", "hostname", "httpd", "id", "kill", "ls", "nc", "ps", "sh", "sleep",
-    "test", "wget",
+const TOOLS: [&str; 20] = [
+    "cat", "chown", "echo", "env", "false", "hostname", "httpd", "id", "kill", "ls", "nc", "ps",
+    "pwd", "sh", "sleep", "stty", "test", "touch", "tty", "wget",
 ];
 
 /// What must be installed to pack the stack.
@@ -97,6 +97,25 @@ pub fn pack_all(directory: &Path) -> Result<Vec<Packed>, PackError> {
         });
     }
     Ok(packed)
+}
+
+/// Packs an image of busybox alone: `small:1`, with a page in `/www`.
+///
+/// # Errors
+/// If busybox is not installed or the archive cannot be written.
+pub fn pack_small(directory: &Path) -> Result<Packed, PackError> {
+    let archive = directory.join("small.tar");
+    base()?
+        .file("www/index.html", "a page\n", 0o644)
+        .write(&archive)?;
+    Ok(Packed {
+        archive,
+        name: "small:1",
+        changes: vec![
+            r#"CMD ["sleep","1000000"]"#.to_owned(),
+            "ENV PATH=/usr/bin:/usr/sbin".to_owned(),
+        ],
+    })
 }
 
 /// Every image has a shell and the tools; names are looked up in files, then by DNS.

@@ -1,5 +1,6 @@
 //! A network and a mount namespace of a test's own, with a state directory of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
@@ -8,6 +9,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::foreign::Packed;
@@ -169,6 +171,73 @@ impl Stage {
         }
     }
 
+    /// A stage with the image `small:1` and a Compose file, or nothing if this machine cannot.
+    ///
+    /// # Panics
+    /// If the stage cannot be set up although nothing is missing.
+    #[must_use]
+    pub fn small(compose: &str) -> Option<Self> {
+        if let Some(why) = crate::program::missing(&["busybox", "ldd"]) {
+            unmoor_tools::skipped(&why);
+            return None;
+        }
+        let stage = Self::open();
+        let image = crate::foreign::pack_small(stage.path()).expect("packs");
+        stage.import(&[image]);
+        stage.write("compose.yaml", compose);
+        Some(stage)
+    }
+
+    /// Writes a file into the stage's directory, where commands run.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).expect("a file");
+    }
+
+    /// Runs the command line and gives the JSON document it printed.
+    ///
+    /// # Panics
+    /// If it fails or prints something else.
+    #[must_use]
+    pub fn json(&self, words: &[&str]) -> Value {
+        let text = self.ok(words);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
+    }
+
+    /// How many changes an `up` makes.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn changes_of_up(&self) -> u64 {
+        let output = self.run(&["--progress", "json", "up", "-d"]);
+        let err = text(&output.stderr);
+        assert!(output.status.success(), "{err}");
+        let events = err
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let done = events.filter(|event| event["event"] == "done").last();
+        done.expect("it says what it did")["changed"]
+            .as_u64()
+            .expect("a number")
+    }
+
+    /// Names of the replicas of the stack here, with their phases.
+    ///
+    /// # Panics
+    /// If they cannot be listed.
+    #[must_use]
+    pub fn phases(&self) -> BTreeMap<String, String> {
+        let list = self.json(&["ps", "-a", "--format", "json"]);
+        let word = |replica: &Value, key: &str| replica[key].as_str().unwrap_or("?").to_owned();
+        let list = list.as_array().expect("a list");
+        list.iter()
+            .map(|replica| (word(replica, "name"), word(replica, "phase")))
+            .collect()
+    }
+
     /// Notes what the stage holds now.
     ///
     /// # Panics
@@ -217,6 +286,29 @@ impl Stage {
             Vec::<String>::new(),
             "processes were left behind"
         );
+    }
+
+    /// The first process of this program below a process that knows the stage's state directory.
+    #[must_use]
+    pub fn first_process(&self, program: &str) -> Option<Pid> {
+        let state = self.state().display().to_string();
+        let field =
+            |pid: u32, name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let ours = |pid: u32| {
+            let parents = std::iter::successors(Some(pid), |pid| parent(*pid));
+            parents.take(8).any(|pid| {
+                ["cmdline", "environ"]
+                    .iter()
+                    .any(|name| text(&field(pid, name)).contains(&state))
+            })
+        };
+        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut pids: Vec<u32> = names
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| text(&field(*pid, "comm")).trim() == program && ours(*pid))
+            .collect();
+        pids.sort_unstable();
+        Pid::from_raw(i32::try_from(*pids.first()?).ok()?)
     }
 
     /// Command lines of processes that know this stage's state directory.
@@ -275,9 +367,26 @@ impl Drop for Stage {
     }
 }
 
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    line.trim().parse().ok().filter(|pid| *pid > 1)
+}
+
 /// How long a stack of a few services may take on a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-fn text(bytes: &[u8]) -> String {
+/// Sends a signal to a process that a test started.
+///
+/// # Panics
+/// If it is not there any more.
+pub fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_child(child);
+    kill_process(pid, signal).expect("it is there");
+}
+
+/// Bytes as text.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,3 +1,8 @@
 //! The command line against real containers; each test says so where it cannot run.
 
+mod foreign;
+mod interrupted;
+mod killed;
 mod packed;
+mod terminal;
+mod verbs;

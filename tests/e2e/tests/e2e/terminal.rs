@@ -1,0 +1,175 @@
+//! A command with a terminal: its size, its modes, and the terminal as it was afterwards.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use unmoor_e2e::patience::until;
+use unmoor_e2e::stage::{PATIENCE, Stage, send};
+
+const SMALL: &str = include_str!("../../stack/small.yaml");
+
+/// Both ends of a terminal of 100 columns and 30 rows.
+fn terminal() -> (OwnedFd, File) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let master = openpt(flags).expect("a terminal");
+    grantpt(&master).expect("granted");
+    unlockpt(&master).expect("unlocked");
+    let name = ptsname(&master, Vec::new())
+        .expect("a name")
+        .into_string()
+        .expect("text");
+    let slave = File::options()
+        .read(true)
+        .write(true)
+        .open(name)
+        .expect("the other end");
+    tcsetwinsize(&master, size(100, 30)).expect("a size");
+    (master, slave)
+}
+
+fn size(columns: u16, rows: u16) -> Winsize {
+    Winsize {
+        ws_col: columns,
+        ws_row: rows,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+fn is_raw(slave: &File) -> bool {
+    let modes = tcgetattr(slave).expect("modes").local_modes;
+    !modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
+}
+
+/// What the terminal shows, piece by piece.
+fn shown(master: &OwnedFd) -> Receiver<String> {
+    let mut master = File::from(master.try_clone().expect("another descriptor"));
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count) = master.read(&mut buffer) {
+            let piece = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            if count == 0 || sender.send(piece).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn wait_for(screen: &Receiver<String>, wanted: &str) {
+    let mut seen = String::new();
+    while !seen.contains(wanted) {
+        let piece = screen.recv_timeout(PATIENCE);
+        seen += &piece.unwrap_or_else(|_| panic!("no {wanted:?} in {seen:?}"));
+    }
+}
+
+#[test]
+fn exec_hands_the_terminal_over_and_back() {
+    let Some(stage) = Stage::small(SMALL) else {
+        return;
+    };
+    let _ = stage.ok(&["up", "-d", "--wait"]);
+    let (master, slave) = terminal();
+    let end = || Stdio::from(slave.try_clone().expect("another descriptor"));
+    let mut command = stage.unmoor(&["exec", "web", "sh"]);
+    command
+        .env("TERM", "vt100")
+        .stdin(end())
+        .stdout(end())
+        .stderr(end());
+    let mut child = command.spawn().expect("it starts");
+    let screen = shown(&master);
+    let mut keys = File::from(master.try_clone().expect("another descriptor"));
+    until("the terminal is raw", PATIENCE, || {
+        if is_raw(&slave) {
+            Ok(())
+        } else {
+            Err("it is not")
+        }
+    });
+
+    keys.write_all(b"tty; stty size; echo $TERM\r")
+        .expect("typed");
+    wait_for(&screen, "/dev/");
+    wait_for(&screen, "30 100");
+    wait_for(&screen, "vt100");
+
+    // A new size reaches the inside.
+    tcsetwinsize(&master, size(77, 22)).expect("a size");
+    send(&child, Signal::WINCH);
+    until("the size is new inside", PATIENCE, || {
+        keys.write_all(b"stty size\r").expect("typed");
+        match screen.recv_timeout(PATIENCE) {
+            Ok(piece) if piece.contains("22 77") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+
+    // Ctrl-C goes to what runs inside, not to us.
+    keys.write_all(b"sleep 1000\r\x03").expect("typed");
+    keys.write_all(b"echo still-$((40+2))\r").expect("typed");
+    wait_for(&screen, "still-42");
+    keys.write_all(b"exit 9\r").expect("typed");
+    assert_eq!(child.wait().expect("it ends").code(), Some(9));
+    assert!(!is_raw(&slave), "the terminal is as it was");
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    let Some(stage) = Stage::small(SMALL) else {
+        return;
+    };
+    let _ = stage.ok(&["up", "-d", "--wait"]);
+    let (master, slave) = terminal();
+    let end = || Stdio::from(slave.try_clone().expect("another descriptor"));
+    let mut command = stage.unmoor(&["exec", "web", "cat"]);
+    command.stdin(end()).stdout(end()).stderr(end());
+    let mut child = command.spawn().expect("it starts");
+    let _screen = shown(&master);
+    until("the terminal is raw", PATIENCE, || {
+        if is_raw(&slave) {
+            Ok(())
+        } else {
+            Err("it is not")
+        }
+    });
+    send(&child, Signal::TERM);
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
+    assert!(!is_raw(&slave), "the terminal is as it was");
+}
+
+#[test]
+fn progress_on_a_terminal_ends_below_its_last_line() {
+    let Some(stage) = Stage::small(SMALL) else {
+        return;
+    };
+    let (master, slave) = terminal();
+    let screen = shown(&master);
+    let mut command = stage.unmoor(&["up", "-d"]);
+    command
+        .env("TERM", "xterm")
+        .env("NO_COLOR", "1")
+        .stderr(Stdio::from(slave));
+    let status = command.status().expect("it starts");
+    drop(command);
+    assert!(status.success());
+    drop(master);
+    let text: String = std::iter::from_fn(|| screen.recv_timeout(PATIENCE).ok()).collect();
+    assert!(
+        text.contains("replica small-web-1") && text.contains("started"),
+        "{text:?}"
+    );
+    assert!(
+        !text.contains("\u{1b}[3"),
+        "colours in spite of NO_COLOR: {text:?}"
+    );
+}
