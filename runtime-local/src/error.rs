@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use unmoor_core::{Error, ErrorKind};
+use unmoor_image::ImageError;
+
+use crate::net::NetError;
 
 /// A failed operation of the local runtime.
 #[derive(Debug, Error)]
@@ -127,6 +130,12 @@ pub(crate) enum LocalError {
         /// What it did instead.
         problem: String,
     },
+    /// The image store's answer.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The networks' answer.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// Work handed to a thread never came back.
     #[error("the task that {0} ended without an answer")]
     Lost(&'static str),
@@ -160,6 +169,8 @@ impl LocalError {
             Self::Busy { .. } => ErrorKind::Timeout,
             Self::Shim { failure, .. } => shim_kind(failure),
             Self::Protocol { .. } => ErrorKind::Unavailable,
+            Self::Image(error) => image_kind(error),
+            Self::Net(error) => net_kind(error),
             Self::Lost(_) => ErrorKind::Internal,
         }
     }
@@ -209,16 +220,66 @@ fn shim_kind(failure: &crate::wire::report::Failure) -> ErrorKind {
     }
 }
 
+fn image_kind(error: &ImageError) -> ErrorKind {
+    match error {
+        ImageError::Io { source, .. } => match io_kind(source) {
+            // What is not there is the file that was named, not the image.
+            ErrorKind::NotFound => ErrorKind::InvalidSpec,
+            other => other,
+        },
+        ImageError::NotFound(_) => ErrorKind::NotFound,
+        ImageError::TagTaken { .. } => ErrorKind::AlreadyExists,
+        ImageError::NoPlatform { .. } => ErrorKind::Unsupported,
+        ImageError::Archive { .. } | ImageError::Build(_) | ImageError::User(_) => {
+            ErrorKind::InvalidSpec
+        }
+        ImageError::Store { .. }
+        | ImageError::BlobMissing { .. }
+        | ImageError::Document { .. }
+        | ImageError::DigestMismatch { .. }
+        | ImageError::SizeMismatch { .. }
+        | ImageError::Layer(_) => ErrorKind::Corrupt,
+        ImageError::Busy { .. } => ErrorKind::Timeout,
+        ImageError::Cancelled(_) => ErrorKind::Cancelled,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn net_kind(error: &NetError) -> ErrorKind {
+    match error {
+        NetError::Kernel { source, .. } | NetError::File { source, .. } => match io_kind(source) {
+            ErrorKind::NotFound => ErrorKind::Internal,
+            other => other,
+        },
+        NetError::PortInUse { .. } | NetError::PortPublished { .. } | NetError::NotABridge(_) => {
+            ErrorKind::AlreadyExists
+        }
+        NetError::BadName(_) => ErrorKind::InvalidSpec,
+        NetError::Busy(_) => ErrorKind::Unavailable,
+    }
+}
+
 impl From<LocalError> for Error {
     fn from(error: LocalError) -> Self {
         let mut converted = Self::new(error.kind(), error.to_string());
         if let Some(hint) = error.hint() {
             converted = converted.hint(hint);
         }
-        match error {
-            LocalError::Io { source, .. } => converted.because(source),
-            LocalError::Store { source, .. } => converted.because(source),
-            _ => converted,
+        match std::error::Error::source(&error) {
+            Some(cause) => converted.because(chain(cause)),
+            None => converted,
         }
     }
+}
+
+/// A cause with its own causes on one line.
+fn chain(cause: &dyn std::error::Error) -> String {
+    let mut text = cause.to_string();
+    let mut next = cause.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

@@ -7,7 +7,7 @@
 //! blobs/<stack>/       secrets and configs, mode 0600
 //! replicas/<key>/      record, plan, log, upper, work: what outlives a boot
 //! run/<key>/           status, ctl, lock: what does not
-//! net/                 zones of networks
+//! run/net/<id>/        the zone of a network
 //! locks/               a file for each held lock
 //! shim-<hash>          the shim
 //! ```
@@ -24,9 +24,7 @@ use crate::state::make_private_dir;
 /// The directory if the URI names none.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/unmoor";
 
-const DIRECTORIES: [&str; 7] = [
-    "images", "volumes", "blobs", "replicas", "run", "net", "locks",
-];
+const DIRECTORIES: [&str; 6] = ["images", "volumes", "blobs", "replicas", "run", "locks"];
 
 /// The directories of one installation.
 #[derive(Debug, Clone)]
@@ -93,8 +91,9 @@ impl Layout {
         self.runs().join(key)
     }
 
-    pub(crate) fn net(&self) -> PathBuf {
-        self.root.join("net")
+    /// The zones of all networks.
+    pub(crate) fn zones(&self) -> PathBuf {
+        self.runs().join("net")
     }
 
     pub(crate) fn volumes(&self) -> PathBuf {

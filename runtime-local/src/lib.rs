@@ -1,6 +1,9 @@
 //! A daemonless container runtime as a library, and the backend `local:` over it.
 
+mod backend;
+mod engine;
 mod error;
+mod failpoint;
 mod layout;
 mod logs;
 mod net;
@@ -8,6 +11,7 @@ mod preflight;
 mod sandbox;
 mod shim;
 mod state;
+mod sys;
 #[path = "../shim/wire/mod.rs"]
 #[allow(
     dead_code,
@@ -16,3 +20,5 @@ mod state;
     reason = "the library and the shim each use their half of every message"
 )]
 mod wire;
+
+pub use backend::{LocalBackend, LocalConnect};

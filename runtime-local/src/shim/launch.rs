@@ -13,13 +13,6 @@ use crate::error::LocalError;
 use crate::wire::plan::Plan;
 use crate::wire::report::Report;
 
-/// A shim's processes in the host's pid namespace.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Launched {
-    /// Process 1 of the replica; 0 if it was adopted after its end.
-    pub(crate) init_pid: u32,
-}
-
 /// A shim that has been launched and has not yet said how it went.
 #[derive(Debug)]
 pub(crate) struct Launching {
@@ -86,7 +79,7 @@ impl Launching {
     ///
     /// # Errors
     /// `Shim` with the step that failed; everything made on the way is gone then.
-    pub(crate) fn wait(mut self) -> Result<Launched, LocalError> {
+    pub(crate) fn wait(mut self) -> Result<(), LocalError> {
         let mut bytes = Vec::new();
         self.report.read_to_end(&mut bytes).map_err(|source| {
             LocalError::io("hear from the shim of", Path::new(&self.replica), source)
@@ -97,7 +90,7 @@ impl Launching {
             return Err(LocalError::Protocol { replica, problem });
         }
         match Report::decode(&bytes) {
-            Ok(Report::Started { init_pid, .. }) => Ok(Launched { init_pid }),
+            Ok(Report::Started { .. }) => Ok(()),
             Ok(Report::Failed(failure)) => Err(LocalError::Shim { replica, failure }),
             Err(error) => {
                 let problem = format!("sent a report that cannot be read: {error}");

@@ -9,6 +9,6 @@ mod status;
 
 pub(crate) use control::Control;
 pub(crate) use install::Program;
-pub(crate) use launch::{adopt, launch};
+pub(crate) use launch::{Launching, adopt, launch};
 pub(crate) use session::Session;
-pub(crate) use status::{Seen, is_shim_alive, read as read_status, see};
+pub(crate) use status::{Seen, is_shim_alive, see};

@@ -213,7 +213,7 @@ fn watched(fd: OwnedFd) -> std::result::Result<AsyncFd<OwnedFd>, LocalError> {
     let failed = |source: std::io::Error| LocalError::io("watch", Path::new("a stream"), source);
     let flags = fcntl_getfl(&fd).map_err(|e| failed(e.into()))?;
     fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
-    AsyncFd::new(fd).map_err(failed)
+    crate::sys::watched(fd).map_err(failed)
 }
 
 /// What can be read now: `None` if nothing, empty at the end.

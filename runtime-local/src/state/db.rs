@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
+use unmoor_core::name::NameError;
 
 use crate::error::LocalError;
 
@@ -190,6 +191,14 @@ pub(crate) enum Failure {
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<NameError> for Failure {
+    /// A name that was valid when it was written.
+    fn from(error: NameError) -> Self {
+        let (what, problem) = ("a recorded name".to_owned(), error.to_string());
+        LocalError::Corrupt { what, problem }.into()
     }
 }
 

@@ -12,13 +12,13 @@ mod process;
 mod record;
 mod tables;
 
-pub(crate) use db::{Db, Durability};
+pub(crate) use db::{Db, Durability, Failure as DbFailure};
 pub(crate) use files::{
     make_private_dir, read_json, remove_file, remove_if_empty, remove_tree, write_json,
     write_private,
 };
 pub(crate) use intent::{Intent, IntentKind};
 pub(crate) use lock::Lock;
-pub(crate) use process::{Identity, boot_id, now_ns, random_hex, start_time};
+pub(crate) use process::{boot_id, now_ns, random_hex, start_time};
 pub(crate) use record::{NetworkRecord, ReplicaRecord, ServiceRecord, VolumeRecord};
 pub(crate) use tables::{Stacks, addresses, blobs, meta, networks, replicas, services, volumes};

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use unmoor_core::backend::DesiredService;
-use unmoor_core::name::{NetworkName, ReplicaId, StackName, VolumeName};
+use unmoor_core::name::{Alias, NetworkName, ReplicaId, StackName, VolumeName};
 use unmoor_core::spec::{Network, Published, Volume};
+use unmoor_image::LayerId;
 
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub(crate) struct NetworkRecord {
     pub(crate) subnet: Ipv4Addr,
     /// Length of its prefix.
     pub(crate) prefix: u8,
+    /// Largest packet.
+    pub(crate) mtu: u32,
 }
 
 /// A volume.
@@ -47,9 +50,11 @@ pub(crate) struct ServiceRecord {
     pub(crate) desired: Arc<DesiredService>,
     /// Its stable address by network.
     pub(crate) addresses: BTreeMap<NetworkName, Ipv4Addr>,
-    /// Stable addresses of its explicit links, by alias.
+    /// Stable addresses of its explicit links, by alias, and the network they are on.
     #[serde(default)]
-    pub(crate) links: BTreeMap<String, Ipv4Addr>,
+    pub(crate) links: BTreeMap<Alias, (NetworkName, Ipv4Addr)>,
+    /// Unpacked layers of its image, lowest first.
+    pub(crate) layers: Vec<LayerId>,
 }
 
 /// A replica.
@@ -67,6 +72,8 @@ pub(crate) struct ReplicaRecord {
     pub(crate) addresses: BTreeMap<NetworkName, Ipv4Addr>,
     /// Published ports with the host ports in force.
     pub(crate) ports: Vec<Published>,
+    /// Unpacked layers of its image, lowest first.
+    pub(crate) layers: Vec<LayerId>,
     /// The command as run.
     pub(crate) command: Vec<String>,
     /// When it was made, nanoseconds since 1970.

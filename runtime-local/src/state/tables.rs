@@ -81,6 +81,11 @@ pub(crate) mod meta {
         )
         .map(drop)
     }
+
+    /// Forgets a value; absent is fine.
+    pub(crate) fn remove(db: &Connection, key: &str) -> Result<(), Failure> {
+        run(db, "DELETE FROM meta WHERE key = ?", [key]).map(drop)
+    }
 }
 
 macro_rules! named {
@@ -324,10 +329,10 @@ pub(crate) mod addresses {
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    use super::{Connection, Failure, params, run};
+    use super::{Connection, Failure, meta, params, run};
 
     /// The addresses in use on a network.
-    pub(crate) fn taken(db: &Connection, network: &str) -> Result<BTreeSet<Ipv4Addr>, Failure> {
+    fn taken(db: &Connection, network: &str) -> Result<BTreeSet<Ipv4Addr>, Failure> {
         let mut statement = db.prepare_cached("SELECT address FROM addresses WHERE network = ?")?;
         let rows = statement.query_map([network], |row| row.get::<_, u32>(0))?;
         Ok(rows
@@ -346,19 +351,56 @@ pub(crate) mod addresses {
         run(db, sql, params![network, address.to_bits(), owner]).map(drop)
     }
 
+    /// Takes back the addresses of `owner` on one network.
+    pub(crate) fn take_back_on(db: &Connection, network: &str, owner: &str) -> Result<(), Failure> {
+        let sql = "DELETE FROM addresses WHERE network = ? AND owner = ?";
+        run(db, sql, params![network, owner]).map(drop)
+    }
+
     /// Takes back every address of `owner`.
     pub(crate) fn take_back(db: &Connection, owner: &str) -> Result<(), Failure> {
         run(db, "DELETE FROM addresses WHERE owner = ?", [owner]).map(drop)
     }
 
-    /// Takes back one address.
-    pub(crate) fn take_back_one(
+    /// Takes back every address of a network, and forgets which was given out last.
+    pub(crate) fn forget_network(db: &Connection, network: &str) -> Result<(), Failure> {
+        run(db, "DELETE FROM addresses WHERE network = ?", [network])?;
+        for kind in [Kind::Replica, Kind::Stable] {
+            meta::remove(db, &last_key(network, kind))?;
+        }
+        Ok(())
+    }
+
+    /// What an address is for.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) enum Kind {
+        /// A replica.
+        Replica,
+        /// A service or a link.
+        Stable,
+    }
+
+    fn last_key(network: &str, kind: Kind) -> String {
+        format!("last {kind:?} {network}")
+    }
+
+    /// Gives `owner` the next address that `pick` finds among those that are free, given what is
+    /// taken and what was given out last.
+    pub(crate) fn give_next(
         db: &Connection,
         network: &str,
-        address: Ipv4Addr,
-    ) -> Result<(), Failure> {
-        let sql = "DELETE FROM addresses WHERE network = ? AND address = ?";
-        run(db, sql, params![network, address.to_bits()]).map(drop)
+        kind: Kind,
+        owner: &str,
+        pick: impl FnOnce(&BTreeSet<Ipv4Addr>, Option<Ipv4Addr>) -> Option<Ipv4Addr>,
+    ) -> Result<Option<Ipv4Addr>, Failure> {
+        let key = last_key(network, kind);
+        let last = meta::load(db, &key)?.and_then(|text| text.parse().ok());
+        let Some(address) = pick(&taken(db, network)?, last) else {
+            return Ok(None);
+        };
+        give(db, network, address, owner)?;
+        meta::store(db, &key, &address.to_string())?;
+        Ok(Some(address))
     }
 }
 

@@ -1,0 +1,138 @@
+//! What the local backend can do, and who keeps it going.
+
+use unmoor_core::backend::{Actor, Capabilities, Feature, Support};
+
+use crate::sandbox::cgroup::Hierarchies;
+
+/// Held by the kernel: goes on whatever of ours runs.
+const KERNEL: &[Feature] = &[
+    Feature::StableAddress,
+    Feature::InternalTcp,
+    Feature::InternalUdp,
+    Feature::PublishTcp,
+    Feature::PublishUdp,
+    Feature::NetworkIsolation,
+    Feature::InternalNetwork,
+    Feature::Volumes,
+    Feature::SharedVolumes,
+    Feature::Binds,
+    Feature::Tmpfs,
+    Feature::Secrets,
+    Feature::Configs,
+    Feature::User,
+    Feature::ReadOnlyRoot,
+    Feature::LinuxCapabilities,
+    Feature::Sysctls,
+    Feature::Ulimits,
+    Feature::Tty,
+    Feature::Init,
+    Feature::ExtraHosts,
+    Feature::RestartNo,
+    Feature::State,
+    Feature::ImageLoad,
+];
+
+/// Kept going by the shim of each replica, which stays.
+const SHIM: &[Feature] = &[
+    Feature::Links,
+    Feature::LinkAlias,
+    Feature::LinkLive,
+    Feature::Logs,
+    Feature::HealthExec,
+    Feature::HealthTcp,
+    Feature::HealthHttp,
+    Feature::RestartOnFailure,
+    Feature::RestartAlways,
+    Feature::StopSignal,
+    Feature::StopGrace,
+    Feature::Exec,
+    Feature::ExecTty,
+];
+
+/// Done by whoever calls.
+const CALLER: &[Feature] = &[
+    Feature::Spawn,
+    Feature::Scale,
+    Feature::Jobs,
+    Feature::Drain,
+    Feature::Discover,
+    Feature::Watch,
+    Feature::LogsFollow,
+];
+
+/// Everything the backend can do on a host with these hierarchies.
+pub(super) fn of(hierarchies: &Hierarchies) -> Capabilities {
+    let native = Support::Native;
+    let mut capabilities = Capabilities::none()
+        .with(KERNEL, &native, Actor::Platform)
+        .with(SHIM, &native, Actor::Resident)
+        .with(CALLER, &native, Actor::Caller)
+        .with(&[Feature::RollingUpdate], &Support::Emulated, Actor::Caller);
+    let limits = [
+        (Feature::MemoryLimit, "memory"),
+        (Feature::CpuLimit, "cpu"),
+        (Feature::PidsLimit, "pids"),
+    ];
+    for (feature, controller) in limits {
+        let support = if hierarchies.can_limit(controller) {
+            native.clone()
+        } else {
+            let hint = format!("this host has no {controller} cgroup controller; mount it");
+            Support::Unsupported(hint)
+        };
+        capabilities = capabilities.with(&[feature], &support, Actor::Platform);
+    }
+    let privileged = "every capability within the replica's own user namespace; no devices of the \
+                      node, no rights over it";
+    let refused = [
+        (
+            Feature::HostNetwork,
+            "replicas have networks of their own; publish the ports",
+        ),
+        (
+            Feature::Placement,
+            "there is one node; leave the constraints out",
+        ),
+        (
+            Feature::LinkAcross,
+            "stacks have networks of their own; publish the port and use this host's address",
+        ),
+    ];
+    capabilities = capabilities.with(
+        &[Feature::Privileged],
+        &Support::Limited(privileged.to_owned()),
+        Actor::Platform,
+    );
+    for (feature, hint) in refused {
+        let support = Support::Unsupported(hint.to_owned());
+        capabilities = capabilities.with(&[feature], &support, Actor::Platform);
+    }
+    let pull = if cfg!(feature = "pull") {
+        native
+    } else {
+        let hint = "this build cannot pull (cargo feature `pull`); load the image from a file";
+        Support::Unsupported(hint.to_owned())
+    };
+    capabilities.with(&[Feature::ImagePull], &pull, Actor::Caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_is_decided_and_every_refusal_says_what_to_do() {
+        let capabilities = of(&Hierarchies::default());
+        let decided: Vec<_> = capabilities.iter().map(|(feature, _)| feature).collect();
+        for feature in Feature::ALL {
+            assert!(decided.contains(feature), "{feature} is not decided");
+            if let Support::Unsupported(hint) = capabilities.support(*feature) {
+                assert!(hint.contains(';'), "{feature}: {hint}");
+            }
+        }
+        assert!(
+            !capabilities.has(Feature::MemoryLimit),
+            "there is no controller"
+        );
+    }
+}

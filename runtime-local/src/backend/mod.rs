@@ -1,0 +1,235 @@
+//! The backend `local:`: unmoor's contract over the engine, and nothing else.
+
+mod capabilities;
+mod connect;
+mod exec;
+mod images;
+mod logs;
+mod state;
+mod watch;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use unmoor_core::backend::{
+    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Observed, State, Step, Stream,
+};
+use unmoor_core::clock::Clock;
+use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
+use unmoor_core::label::Selector;
+use unmoor_core::name::ReplicaId;
+use unmoor_core::{Error, ErrorKind, Result};
+
+pub use connect::LocalConnect;
+
+use crate::engine::Runtime;
+use crate::error::LocalError;
+
+/// The local backend: containers on this machine, without a daemon.
+#[derive(Debug)]
+pub struct LocalBackend {
+    runtime: Runtime,
+    uri: String,
+}
+
+impl LocalBackend {
+    async fn ensure(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
+        let (runtime, stack) = (&self.runtime, step.stack.clone());
+        match action.clone() {
+            Action::EnsureNetwork { name, spec } => {
+                let _lock = runtime.lock("network", &stack, name.as_str()).await?;
+                runtime
+                    .block("makes a network", move |r| {
+                        r.ensure_network(&stack, &name, &spec)
+                    })
+                    .await
+            }
+            Action::EnsureVolume { name, spec } => {
+                let _lock = runtime.lock("volume", &stack, name.as_str()).await?;
+                runtime
+                    .block("makes a volume", move |r| {
+                        r.ensure_volume(&stack, &name, &spec)
+                    })
+                    .await
+            }
+            Action::EnsureBlob { id, content } => {
+                let _lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
+                runtime
+                    .block("stores a blob", move |r| {
+                        r.ensure_blob(&stack, &id, &content)
+                    })
+                    .await
+            }
+            Action::EnsureService { service } => {
+                let _lock = runtime
+                    .lock("service", &stack, service.name.as_str())
+                    .await?;
+                runtime
+                    .block("declares a service", move |r| {
+                        r.ensure_service(&stack, &service)
+                    })
+                    .await
+            }
+            Action::StartReplica { replica, service } => {
+                let _lock = runtime.lock_replica(&replica).await?;
+                runtime
+                    .block("starts a replica", move |r| {
+                        r.start_replica(&replica, &service)
+                    })
+                    .await
+            }
+            _ => self.change(action, step).await,
+        }
+    }
+
+    async fn change(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
+        let (runtime, stack) = (&self.runtime, step.stack.clone());
+        match action.clone() {
+            Action::RemoveNetwork { name } => {
+                let _lock = runtime.lock("network", &stack, name.as_str()).await?;
+                runtime
+                    .block("removes a network", move |r| {
+                        r.remove_network(&stack, &name)
+                    })
+                    .await
+            }
+            Action::RemoveVolume { name } => {
+                let _lock = runtime.lock("volume", &stack, name.as_str()).await?;
+                runtime
+                    .block("removes a volume", move |r| r.remove_volume(&stack, &name))
+                    .await
+            }
+            Action::RemoveBlob { id } => {
+                let _lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
+                runtime
+                    .block("forgets a blob", move |r| r.remove_blob(&stack, &id))
+                    .await
+            }
+            Action::RemoveService { name } => {
+                let _lock = runtime.lock("service", &stack, name.as_str()).await?;
+                runtime
+                    .block("removes a service", move |r| {
+                        r.remove_service(&stack, &name)
+                    })
+                    .await
+            }
+            Action::DrainReplica { replica } => {
+                self.on_replica("drains a replica", replica, Runtime::drain_replica)
+                    .await
+            }
+            Action::StopReplica { replica, grace } => {
+                self.on_replica("stops a replica", replica, move |r, id| {
+                    r.stop_replica(id, grace)
+                })
+                .await
+            }
+            Action::RestartReplica { replica, grace } => {
+                let work = move |r: &Runtime, id: &ReplicaId| r.restart_replica(id, grace);
+                self.on_replica("restarts a replica", replica, work).await
+            }
+            Action::RemoveReplica { replica } => {
+                self.on_replica("removes a replica", replica, Runtime::remove_replica)
+                    .await
+            }
+            other => Err(LocalError::Unsupported {
+                what: format!("{other} is carried out by the caller, not by a backend"),
+                hint: "apply the plan through a client".to_owned(),
+            }),
+        }
+    }
+
+    async fn on_replica(
+        &self,
+        what: &'static str,
+        replica: ReplicaId,
+        work: impl FnOnce(&Runtime, &ReplicaId) -> Result<Applied, LocalError> + Send + 'static,
+    ) -> Result<Applied, LocalError> {
+        let _lock = self.runtime.lock_replica(&replica).await?;
+        self.runtime
+            .block(what, move |runtime| work(runtime, &replica))
+            .await
+    }
+}
+
+#[async_trait]
+impl Backend for LocalBackend {
+    fn info(&self) -> Info {
+        let kernel = rustix::system::uname();
+        Info {
+            scheme: "local".to_owned(),
+            uri: self.uri.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            detail: format!(
+                "{} {} in {}",
+                kernel.sysname().to_string_lossy(),
+                kernel.release().to_string_lossy(),
+                self.runtime.layout().root().display()
+            ),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        capabilities::of(self.runtime.hierarchies())
+    }
+
+    async fn observe(&self, selector: &Selector) -> Result<Observed> {
+        let selector = selector.clone();
+        let look = move |runtime: &Runtime| {
+            runtime.adopt_orphans()?;
+            runtime.observe(&selector)
+        };
+        Ok(self.runtime.block("observes", look).await?)
+    }
+
+    async fn apply(&self, action: &Action, step: &Step) -> Result<Applied> {
+        if action.is_wait() {
+            let text = format!("{action} is carried out by the caller, not by a backend");
+            return Err(Error::new(ErrorKind::Unsupported, text).on(&step.stack));
+        }
+        self.runtime
+            .block("finishes what was left", Runtime::finish_orphans)
+            .await?;
+        let applied = self.ensure(action, step).await;
+        applied.map_err(|error| {
+            let error = Error::from(error);
+            if error.subject().is_some() {
+                error
+            } else {
+                error.on(&step.stack)
+            }
+        })
+    }
+
+    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+        let selector = selector.clone();
+        let look = move |runtime: &Runtime| runtime.endpoints(&selector);
+        Ok(self.runtime.block("lists endpoints", look).await?)
+    }
+
+    async fn watch(
+        self: Arc<Self>,
+        selector: &Selector,
+        cursor: Option<Cursor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<EndpointEvent>> {
+        // The kernel tells of changes, so nothing is asked by the clock; every watch starts anew.
+        let _ = (cursor, clock);
+        Ok(watch::watch(self.runtime.clone(), selector.clone())?)
+    }
+
+    fn logs(&self) -> Option<&dyn Logs> {
+        Some(self)
+    }
+
+    fn exec(&self) -> Option<&dyn Exec> {
+        Some(self)
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<&dyn State> {
+        Some(self)
+    }
+}

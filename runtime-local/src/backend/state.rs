@@ -1,0 +1,86 @@
+//! The facet for what clients remember about stacks, and their locks.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use unmoor_core::Result;
+use unmoor_core::backend::{Revision, StackLock, State};
+use unmoor_core::name::StackName;
+
+use super::LocalBackend;
+use crate::error::LocalError;
+use crate::state::{Durability, Lock, Stacks};
+
+/// Longest wait for another client's change of the same stack.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl StackLock for Lock {}
+
+fn revision(number: i64) -> Revision {
+    Revision(u64::try_from(number).unwrap_or_default())
+}
+
+#[async_trait]
+impl State for LocalBackend {
+    async fn load(&self, stack: &StackName) -> Result<Option<(Vec<u8>, Revision)>> {
+        let stack = stack.clone();
+        let load = move |runtime: &crate::engine::Runtime| {
+            runtime
+                .db()
+                .read("read the stack", |c| Stacks::load(c, stack.as_str()))
+        };
+        let found = self.runtime.block("reads a stack", load).await?;
+        Ok(found.map(|(record, number)| (record, revision(number))))
+    }
+
+    async fn store(
+        &self,
+        stack: &StackName,
+        record: &[u8],
+        expected: Option<Revision>,
+    ) -> Result<Revision> {
+        let (stack, record) = (stack.clone(), record.to_vec());
+        let store = move |runtime: &crate::engine::Runtime| {
+            runtime
+                .db()
+                .write("write the stack", Durability::Power, |c| {
+                    let found =
+                        Stacks::load(c, stack.as_str())?.map(|(_, number)| revision(number));
+                    if found != expected {
+                        let text = format!("the record of stack `{stack}` was changed meanwhile");
+                        return Err(LocalError::Conflict(text).into());
+                    }
+                    Stacks::store(c, stack.as_str(), &record)
+                })
+        };
+        Ok(revision(self.runtime.block("writes a stack", store).await?))
+    }
+
+    async fn remove(&self, stack: &StackName) -> Result<()> {
+        let stack = stack.clone();
+        let remove = move |runtime: &crate::engine::Runtime| {
+            runtime
+                .db()
+                .write("forget the stack", Durability::Power, |c| {
+                    Stacks::remove(c, stack.as_str())
+                })
+        };
+        Ok(self.runtime.block("forgets a stack", remove).await?)
+    }
+
+    async fn stacks(&self) -> Result<Vec<StackName>> {
+        let list =
+            |runtime: &crate::engine::Runtime| runtime.db().read("list stacks", Stacks::names);
+        let names = self.runtime.block("lists stacks", list).await?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| StackName::parse(name).ok())
+            .collect())
+    }
+
+    async fn lock(&self, stack: &StackName) -> Result<Box<dyn StackLock>> {
+        let path = self.runtime.layout().lock(&format!("stack.{stack}"));
+        let lock = Lock::take(path, &format!("stack `{stack}`"), PATIENCE).await?;
+        Ok(Box::new(lock))
+    }
+}

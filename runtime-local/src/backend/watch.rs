@@ -1,0 +1,171 @@
+//! Endpoint changes as they happen: the kernel tells when a status or an endpoint file changes.
+
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use unmoor_core::backend::Stream;
+use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent, diff};
+use unmoor_core::label::Selector;
+
+use crate::engine::Runtime;
+use crate::error::LocalError;
+
+/// Tells that something beneath some directories has changed.
+#[derive(Debug)]
+pub(super) struct Notices {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl Notices {
+    /// Starts without a directory.
+    pub(super) fn open() -> Result<Self, LocalError> {
+        let failed = |source: std::io::Error| {
+            LocalError::io(
+                "open a watch (fs.inotify.max_user_instances) on",
+                Path::new("/"),
+                source,
+            )
+        };
+        let fd =
+            init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
+        Ok(Self {
+            fd: crate::sys::watched(fd).map_err(failed)?,
+        })
+    }
+
+    /// Watches a directory; one that is watched already, or gone, is fine.
+    pub(super) fn add(&self, path: &Path) -> Result<(), LocalError> {
+        let what = WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MODIFY
+            | WatchFlags::ONLYDIR;
+        match add_watch(&self.fd, path, what) {
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
+            Err(source) => Err(LocalError::io("watch", path, source)),
+        }
+    }
+
+    /// Returns when something has changed since the last call.
+    pub(super) async fn changed(&self) -> Result<(), LocalError> {
+        let failed = |source: std::io::Error| {
+            LocalError::io("wait for changes of", Path::new("the endpoints"), source)
+        };
+        loop {
+            let mut ready = self.fd.readable().await.map_err(failed)?;
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = Reader::new(self.fd.get_ref(), &mut buffer);
+            let mut any = false;
+            loop {
+                match reader.next() {
+                    Ok(_) => any = true,
+                    Err(Errno::AGAIN) => break,
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(failed(error.into())),
+                }
+            }
+            ready.clear_ready();
+            if any {
+                return Ok(());
+            }
+        }
+    }
+}
+
+struct Watch {
+    runtime: Runtime,
+    selector: Selector,
+    notices: Notices,
+    known: Option<Vec<Endpoint>>,
+    cursor: u64,
+    queue: VecDeque<EndpointEvent>,
+}
+
+/// A watch over the selected endpoints.
+pub(super) fn watch(
+    runtime: Runtime,
+    selector: Selector,
+) -> Result<Stream<EndpointEvent>, LocalError> {
+    let notices = Notices::open()?;
+    let state = Watch {
+        runtime,
+        selector,
+        notices,
+        known: None,
+        cursor: 0,
+        queue: VecDeque::new(),
+    };
+    Ok(futures_util::stream::unfold(state, |mut watch| async move {
+        let event = watch.next().await;
+        Some((event.map_err(Into::into), watch))
+    })
+    .boxed())
+}
+
+impl Watch {
+    async fn next(&mut self) -> Result<EndpointEvent, LocalError> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Ok(event);
+            }
+            if self.known.is_some() {
+                self.notices.changed().await?;
+            }
+            self.look().await?;
+        }
+    }
+
+    /// Lists the endpoints and notes what differs from last time.
+    async fn look(&mut self) -> Result<(), LocalError> {
+        // Watched before they are read: a change in between is told, not lost.
+        let runs = self.runtime.layout().runs();
+        let directories = self
+            .runtime
+            .block("finds what to watch", move |_| Ok(directories(&runs)))
+            .await?;
+        for directory in &directories {
+            self.notices.add(directory)?;
+        }
+        let selector = self.selector.clone();
+        let now = self
+            .runtime
+            .block("lists endpoints", move |runtime| {
+                runtime.endpoints(&selector)
+            })
+            .await?;
+        self.cursor += 1;
+        let cursor = Cursor(self.cursor);
+        match self.known.replace(now.clone()) {
+            None => self.queue.push_back(EndpointEvent::Resync {
+                endpoints: now,
+                cursor,
+            }),
+            Some(before) => self.queue.extend(diff(&before, &now, cursor)),
+        }
+        Ok(())
+    }
+}
+
+/// Where anything about endpoints changes: each replica's files of this boot, and each zone.
+fn directories(runs: &Path) -> Vec<PathBuf> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    let mut found = vec![runs.to_owned()];
+    found.extend(list(runs));
+    for zone in list(&runs.join("net")) {
+        found.push(zone.join("ep"));
+        found.push(zone.join("svc"));
+    }
+    found
+}

@@ -1,0 +1,373 @@
+//! From a service and what was given to a replica to the plan that its shim carries out.
+
+use std::time::Duration;
+
+use unmoor_core::backend::DesiredService;
+use unmoor_core::spec::{Health, HealthTest, HealthWish, RestartPolicy, Service};
+use unmoor_image::RootfsUser;
+
+use super::environment::{Reach, Surroundings, ports_of, variables};
+use super::{Runtime, files, networks_of, subnet};
+use crate::error::LocalError;
+use crate::layout::Layout;
+use crate::net;
+use crate::sandbox::caps::{self, CapSet};
+use crate::sandbox::seccomp::{self, Arch};
+use crate::sandbox::{idmap, paths, rlimits, signal};
+use crate::state::{NetworkRecord, ReplicaRecord, ServiceRecord, services};
+use crate::wire::codec::Writer;
+use crate::wire::netplan::{Attachment, NetPlan, PublishedPort};
+use crate::wire::plan::{self, Capabilities, IdMap, LogLimits, Plan, Process, Restart, Root};
+use crate::wire::zone::is_name;
+
+/// Size of `/dev/shm`, as docker's.
+const SHM_SIZE: u64 = 64 << 20;
+/// Bounds of a replica's log.
+const LOG: LogLimits = LogLimits {
+    max_bytes: 10 << 20,
+    files: 3,
+};
+/// Time between the stop signal and SIGKILL if the service does not say.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The program with its arguments: the service's words, else the image's.
+pub(super) fn command(desired: &DesiredService) -> Result<Vec<String>, LocalError> {
+    let (spec, image) = (&desired.spec, &desired.image.defaults);
+    let mut words = spec
+        .entrypoint
+        .clone()
+        .unwrap_or_else(|| image.entrypoint.clone());
+    match (&spec.command, &spec.entrypoint) {
+        (Some(command), _) => words.extend(command.iter().cloned()),
+        // Another entry point has no use for the arguments of the image's own.
+        (None, Some(_)) => {}
+        (None, None) => words.extend(image.command.iter().cloned()),
+    }
+    words.retain(|word| !word.contains('\0'));
+    if words.first().is_none_or(String::is_empty) {
+        let text = format!(
+            "{}: neither the service nor its image has a command",
+            desired.name
+        );
+        return Err(LocalError::Spec(text));
+    }
+    Ok(words)
+}
+
+/// How long a replica of this service has to end.
+pub(super) fn grace(spec: &Service) -> Duration {
+    spec.stop.grace.unwrap_or(GRACE)
+}
+
+fn restart(policy: RestartPolicy) -> Restart {
+    match policy {
+        RestartPolicy::No => Restart::No,
+        RestartPolicy::OnFailure { max } => Restart::OnFailure {
+            max: max.unwrap_or(0),
+        },
+        RestartPolicy::Always => Restart::Always,
+        RestartPolicy::UnlessStopped => Restart::UnlessStopped,
+    }
+}
+
+fn health(desired: &DesiredService) -> Option<plan::Health> {
+    let wanted: &Health = match &desired.spec.health {
+        HealthWish::Disabled => return None,
+        HealthWish::Check(health) => health,
+        HealthWish::FromImage => desired.image.defaults.health.as_ref()?,
+    };
+    let test = match &wanted.test {
+        HealthTest::Exec(argv) => plan::HealthTest::Exec { argv: argv.clone() },
+        HealthTest::Shell(line) => plan::HealthTest::Exec {
+            argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
+        },
+        HealthTest::Tcp { port } => plan::HealthTest::Tcp { port: *port },
+        HealthTest::Http { port, path } => plan::HealthTest::Http {
+            port: *port,
+            path: path.clone(),
+        },
+        _ => return None,
+    };
+    Some(plan::Health {
+        test,
+        interval_ms: millis(wanted.interval),
+        timeout_ms: millis(wanted.timeout),
+        start_period_ms: millis(wanted.start_period),
+        start_interval_ms: millis(wanted.start_interval),
+        retries: wanted.retries,
+    })
+}
+
+fn capabilities(spec: &Service) -> Result<CapSet, LocalError> {
+    let wanted = if spec.security.privileged {
+        CapSet::ALL
+    } else {
+        CapSet::adjusted(&spec.security.cap_add, &spec.security.cap_drop)?
+    };
+    // Nothing that this process was denied comes back through a replica.
+    Ok(wanted.intersect(caps::bounding()))
+}
+
+/// What one replica is made of beyond its record.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) service: &'a ServiceRecord,
+    pub(super) networks: &'a [NetworkRecord],
+    pub(super) ports: Vec<PublishedPort>,
+}
+
+impl Runtime {
+    /// The plan of a recorded replica; its directories are there.
+    pub(super) fn compile(
+        &self,
+        record: &ReplicaRecord,
+        parts: &Parts<'_>,
+    ) -> Result<Plan, LocalError> {
+        let desired = &record.desired;
+        let spec = &desired.spec;
+        let replica_dir = self.layout().replica(&record.key);
+        let hostname = spec
+            .hostname
+            .clone()
+            .unwrap_or_else(|| files::hostname(&record.id));
+        let net = self.net_plan(record, parts)?;
+        let mut mounts = self.etc_files(record, &hostname, &net)?;
+        mounts.extend(self.plan_mounts(&record.id.stack, desired, &replica_dir)?);
+        let privileged = spec.security.privileged;
+        let image = &desired.image.defaults;
+        let stop = spec.stop.signal.as_deref().or(image.stop_signal.as_deref());
+        let mut writer = Writer::new();
+        net.encode(&mut writer);
+        Ok(Plan {
+            replica: record.id.to_string(),
+            replica_dir: Layout::text(&replica_dir)?,
+            run_dir: Layout::text(&self.layout().run(&record.key))?,
+            id_map: Some(IdMap {
+                base: record.id_base,
+                size: idmap::SIZE,
+            }),
+            process: self.process(record, parts, &hostname)?,
+            hostname,
+            root: Root::Layers {
+                store: Layout::text(&self.images().layer_dir())?,
+                layers: record
+                    .layers
+                    .iter()
+                    .rev()
+                    .map(ToString::to_string)
+                    .collect(),
+            },
+            read_only_root: spec.security.read_only,
+            mounts,
+            masked_paths: if privileged {
+                Vec::new()
+            } else {
+                paths::masked().to_vec()
+            },
+            read_only_paths: if privileged {
+                Vec::new()
+            } else {
+                paths::read_only()
+            },
+            shm_size: SHM_SIZE,
+            sysctls: spec.security.sysctls.clone().into_iter().collect(),
+            cgroups: self
+                .hierarchies()
+                .plan(&self.cgroup_path(&record.key), &spec.resources)?,
+            stop_signal: stop.and_then(signal::parse).unwrap_or(signal::TERM),
+            stop_grace_ms: millis(grace(spec)),
+            restart: restart(spec.restart),
+            health: health(desired),
+            log: LOG,
+            net: Some(writer.finish()),
+            init: spec.init,
+        })
+    }
+
+    fn process(
+        &self,
+        record: &ReplicaRecord,
+        parts: &Parts<'_>,
+        hostname: &str,
+    ) -> Result<Process, LocalError> {
+        let (spec, image) = (&record.desired.spec, &record.desired.image.defaults);
+        let user = self.user(record)?;
+        let set = capabilities(spec)?;
+        let unfiltered = spec.security.seccomp_unconfined || spec.security.privileged;
+        let cwd = spec.working_dir.as_deref().or(image.working_dir.as_deref());
+        let surroundings = Surroundings {
+            spec,
+            image,
+            hostname,
+            home: user.home.as_deref(),
+            reaches: &self.reaches(parts.service)?,
+        };
+        Ok(Process {
+            argv: record.command.clone(),
+            env: variables(&surroundings),
+            cwd: cwd
+                .filter(|path| !path.is_empty())
+                .unwrap_or("/")
+                .to_owned(),
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups.clone(),
+            caps: Capabilities {
+                bounding: set.0,
+                effective: set.0,
+                permitted: set.0,
+                inheritable: 0,
+                ambient: 0,
+            },
+            no_new_privs: spec.security.new_privileges == Some(false),
+            seccomp: if unfiltered {
+                Vec::new()
+            } else {
+                seccomp::filter(Arch::HOST, set).to_vec()
+            },
+            rlimits: rlimits::plan(&spec.security.ulimits)?,
+            oom_score_adj: None,
+            tty: spec.tty,
+            open_stdin: spec.stdin_open,
+        })
+    }
+
+    fn user(&self, record: &ReplicaRecord) -> Result<RootfsUser, LocalError> {
+        let image = record.desired.image.defaults.user.as_deref();
+        let wanted = record
+            .desired
+            .spec
+            .user
+            .as_deref()
+            .or(image)
+            .unwrap_or_default();
+        Ok(self.images().rootfs_user(&record.layers, wanted)?)
+    }
+
+    fn etc_files(
+        &self,
+        record: &ReplicaRecord,
+        hostname: &str,
+        net: &NetPlan,
+    ) -> Result<Vec<plan::Mount>, LocalError> {
+        let first = net.attachments.first();
+        let gateway = net
+            .attachments
+            .iter()
+            .find_map(|attachment| attachment.gateway);
+        let address = first.map(|attachment| attachment.address);
+        let hosts = files::hosts(hostname, address, &record.desired.spec.extra_hosts, gateway)?;
+        let mut mounts = vec![
+            files::file("/etc/hosts", hosts),
+            files::file("/etc/hostname", format!("{hostname}\n")),
+        ];
+        if first.is_some() {
+            mounts.push(files::resolv_conf(&net::host_resolvers()?.search));
+        }
+        Ok(mounts)
+    }
+
+    /// What the replica reaches by name: its explicit links, then services with known ports on
+    /// networks that both are on.
+    fn reaches(&self, service: &ServiceRecord) -> Result<Vec<Reach>, LocalError> {
+        let stack = &service.stack;
+        let all = self
+            .db()
+            .read("read services", |c| services::list(c, Some(stack)))?;
+        let find = |name| all.iter().find(|other| other.desired.name == name);
+        let mut reaches: Vec<Reach> = Vec::new();
+        let own = networks_of(&service.desired.spec);
+        for other in &all {
+            let known = ports_of(&other.desired);
+            let shared = networks_of(&other.desired.spec)
+                .iter()
+                .any(|n| own.contains(n));
+            if shared && !known.is_empty() && other.desired.name != service.desired.name {
+                reaches.push(Reach {
+                    alias: (&other.desired.name).into(),
+                    port: None,
+                    known,
+                });
+            }
+        }
+        for link in &service.desired.links {
+            let target = find(link.target.service.clone());
+            let known = target
+                .map(|target| ports_of(&target.desired))
+                .unwrap_or_default();
+            reaches.retain(|reach| reach.alias != link.alias);
+            reaches.push(Reach {
+                alias: link.alias.clone(),
+                port: link.port,
+                known,
+            });
+        }
+        Ok(reaches)
+    }
+
+    /// What the shim must know about the replica's networks.
+    pub(super) fn net_plan(
+        &self,
+        record: &ReplicaRecord,
+        parts: &Parts<'_>,
+    ) -> Result<NetPlan, LocalError> {
+        let root = self.layout().root();
+        let replica_name = record.id.to_string();
+        let own = [
+            Some(replica_name),
+            record.desired.spec.container_name.clone(),
+        ];
+        let names: Vec<String> = own
+            .into_iter()
+            .flatten()
+            .filter(|name| is_name(name))
+            .collect();
+        let mut attachments = Vec::new();
+        let mut way_out = false;
+        for network in parts.networks {
+            let Some(address) = record.addresses.get(&network.name) else {
+                continue;
+            };
+            let subnet = subnet(network)?;
+            // One way out is enough; a second default route would only be chosen by accident.
+            let gateway = (!network.spec.internal && !way_out).then(|| subnet.gateway());
+            way_out |= gateway.is_some();
+            attachments.push(Attachment {
+                network: network.id.clone(),
+                network_name: network.name.as_str().to_owned(),
+                zone_dir: Layout::text(&self.zone(network)?)?,
+                bridge: net::bridge_name(root, &network.id),
+                host_if: net::veth_name(*address),
+                address: *address,
+                prefix: subnet.prefix(),
+                gateway,
+                mtu: network.mtu,
+                internal: network.spec.internal,
+                names: names.clone(),
+            });
+        }
+        let links = self.layout().run(&record.key).join("links");
+        let upstreams = if attachments.is_empty() {
+            Vec::new()
+        } else {
+            net::host_resolvers()?.servers
+        };
+        Ok(NetPlan {
+            replica: record.key.clone(),
+            service: record.id.service.as_str().to_owned(),
+            links: if attachments.is_empty() {
+                String::new()
+            } else {
+                Layout::text(&links)?
+            },
+            attachments,
+            upstreams,
+            ports: parts.ports.clone(),
+            weight: 1,
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! The runtime itself: makes, changes and removes networks, volumes, services and replicas.
+//!
+//! Everything here blocks and runs on threads for such work; a caller that gives up leaves the
+//! work to finish by itself. Each action is: look, record the intent, act, record the end.
+
+mod blob;
+mod compile;
+mod endpoints;
+mod environment;
+mod files;
+mod lookup;
+mod mounts;
+mod network;
+mod observe;
+mod publish;
+mod rebuild;
+mod recover;
+mod replica;
+mod service;
+mod start;
+mod volume;
+
+pub(crate) use lookup::Running;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use unmoor_core::name::{NetworkName, ReplicaId, StackName};
+use unmoor_core::spec::{NetworkMode, Service, default_network};
+use unmoor_image::Store;
+
+use crate::error::LocalError;
+use crate::layout::Layout;
+use crate::net::{NetworkConfig, Subnet, bridge_name, zone_dir};
+use crate::sandbox::cgroup::Hierarchies;
+use crate::shim::Program;
+use crate::state::{Db, Durability, Lock, NetworkRecord, meta, random_hex};
+
+/// Longest wait for another command that works on the same thing.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One installation: a directory with everything in it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Runtime {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    layout: Layout,
+    db: Db,
+    images: Store,
+    program: OnceLock<Program>,
+    hierarchies: Hierarchies,
+    /// Tells this installation's cgroups from another's.
+    id: String,
+}
+
+impl Runtime {
+    /// Opens the installation in `root`, makes it if need be, and puts right what earlier
+    /// commands or a reboot left behind.
+    pub(crate) fn open(root: &Path) -> Result<Self, LocalError> {
+        crate::preflight::check()?;
+        let layout = Layout::open(root)?;
+        let images = Store::open(layout.images())?;
+        let hierarchies = Hierarchies::detect()?;
+        let (db, made) = Db::open(&layout.database())?;
+        let id = installation_id(&db)?;
+        let program = OnceLock::new();
+        let inner = Inner {
+            layout,
+            db,
+            images,
+            program,
+            hierarchies,
+            id,
+        };
+        let runtime = Self {
+            inner: Arc::new(inner),
+        };
+        if made {
+            runtime.rebuild()?;
+        }
+        runtime.recover()?;
+        Ok(runtime)
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    pub(crate) fn images(&self) -> &Store {
+        &self.inner.images
+    }
+
+    pub(crate) fn hierarchies(&self) -> &Hierarchies {
+        &self.inner.hierarchies
+    }
+
+    /// The installed shim; installed at the first use.
+    fn program(&self) -> Result<&Program, LocalError> {
+        if let Some(program) = self.inner.program.get() {
+            return Ok(program);
+        }
+        let program = Program::install(self.layout())?;
+        Ok(self.inner.program.get_or_init(|| program))
+    }
+
+    fn cgroup_path(&self, key: &str) -> String {
+        format!("unmoor/{}/{key}", self.inner.id)
+    }
+
+    /// The folder of a network's zone.
+    fn zone(&self, network: &NetworkRecord) -> Result<PathBuf, LocalError> {
+        Ok(zone_dir(self.layout().root(), &network.id)?)
+    }
+
+    /// A network as the host has it.
+    fn network_config(&self, network: &NetworkRecord) -> Result<NetworkConfig, LocalError> {
+        let subnet = subnet(network)?;
+        Ok(NetworkConfig {
+            bridge: bridge_name(self.layout().root(), &network.id),
+            subnet,
+            gateway: subnet.gateway(),
+            internal: network.spec.internal,
+            mtu: network.mtu,
+        })
+    }
+
+    /// Keeps other commands, of this process and of others, from working on the same thing.
+    ///
+    /// Whoever holds one of these takes no second one, so that nobody waits in a circle.
+    pub(crate) async fn lock(
+        &self,
+        kind: &str,
+        stack: &StackName,
+        name: &str,
+    ) -> Result<Lock, LocalError> {
+        let path = self.layout().lock(&format!("{kind}.{stack}.{name}"));
+        Lock::take(
+            path,
+            &format!("{kind} `{name}` of stack `{stack}`"),
+            PATIENCE,
+        )
+        .await
+    }
+
+    /// Keeps other commands from working on the same replica.
+    pub(crate) async fn lock_replica(&self, id: &ReplicaId) -> Result<Lock, LocalError> {
+        self.lock("replica", &id.stack, &format!("{}.{}", id.service, id.slot))
+            .await
+    }
+
+    /// Runs blocking work on a thread for it; goes on although the caller gives up.
+    pub(crate) async fn block<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Self) -> Result<T, LocalError> + Send + 'static,
+    ) -> Result<T, LocalError> {
+        let runtime = self.clone();
+        let task = tokio::task::spawn_blocking(move || work(&runtime));
+        task.await.map_err(|_| LocalError::Lost(what))?
+    }
+}
+
+/// The networks that a service is on.
+fn networks_of(spec: &Service) -> Vec<NetworkName> {
+    match spec.network_mode {
+        NetworkMode::Networks if spec.networks.is_empty() => vec![default_network()],
+        NetworkMode::Networks => spec.networks.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn subnet(network: &NetworkRecord) -> Result<Subnet, LocalError> {
+    Subnet::new(network.subnet, network.prefix).ok_or_else(|| LocalError::Corrupt {
+        what: format!("the record of network `{}`", network.name),
+        problem: format!("{}/{} is no subnet", network.subnet, network.prefix),
+    })
+}
+
+fn installation_id(db: &Db) -> Result<String, LocalError> {
+    const KEY: &str = "installation";
+    if let Some(id) = db.read("read the installation's id", |c| meta::load(c, KEY))? {
+        return Ok(id);
+    }
+    let fresh = random_hex(4)?;
+    db.write(
+        "write the installation's id",
+        Durability::Power,
+        |c| match meta::load(c, KEY)? {
+            Some(id) => Ok(id),
+            None => meta::store(c, KEY, &fresh).map(|()| fresh),
+        },
+    )
+}

@@ -1,0 +1,205 @@
+//! What there is: records, and what the shims say.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use unmoor_core::backend::{
+    Exit, HealthState, Observed, ObservedReplica, ObservedService, ObservedStack, Phase,
+};
+use unmoor_core::label::Selector;
+
+use super::Runtime;
+use crate::error::LocalError;
+use crate::shim::{self, Seen};
+use crate::state::{ReplicaRecord, ServiceRecord, blobs, networks, replicas, services, volumes};
+use crate::wire::status::{self, Status};
+
+/// A replica on record, and what its shim says.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) record: ReplicaRecord,
+    pub(super) seen: Seen,
+}
+
+impl Sight {
+    pub(super) fn phase(&self) -> Phase {
+        match &self.seen {
+            Seen::Nothing => Phase::Pending,
+            Seen::Alive(status) => phase(status),
+            Seen::Orphan(status) | Seen::Past(status) => match phase(status) {
+                Phase::Stopped => Phase::Stopped,
+                _ => Phase::Failed,
+            },
+        }
+    }
+
+    pub(super) fn health(&self) -> HealthState {
+        let Seen::Alive(status) = &self.seen else {
+            return HealthState::None;
+        };
+        match status.health {
+            status::HealthState::None => HealthState::None,
+            status::HealthState::Starting => HealthState::Starting,
+            status::HealthState::Healthy => HealthState::Healthy,
+            status::HealthState::Unhealthy => HealthState::Unhealthy,
+        }
+    }
+
+    /// True while new connections are sent to it.
+    pub(super) fn serves(&self) -> bool {
+        let ready = matches!(&self.seen, Seen::Alive(status) if status.serves());
+        ready && !self.record.drained
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        if !matches!(self.phase(), Phase::Stopped | Phase::Failed) {
+            return None;
+        }
+        let status = self.seen.status()?;
+        let code = status.exit_code?;
+        Some(Exit {
+            code,
+            out_of_memory: status.oom_killed,
+        })
+    }
+
+    fn message(&self) -> Option<String> {
+        let status = self.seen.status()?;
+        if !status.error.is_empty() {
+            return Some(status.error.clone());
+        }
+        let lost = match &self.seen {
+            Seen::Past(_) if self.phase() == Phase::Failed => "the node went down while it ran",
+            Seen::Orphan(_) => "its shim has died and could not be replaced",
+            _ if status.exit_unknown => "it ended unseen while its shim was dead",
+            _ => return None,
+        };
+        Some(lost.to_owned())
+    }
+
+    fn observed(&self) -> ObservedReplica {
+        let record = &self.record;
+        let status = self.seen.status();
+        let spec = &record.desired.spec;
+        ObservedReplica {
+            id: record.id.clone(),
+            spec_hash: record.desired.spec_hash.clone(),
+            image: record.desired.image.reference.familiar(),
+            image_digest: record.desired.image.digest.to_string(),
+            command: record.command.clone(),
+            phase: self.phase(),
+            health: self.health(),
+            in_discovery: self.serves(),
+            exit: self.exit(),
+            message: self.message(),
+            created: time(record.created_ns),
+            started: status.and_then(|status| time(status.started_ns)),
+            restarts: status.map_or(0, |status| status.restarts),
+            addresses: record
+                .addresses
+                .iter()
+                .map(|(network, address)| (network.clone(), IpAddr::V4(*address)))
+                .collect(),
+            ports: record.ports.clone(),
+            labels: spec.labels.clone(),
+        }
+    }
+}
+
+fn phase(status: &Status) -> Phase {
+    match status.phase {
+        status::Phase::Creating | status::Phase::Starting | status::Phase::Restarting => {
+            Phase::Starting
+        }
+        status::Phase::Running => Phase::Running,
+        status::Phase::Paused => Phase::Paused,
+        status::Phase::Stopping => Phase::Stopping,
+        status::Phase::Exited if status.stop_requested || status.exit_code == Some(0) => {
+            Phase::Stopped
+        }
+        status::Phase::Exited | status::Phase::Failed => Phase::Failed,
+    }
+}
+
+fn time(nanos: u64) -> Option<SystemTime> {
+    (nanos > 0).then(|| UNIX_EPOCH + Duration::from_nanos(nanos))
+}
+
+impl Runtime {
+    /// Looks at a replica without changing anything.
+    pub(super) fn sight(&self, record: ReplicaRecord) -> Result<Sight, LocalError> {
+        let seen = shim::see(&self.layout().run(&record.key))?;
+        Ok(Sight { record, seen })
+    }
+
+    /// What there is of the selected stacks.
+    pub(crate) fn observe(&self, selector: &Selector) -> Result<Observed, LocalError> {
+        let mut observed = Observed::default();
+        let stack = selector.stack.as_ref();
+        let narrow =
+            !selector.services.is_empty() || !selector.labels.is_empty() || selector.slot.is_some();
+        let (services, replicas) = self.db().read("read the record", |c| {
+            if !narrow {
+                for record in networks::list(c, stack)? {
+                    let seen = observed.stacks.entry(record.stack).or_default();
+                    seen.networks.insert(record.name, record.spec);
+                }
+                for record in volumes::list(c, stack)? {
+                    let seen = observed.stacks.entry(record.stack).or_default();
+                    seen.volumes.insert(record.name);
+                }
+                for (stack, id, fingerprint) in blobs::list(c, stack)? {
+                    observed
+                        .stacks
+                        .entry(stack)
+                        .or_default()
+                        .blobs
+                        .insert(id, fingerprint);
+                }
+            }
+            Ok((services::list(c, stack)?, replicas::list(c, stack)?))
+        })?;
+        for record in services {
+            let (name, labels) = (&record.desired.name, &record.desired.spec.labels);
+            if selector.matches_service(&record.stack, name, labels) {
+                let seen = observed.stacks.entry(record.stack.clone()).or_default();
+                seen.services
+                    .insert(name.clone(), observed_service(&record));
+            }
+        }
+        for record in replicas {
+            if !selector.matches(&record.id, &record.desired.spec.labels) {
+                continue;
+            }
+            let id = record.id.clone();
+            match self.sight(record) {
+                Ok(sight) => {
+                    let seen: &mut ObservedStack =
+                        observed.stacks.entry(id.stack.clone()).or_default();
+                    seen.replicas.push(sight.observed());
+                }
+                Err(error) => {
+                    observed.partial = true;
+                    observed
+                        .unreadable
+                        .push(unmoor_core::Error::from(error).on(&id));
+                }
+            }
+        }
+        Ok(observed)
+    }
+}
+
+fn observed_service(record: &ServiceRecord) -> ObservedService {
+    ObservedService {
+        stack: record.stack.clone(),
+        name: record.desired.name.clone(),
+        spec_hash: record.desired.spec_hash.clone(),
+        links: record.desired.links.clone(),
+        addresses: record
+            .addresses
+            .iter()
+            .map(|(network, address)| (network.clone(), IpAddr::V4(*address)))
+            .collect(),
+    }
+}

@@ -1,0 +1,218 @@
+//! Published ports: which host port leads where, for services and for single replicas.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+use unmoor_core::name::{ServiceName, StackName};
+use unmoor_core::spec::{PortRange, Protocol, Published, Service};
+
+use super::{Runtime, networks_of};
+use crate::error::LocalError;
+use crate::net::{self, NetError, Publication};
+use crate::state::{Durability, NetworkRecord, ReplicaRecord, networks, replicas};
+use crate::wire::netplan::{Proto, PublishedPort};
+
+/// Tries to find a free port when any will do.
+const TRIES: u32 = 32;
+
+/// The one host port that is asked for, if it is one.
+pub(super) fn fixed(published: &Published) -> Option<u16> {
+    published
+        .host_port
+        .filter(|range| range.count() == 1)
+        .map(|range| range.first)
+}
+
+fn proto(protocol: Protocol) -> Proto {
+    match protocol {
+        Protocol::Tcp => Proto::Tcp,
+        Protocol::Udp => Proto::Udp,
+    }
+}
+
+impl Runtime {
+    /// The records of a service's networks, in the order of their names.
+    pub(super) fn network_records(
+        &self,
+        stack: &StackName,
+        service: &ServiceName,
+        spec: &Service,
+    ) -> Result<Vec<NetworkRecord>, LocalError> {
+        let wanted = networks_of(spec);
+        self.db().read("read networks", |c| {
+            let mut found = Vec::with_capacity(wanted.len());
+            for name in &wanted {
+                let record = networks::load(c, stack, name)?;
+                let missing = || LocalError::NotFound(format!("network `{name}` of {service}"));
+                found.push(record.ok_or_else(missing)?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// The published ports with fixed host ports, as the networks know them.
+    pub(super) fn fixed_ports(
+        spec: &Service,
+        on: &[NetworkRecord],
+    ) -> Result<Vec<PublishedPort>, LocalError> {
+        let fixed = spec
+            .ports
+            .iter()
+            .filter_map(|p| fixed(p).map(|port| (p, port)));
+        fixed
+            .map(|(published, port)| port_on(published, port, on))
+            .collect()
+    }
+
+    /// These ports of a service, with the zones where their targets are told.
+    pub(super) fn publication(
+        &self,
+        service: &ServiceName,
+        ports: Vec<PublishedPort>,
+        on: &[NetworkRecord],
+    ) -> Result<Publication, LocalError> {
+        let mut zones = Vec::new();
+        for network in on {
+            zones.push((network.id.clone(), self.zone(network)?));
+        }
+        Ok(Publication {
+            service: service.as_str().to_owned(),
+            ports,
+            zones,
+        })
+    }
+
+    /// Publishes those ports of a replica that have no fixed host port, and puts all of its ports
+    /// on its record.
+    ///
+    /// A port is on record before it is published, so that no crash leaves one that nobody knows.
+    pub(super) fn publish_own(
+        &self,
+        record: &mut ReplicaRecord,
+        on: &[NetworkRecord],
+    ) -> Result<(), LocalError> {
+        let desired = Arc::clone(&record.desired);
+        let (own, fixed): (Vec<_>, Vec<_>) = desired
+            .spec
+            .ports
+            .iter()
+            .cloned()
+            .partition(|published| fixed(published).is_none());
+        record.ports = fixed;
+        for published in &own {
+            self.publish_some(record, published, on)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes one port on the first free one of its range, or on any.
+    fn publish_some(
+        &self,
+        record: &mut ReplicaRecord,
+        published: &Published,
+        on: &[NetworkRecord],
+    ) -> Result<(), LocalError> {
+        let candidates: Box<dyn Iterator<Item = Option<u16>>> = match published.host_port {
+            Some(range) => Box::new((range.first..=range.last).map(Some)),
+            None => Box::new((0..TRIES).map(|_| any_free(published))),
+        };
+        for port in candidates.flatten() {
+            let host_port = Some(PortRange::one(port));
+            record.ports.push(Published {
+                host_port,
+                ..published.clone()
+            });
+            let store = |c: &_| replicas::store(c, record);
+            self.db()
+                .write("record a published port", Durability::Process, store)?;
+            let ports = vec![port_on(published, port, on)?];
+            match net::publish(&self.publication(&record.id.service, ports, on)?) {
+                Ok(()) => return Ok(()),
+                Err(NetError::PortInUse { .. } | NetError::PortPublished { .. }) => {
+                    record.ports.pop();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(LocalError::Taken(format!(
+            "no port of this host is free for {published}"
+        )))
+    }
+
+    /// The ports of a replica, with those in force, as the networks know them.
+    pub(super) fn published_ports(
+        record: &ReplicaRecord,
+        on: &[NetworkRecord],
+    ) -> Result<Vec<PublishedPort>, LocalError> {
+        let ports = record
+            .ports
+            .iter()
+            .filter_map(|p| fixed(p).map(|port| (p, port)));
+        ports
+            .map(|(published, port)| port_on(published, port, on))
+            .collect()
+    }
+
+    /// Takes back the ports that only this replica had; absent ones are fine.
+    pub(super) fn unpublish_own(
+        &self,
+        record: &ReplicaRecord,
+        on: &[NetworkRecord],
+    ) -> Result<(), LocalError> {
+        let mut own = record.clone();
+        own.ports
+            .retain(|port| !record.desired.spec.ports.contains(port));
+        let ports = Self::published_ports(&own, on)?;
+        Ok(net::unpublish(record.id.service.as_str(), &ports)?)
+    }
+}
+
+/// A published port as the networks know it.
+pub(super) fn port_on(
+    published: &Published,
+    host_port: u16,
+    on: &[NetworkRecord],
+) -> Result<PublishedPort, LocalError> {
+    let host_ip = match published.host_ip {
+        None => Ipv4Addr::UNSPECIFIED,
+        Some(IpAddr::V4(address)) => address,
+        Some(IpAddr::V6(address)) => {
+            return Err(LocalError::Unsupported {
+                what: format!("publish {published}: replicas have no IPv6 addresses"),
+                hint: format!("publish it on an IPv4 address instead of {address}"),
+            });
+        }
+    };
+    let network = on
+        .iter()
+        .find(|network| !network.spec.internal)
+        .ok_or_else(|| {
+            let why = if on.is_empty() {
+                "it is on no network"
+            } else {
+                "its networks are internal"
+            };
+            LocalError::Spec(format!("publish {published}: {why}"))
+        })?;
+    Ok(PublishedPort {
+        host_ip,
+        host_port,
+        port: published.target,
+        proto: proto(published.protocol),
+        network: network.id.clone(),
+    })
+}
+
+/// A port that the kernel finds free now.
+fn any_free(published: &Published) -> Option<u16> {
+    let address = match published.host_ip {
+        Some(IpAddr::V4(address)) => address,
+        _ => Ipv4Addr::UNSPECIFIED,
+    };
+    let any = SocketAddrV4::new(address, 0);
+    let found = match published.protocol {
+        Protocol::Tcp => TcpListener::bind(any).and_then(|socket| socket.local_addr()),
+        Protocol::Udp => UdpSocket::bind(any).and_then(|socket| socket.local_addr()),
+    };
+    found.ok().map(|address| address.port())
+}

@@ -1,0 +1,197 @@
+//! Putting right what earlier commands left half-made, what died, and what a reboot took away.
+
+use super::Runtime;
+use crate::error::LocalError;
+use crate::net;
+use crate::shim::{self, Seen};
+use crate::state::{
+    Durability, Intent, IntentKind, ReplicaRecord, boot_id, meta, networks, replicas, services,
+    volumes,
+};
+use crate::wire::plan::{Plan, Restart};
+
+/// Reading what an intent is about.
+const READ: &str = "read what an intent is about";
+/// The boot in which the kernel's objects were made.
+pub(super) const BOOT: &str = "boot";
+
+impl Runtime {
+    /// Looks for what is left over and puts it right.
+    pub(super) fn recover(&self) -> Result<(), LocalError> {
+        let last = self.db().read("read the boot", |c| meta::load(c, BOOT))?;
+        self.finish_orphans()?;
+        if last.as_deref() != Some(boot_id()) {
+            if last.is_some() {
+                self.after_reboot()?;
+            }
+            let note = |c: &_| meta::store(c, BOOT, boot_id());
+            self.db().write("note the boot", Durability::Power, note)?;
+        }
+        self.adopt_orphans()
+    }
+
+    /// Finishes or undoes what commands that have died were in the middle of. Cheap if there is
+    /// nothing, so every command begins with it.
+    pub(crate) fn finish_orphans(&self) -> Result<(), LocalError> {
+        let orphans = self.db().read("read intents", Intent::orphans)?;
+        for intent in orphans {
+            let ours = self
+                .db()
+                .write("take over an intent", Durability::Process, |c| {
+                    Intent::adopt(c, &intent)
+                })?;
+            if ours {
+                tracing::info!(stack = %intent.stack, "finish what a dead command began: {:?} {}",
+                    intent.kind, intent.subject);
+                self.finish(&intent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, intent: &Intent) -> Result<(), LocalError> {
+        let (stack, subject) = (&intent.stack, intent.subject.as_str());
+        match intent.kind {
+            IntentKind::StartReplica => return self.finish_start(intent),
+            IntentKind::RemoveReplica => {
+                let load = |c: &_| replicas::by_key(c, subject);
+                if let Some(record) = self.db().read("read replicas", load)? {
+                    return self.erase(&record, Some(intent.id), Durability::Power);
+                }
+            }
+            IntentKind::EnsureNetwork => {
+                let load = |c: &_| networks::load(c, stack, &subject.parse()?);
+                if let Some(record) = self.db().read(READ, load)? {
+                    self.make_network(&record)?;
+                }
+            }
+            IntentKind::RemoveNetwork => {
+                let load = |c: &_| networks::load(c, stack, &subject.parse()?);
+                if let Some(record) = self.db().read(READ, load)? {
+                    self.unmake_network(&record)?;
+                    return self.forget_network(&record, Some(intent.id), Durability::Power);
+                }
+            }
+            IntentKind::RemoveVolume => {
+                let load = |c: &_| volumes::load(c, stack, &subject.parse()?);
+                if let Some(record) = self.db().read(READ, load)? {
+                    return self.finish_remove_volume(&record, intent.id);
+                }
+            }
+            IntentKind::EnsureService => {
+                let load = |c: &_| services::load(c, stack, &subject.parse()?);
+                if let Some(record) = self.db().read(READ, load)? {
+                    self.restore_service(&record)?;
+                    self.renew_links(&record)?;
+                }
+            }
+            IntentKind::RemoveService => {
+                let load = |c: &_| services::load(c, stack, &subject.parse()?);
+                if let Some(record) = self.db().read(READ, load)? {
+                    return self.finish_remove_service(&record, intent.id);
+                }
+            }
+        }
+        self.db()
+            .write("forget an intent", Durability::Process, |c| {
+                Intent::end(c, intent.id)
+            })
+    }
+
+    /// A start whose command has died: what runs stays, what does not goes.
+    fn finish_start(&self, intent: &Intent) -> Result<(), LocalError> {
+        let run = self.layout().run(&intent.subject);
+        if shim::see(&run)?.runs() {
+            let end = |c: &_| Intent::end(c, intent.id);
+            return self.db().write("record a replica", Durability::Power, end);
+        }
+        self.undo_start(&intent.subject, intent.id)
+    }
+
+    /// Writes names and rules of a service again.
+    pub(super) fn restore_service(
+        &self,
+        record: &crate::state::ServiceRecord,
+    ) -> Result<(), LocalError> {
+        let (stack, name) = (&record.stack, &record.desired.name);
+        let on = self.network_records(stack, name, &record.desired.spec)?;
+        self.write_zone(record, &on)?;
+        let ports = Self::fixed_ports(&record.desired.spec, &on)?;
+        Ok(net::publish(&self.publication(name, ports, &on)?)?)
+    }
+
+    /// The kernel has forgotten every network and rule; what should always run is started again.
+    fn after_reboot(&self) -> Result<(), LocalError> {
+        let (all_networks, all_services, all_replicas) =
+            self.db().read("read the record", |c| {
+                Ok((
+                    networks::list(c, None)?,
+                    services::list(c, None)?,
+                    replicas::list(c, None)?,
+                ))
+            })?;
+        let mut failed = Vec::new();
+        for network in &all_networks {
+            // Endpoints of the former boot answer no more.
+            net::remove_zone(&self.zone(network)?)?;
+            failed.extend(self.make_network(network).err());
+        }
+        for service in &all_services {
+            failed.extend(self.restore_service(service).err());
+        }
+        for replica in &all_replicas {
+            if self.is_wanted_after_reboot(replica)? {
+                failed.extend(self.restore_replica(replica).err());
+            }
+        }
+        // One thing that cannot come back must not keep the others down.
+        for error in failed {
+            tracing::warn!(
+                "after the reboot: {}",
+                unmoor_core::Error::from(error).chain()
+            );
+        }
+        Ok(())
+    }
+
+    fn is_wanted_after_reboot(&self, record: &ReplicaRecord) -> Result<bool, LocalError> {
+        let path = self.layout().replica(&record.key).join("plan");
+        let plan = std::fs::read(path)
+            .ok()
+            .and_then(|bytes| Plan::decode(&bytes).ok());
+        let seen = shim::see(&self.layout().run(&record.key))?;
+        let stopped = seen.status().is_some_and(|status| status.stop_requested);
+        Ok(match plan.map(|plan| plan.restart) {
+            Some(Restart::Always) => true,
+            Some(Restart::UnlessStopped) => !stopped,
+            Some(Restart::No | Restart::OnFailure { .. }) | None => false,
+        })
+    }
+
+    fn restore_replica(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
+        let on = self.networks_of_replica(record)?;
+        let mut own = record.clone();
+        own.ports
+            .retain(|port| !record.desired.spec.ports.contains(port));
+        let ports = Self::published_ports(&own, &on)?;
+        net::publish(&self.publication(&record.id.service, ports, &on)?)?;
+        self.relaunch(record)
+    }
+
+    /// Gives replicas whose shim has died a new one.
+    pub(crate) fn adopt_orphans(&self) -> Result<(), LocalError> {
+        let all = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, None))?;
+        for record in all {
+            let run = self.layout().run(&record.key);
+            if let Ok(Seen::Orphan(_)) = shim::see(&run)
+                && let Err(error) = self.see_alive(&record)
+            {
+                let error = unmoor_core::Error::from(error);
+                tracing::warn!(replica = %record.id, "adopt it: {}", error.chain());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+//! Services: their stable addresses, names, links and published ports, before any replica runs.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use unmoor_core::backend::{Applied, DesiredService};
+use unmoor_core::name::{Alias, NetworkName, ServiceName, StackName};
+use unmoor_core::spec::{NetworkMode, Service};
+use unmoor_image::{ImageError, LayerId};
+
+use super::{Runtime, networks_of, subnet};
+use crate::error::LocalError;
+use crate::failpoint::failpoint;
+use crate::net;
+use crate::sandbox::caps::CapSet;
+use crate::sandbox::{rlimits, signal};
+use crate::state::{
+    DbFailure, Durability, Intent, IntentKind, NetworkRecord, ServiceRecord, addresses,
+    make_private_dir, networks, remove_file, replicas, services, write_json,
+};
+use crate::wire::zone::{Link, Mode, ServiceFile};
+
+impl Runtime {
+    /// Declares a service: its names and stable addresses resolve from now on.
+    pub(crate) fn ensure_service(
+        &self,
+        stack: &StackName,
+        desired: &Arc<DesiredService>,
+    ) -> Result<Applied, LocalError> {
+        let name = &desired.name;
+        let former = self
+            .db()
+            .read("read services", |c| services::load(c, stack, name))?;
+        if let Some(former) = &former
+            && same_service(&former.desired, desired)
+        {
+            return Ok(Applied::Unchanged);
+        }
+        check(&desired.spec)?;
+        self.hierarchies().plan("unmoor", &desired.spec.resources)?;
+        let on = self.network_records(stack, name, &desired.spec)?;
+        let ports = Self::fixed_ports(&desired.spec, &on)?;
+        // Before anything is written: a port that is taken must not leave half a service.
+        let publication = self.publication(name, ports, &on)?;
+        net::publish(&publication)?;
+        let declared = self.declare(stack, desired, &on);
+        if declared.is_err() && former.is_none() {
+            net::unpublish(name.as_str(), &publication.ports)?;
+        }
+        let (record, intent) = declared?;
+        failpoint("service.recorded");
+        self.write_zone(&record, &on)?;
+        if let Some(former) = former {
+            self.withdraw_former(stack, &former, &record)?;
+        }
+        self.renew_links(&record)?;
+        failpoint("service.written");
+        self.db()
+            .write("record a service", Durability::Power, |c| {
+                Intent::end(c, intent)
+            })?;
+        Ok(Applied::Changed)
+    }
+
+    /// Finds the image's layers and records the service with its addresses.
+    fn declare(
+        &self,
+        stack: &StackName,
+        desired: &Arc<DesiredService>,
+        on: &[NetworkRecord],
+    ) -> Result<(ServiceRecord, i64), LocalError> {
+        // Nothing may be pruned between the look at the layers and the record of their use.
+        let _hold = self.images().hold()?;
+        let layers = self.layers(stack, desired)?;
+        self.db()
+            .write("record a service", Durability::Process, |c| {
+                let former = services::load(c, stack, &desired.name)?;
+                let owner = format!("service {stack} {}", desired.name);
+                let kept = former
+                    .as_ref()
+                    .map(|former| former.addresses.clone())
+                    .unwrap_or_default();
+                let mut given = BTreeMap::new();
+                for network in on {
+                    let address = match kept.get(&network.name) {
+                        Some(address) => *address,
+                        None => stable_address(c, network, &owner)?,
+                    };
+                    given.insert(network.name.clone(), address);
+                }
+                let links = self.link_addresses(c, stack, desired, former.as_ref())?;
+                let desired = Arc::clone(desired);
+                let record = ServiceRecord {
+                    stack: stack.clone(),
+                    desired,
+                    addresses: given,
+                    links,
+                    layers,
+                };
+                services::store(c, &record)?;
+                let name = record.desired.name.as_str();
+                let intent = Intent::begin(c, IntentKind::EnsureService, stack, name)?;
+                Ok((record, intent))
+            })
+    }
+
+    /// The unpacked layers of the image, lowest first.
+    fn layers(
+        &self,
+        stack: &StackName,
+        desired: &DesiredService,
+    ) -> Result<Vec<LayerId>, LocalError> {
+        let pinned = desired
+            .image
+            .reference
+            .with_digest(desired.image.digest.clone());
+        if let Some(image) = self.images().resolve(&pinned)? {
+            return Ok(self.images().unpack(&image)?);
+        }
+        // The name leads elsewhere by now, but what runs on the image keeps it.
+        let load = |c: &_| services::load(c, stack, &desired.name);
+        let former = self.db().read("read services", load)?;
+        former
+            .filter(|former| former.desired.image.digest == desired.image.digest)
+            .map(|former| former.layers)
+            .ok_or_else(|| ImageError::NotFound(pinned).into())
+    }
+
+    /// A stable address for each explicit link that has a network to be on.
+    fn link_addresses(
+        &self,
+        c: &Connection,
+        stack: &StackName,
+        desired: &DesiredService,
+        former: Option<&ServiceRecord>,
+    ) -> Result<BTreeMap<Alias, (NetworkName, Ipv4Addr)>, DbFailure> {
+        let mut given = BTreeMap::new();
+        let own = networks_of(&desired.spec);
+        for link in &desired.links {
+            if link
+                .target
+                .stack
+                .as_ref()
+                .is_some_and(|other| other != stack)
+            {
+                return Err(LocalError::Unsupported {
+                    what: format!("link {} leads to another stack", link.alias),
+                    hint: "publish the port there and use this host's address".to_owned(),
+                }
+                .into());
+            }
+            let target = services::load(c, stack, &link.target.service)?;
+            let theirs = match &target {
+                Some(target) => networks_of(&target.desired.spec),
+                // A service that links to itself, or whose target is declared later.
+                None => own.clone(),
+            };
+            let Some(shared) = own.iter().find(|network| theirs.contains(network)) else {
+                let text = format!(
+                    "link {}: {} and {} have no network in common; put both on one",
+                    link.alias, desired.name, link.target.service
+                );
+                return Err(LocalError::Spec(text).into());
+            };
+            let kept = former.and_then(|former| former.links.get(&link.alias));
+            let address = match kept {
+                Some((network, address)) if network == shared => *address,
+                _ => {
+                    let Some(network) = networks::load(c, stack, shared)? else {
+                        continue;
+                    };
+                    let owner = format!("link {stack} {} {}", desired.name, link.alias);
+                    stable_address(c, &network, &owner)?
+                }
+            };
+            given.insert(link.alias.clone(), (shared.clone(), address));
+        }
+        Ok(given)
+    }
+
+    /// Writes what every replica of the service's networks may know about it.
+    pub(super) fn write_zone(
+        &self,
+        record: &ServiceRecord,
+        on: &[NetworkRecord],
+    ) -> Result<(), LocalError> {
+        let spec = &record.desired.spec;
+        for network in on {
+            let aliases = spec
+                .networks
+                .get(&network.name)
+                .map(|a| a.aliases.as_slice());
+            let file = ServiceFile {
+                name: record.desired.name.as_str().to_owned(),
+                vip: record.addresses.get(&network.name).copied(),
+                mode: Mode::Stable,
+                aliases: aliases
+                    .unwrap_or_default()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                ports: Vec::new(),
+            };
+            let zone = self.zone(network)?;
+            net::write_service(&zone, &file)?;
+            make_private_dir(&zone.join("services"))?;
+            write_json(&zone.join("services").join(&file.name), record)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what [`Self::write_zone`] wrote on one network.
+    fn clear_zone(&self, network: &NetworkRecord, name: &ServiceName) -> Result<(), LocalError> {
+        let zone = self.zone(network)?;
+        net::remove_service(&zone, name.as_str())?;
+        remove_file(&zone.join("services").join(name.as_str()))
+    }
+
+    /// Takes back what a former declaration had and the new one has not.
+    fn withdraw_former(
+        &self,
+        stack: &StackName,
+        former: &ServiceRecord,
+        new: &ServiceRecord,
+    ) -> Result<(), LocalError> {
+        let name = &new.desired.name;
+        let before = self.network_records(stack, name, &former.desired.spec);
+        // Networks that are gone meanwhile took their part with them.
+        let before = before.unwrap_or_default();
+        for network in before
+            .iter()
+            .filter(|n| !new.addresses.contains_key(&n.name))
+        {
+            self.clear_zone(network, name)?;
+        }
+        let now = self.network_records(stack, name, &new.desired.spec)?;
+        let kept = Self::fixed_ports(&new.desired.spec, &now)?;
+        let mut gone = Self::fixed_ports(&former.desired.spec, &before).unwrap_or_default();
+        gone.retain(|port| !kept.contains(port));
+        net::unpublish(name.as_str(), &gone)?;
+        let owner = format!("service {stack} {name}");
+        self.db()
+            .write("take addresses back", Durability::Process, |c| {
+                for network in before
+                    .iter()
+                    .filter(|n| !new.addresses.contains_key(&n.name))
+                {
+                    addresses::take_back_on(c, &network.id, &owner)?;
+                }
+                for alias in former
+                    .links
+                    .keys()
+                    .filter(|alias| !new.links.contains_key(*alias))
+                {
+                    addresses::take_back(c, &format!("link {stack} {name} {alias}"))?;
+                }
+                Ok(())
+            })
+    }
+
+    /// The private links of a service's replicas, as their shims read them.
+    pub(super) fn links_of(&self, record: &ServiceRecord) -> Result<Vec<Link>, LocalError> {
+        let mut links = Vec::new();
+        for link in &record.desired.links {
+            let Some((network, vip)) = record.links.get(&link.alias) else {
+                continue;
+            };
+            let load = |c: &_| networks::load(c, &record.stack, network);
+            let Some(network) = self.db().read("read networks", load)? else {
+                continue;
+            };
+            links.push(Link {
+                alias: link.alias.as_str().to_owned(),
+                vip: Some(*vip),
+                network: network.id,
+                service: link.target.service.as_str().to_owned(),
+            });
+        }
+        Ok(links)
+    }
+
+    /// Lets the replicas that are there follow changed links.
+    pub(super) fn renew_links(&self, record: &ServiceRecord) -> Result<(), LocalError> {
+        let stack = &record.stack;
+        let all = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, Some(stack)))?;
+        let links = self.links_of(record)?;
+        for replica in all.iter().filter(|r| r.id.service == record.desired.name) {
+            let run = self.layout().run(&replica.key);
+            if run.is_dir() {
+                net::write_links(&run.join("links"), &links)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Withdraws a service that has no replicas left; absent is success.
+    pub(crate) fn remove_service(
+        &self,
+        stack: &StackName,
+        name: &ServiceName,
+    ) -> Result<Applied, LocalError> {
+        let begun = self
+            .db()
+            .write("withdraw a service", Durability::Process, |c| {
+                let Some(record) = services::load(c, stack, name)? else {
+                    return Ok(None);
+                };
+                let all = replicas::list(c, Some(stack))?;
+                if let Some(replica) = all.iter().find(|replica| replica.id.service == *name) {
+                    let text = format!("remove service {name}: replica {} is there", replica.id);
+                    return Err(LocalError::WrongPhase(text).into());
+                }
+                let intent = Intent::begin(c, IntentKind::RemoveService, stack, name.as_str())?;
+                Ok(Some((record, intent)))
+            })?;
+        let Some((record, intent)) = begun else {
+            return Ok(Applied::Unchanged);
+        };
+        failpoint("service.leaving");
+        self.finish_remove_service(&record, intent)?;
+        Ok(Applied::Changed)
+    }
+
+    pub(super) fn finish_remove_service(
+        &self,
+        record: &ServiceRecord,
+        intent: i64,
+    ) -> Result<(), LocalError> {
+        let (stack, name) = (&record.stack, &record.desired.name);
+        let on = self
+            .network_records(stack, name, &record.desired.spec)
+            .unwrap_or_default();
+        let ports = Self::fixed_ports(&record.desired.spec, &on).unwrap_or_default();
+        net::unpublish(name.as_str(), &ports)?;
+        for network in &on {
+            self.clear_zone(network, name)?;
+        }
+        self.db().write("forget a service", Durability::Power, |c| {
+            addresses::take_back(c, &format!("service {stack} {name}"))?;
+            for alias in record.links.keys() {
+                addresses::take_back(c, &format!("link {stack} {name} {alias}"))?;
+            }
+            services::remove(c, stack, name)?;
+            Intent::end(c, intent)
+        })
+    }
+}
+
+fn stable_address(
+    c: &Connection,
+    network: &NetworkRecord,
+    owner: &str,
+) -> Result<Ipv4Addr, DbFailure> {
+    let subnet = subnet(network)?;
+    let gateway = Some(subnet.gateway());
+    let kind = addresses::Kind::Stable;
+    let given = addresses::give_next(c, &network.id, kind, owner, |taken, after| {
+        net::next_stable(subnet, gateway, taken, after)
+    })?;
+    let full = || LocalError::Taken(format!("network `{}` has no free address", network.name));
+    Ok(given.ok_or_else(full)?)
+}
+
+/// True if nothing that a declaration decides differs; the count is the planner's business.
+fn same_service(former: &DesiredService, new: &DesiredService) -> bool {
+    former.spec_hash == new.spec_hash && former.links == new.links && {
+        let mut plain = former.spec.clone();
+        plain.replicas = new.spec.replicas;
+        plain == new.spec
+    }
+}
+
+/// What a replica would fail on, told before anything is made.
+fn check(spec: &Service) -> Result<(), LocalError> {
+    if spec.network_mode == NetworkMode::Host {
+        return Err(LocalError::Unsupported {
+            what: "replicas cannot use the network of the node".to_owned(),
+            hint: "publish the ports instead".to_owned(),
+        });
+    }
+    CapSet::adjusted(&spec.security.cap_add, &spec.security.cap_drop)?;
+    rlimits::plan(&spec.security.ulimits)?;
+    if let Some(text) = &spec.stop.signal
+        && signal::parse(text).is_none()
+    {
+        let shown: String = text
+            .chars()
+            .take(40)
+            .flat_map(char::escape_default)
+            .collect();
+        return Err(LocalError::Spec(format!(
+            "stop_signal: `{shown}` is not a signal"
+        )));
+    }
+    Ok(())
+}

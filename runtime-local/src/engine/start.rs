@@ -1,0 +1,224 @@
+//! Making a replica: what it is given, its directories, its shim.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use unmoor_core::backend::{Applied, DesiredService};
+use unmoor_core::name::ReplicaId;
+
+use super::compile::{self, Parts};
+use super::{Runtime, subnet};
+use crate::error::LocalError;
+use crate::failpoint::failpoint;
+use crate::net;
+use crate::sandbox::idmap;
+use crate::shim::{self, Control, Seen};
+use crate::state::{
+    DbFailure, Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, ServiceRecord,
+    addresses, make_private_dir, now_ns, random_hex, replicas, services, write_json,
+};
+use crate::wire::control::Request;
+use crate::wire::status::Phase;
+
+impl Runtime {
+    /// Makes and starts a replica, or starts the one that is there.
+    pub(crate) fn start_replica(
+        &self,
+        id: &ReplicaId,
+        desired: &Arc<DesiredService>,
+    ) -> Result<Applied, LocalError> {
+        let (known, service) = self.db().read("read replicas", |c| {
+            let service = services::load(c, &id.stack, &id.service)?;
+            Ok((replicas::load(c, id)?, service))
+        })?;
+        if let Some(record) = known {
+            if record.desired.spec_hash != desired.spec_hash {
+                let text = format!("start {id}: a replica of another specification has this place");
+                return Err(LocalError::Conflict(text));
+            }
+            return self.start_existing(record);
+        }
+        let missing = || {
+            LocalError::NotFound(format!(
+                "start {id}: service {} is not declared",
+                id.service
+            ))
+        };
+        let service = service.ok_or_else(missing)?;
+        self.make_replica(id, desired, &service)?;
+        Ok(Applied::Changed)
+    }
+
+    fn make_replica(
+        &self,
+        id: &ReplicaId,
+        desired: &Arc<DesiredService>,
+        service: &ServiceRecord,
+    ) -> Result<(), LocalError> {
+        let command = compile::command(desired)?;
+        let networks = self.network_records(&id.stack, &id.service, &desired.spec)?;
+        let delegated = idmap::delegated();
+        let blank = ReplicaRecord {
+            key: random_hex(6)?,
+            id: id.clone(),
+            desired: Arc::clone(desired),
+            id_base: 0,
+            addresses: BTreeMap::new(),
+            ports: Vec::new(),
+            layers: service.layers.clone(),
+            command,
+            created_ns: now_ns(),
+            drained: false,
+        };
+        let (record, intent) = self
+            .db()
+            .write("record a replica", Durability::Process, |c| {
+                let record = give(c, blank, &networks, &delegated)?;
+                replicas::store(c, &record)?;
+                let intent = Intent::begin(c, IntentKind::StartReplica, &id.stack, &record.key)?;
+                Ok((record, intent))
+            })?;
+        failpoint("replica.recorded");
+        let result = self.bring_up(record.clone(), service, &networks, intent);
+        if let Err(error) = result {
+            // The error is what the user needs to see; a failed clean-up is found by the intent.
+            let undone = self.undo_start(&record.key, intent);
+            return Err(undone.err().map_or(error, |left| {
+                tracing::warn!(replica = %id, "clean up after a failed start: {left}");
+                left
+            }));
+        }
+        Ok(())
+    }
+
+    fn bring_up(
+        &self,
+        mut record: ReplicaRecord,
+        service: &ServiceRecord,
+        networks: &[NetworkRecord],
+        intent: i64,
+    ) -> Result<(), LocalError> {
+        self.publish_own(&mut record, networks)?;
+        let ports = Self::published_ports(&record, networks)?;
+        self.make_directories(&record)?;
+        let links = self.links_of(service)?;
+        if !networks.is_empty() {
+            net::write_links(&self.layout().run(&record.key).join("links"), &links)?;
+        }
+        failpoint("replica.directories");
+        let plan = self.compile(
+            &record,
+            &Parts {
+                service,
+                networks,
+                ports,
+            },
+        )?;
+        let launching = shim::launch(self.program()?, &plan)?;
+        failpoint("replica.launched");
+        // The commit overlaps with the start. What it says is true either way: the replica has
+        // been made; whether it runs is the shim's to say.
+        self.db()
+            .write("record a replica", Durability::Power, |c| {
+                replicas::store(c, &record)?;
+                Intent::end(c, intent)
+            })?;
+        failpoint("replica.committed");
+        launching.wait()
+    }
+
+    fn make_directories(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
+        let directory = self.layout().replica(&record.key);
+        make_private_dir(&directory)?;
+        write_json(&directory.join("record"), record)?;
+        make_private_dir(&self.layout().run(&record.key))
+    }
+
+    /// Removes what a start that failed, or was killed, has left.
+    pub(super) fn undo_start(&self, key: &str, intent: i64) -> Result<(), LocalError> {
+        let record = self
+            .db()
+            .read("read replicas", |c| replicas::by_key(c, key))?;
+        match record {
+            Some(record) => self.erase(&record, Some(intent), Durability::Process),
+            None => self
+                .db()
+                .write("forget an intent", Durability::Process, |c| {
+                    Intent::end(c, intent)
+                }),
+        }
+    }
+
+    /// Starts a replica that is on record, unless it runs.
+    pub(super) fn start_existing(&self, record: ReplicaRecord) -> Result<Applied, LocalError> {
+        let run = self.layout().run(&record.key);
+        let replica = record.id.to_string();
+        let seen = self.see_alive(&record)?;
+        match seen {
+            Seen::Alive(status) => match status.phase {
+                Phase::Stopping => {
+                    let text = format!("start {replica}: it is being stopped");
+                    Err(LocalError::WrongPhase(text))
+                }
+                Phase::Exited | Phase::Failed => {
+                    self.set_drained(&record, false)?;
+                    Control::connect(&run, &replica)?.ask(&Request::Start)?;
+                    Ok(Applied::Changed)
+                }
+                _ if record.drained => self.undrain(&record),
+                _ => Ok(Applied::Unchanged),
+            },
+            Seen::Orphan(_) | Seen::Past(_) | Seen::Nothing => {
+                self.set_drained(&record, false)?;
+                self.relaunch(&record)?;
+                Ok(Applied::Changed)
+            }
+        }
+    }
+
+    /// Starts a new shim for a replica that has none, as after a reboot, by the plan that is kept.
+    pub(super) fn relaunch(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
+        let plan = self.kept_plan(record)?;
+        make_private_dir(&self.layout().run(&record.key))?;
+        let service = self.db().read("read services", |c| {
+            services::load(c, &record.id.stack, &record.id.service)
+        })?;
+        if let Some(service) = service
+            && !record.addresses.is_empty()
+        {
+            let links = self.links_of(&service)?;
+            net::write_links(&self.layout().run(&record.key).join("links"), &links)?;
+        }
+        shim::launch(self.program()?, &plan)?.wait()
+    }
+}
+
+/// Gives a replica its range of ids and its addresses.
+fn give(
+    c: &rusqlite::Connection,
+    mut record: ReplicaRecord,
+    networks: &[NetworkRecord],
+    delegated: &idmap::Taken,
+) -> Result<ReplicaRecord, DbFailure> {
+    if let Some(other) = replicas::load(c, &record.id)? {
+        let text = format!("start {}: somebody else has just made it", other.id);
+        return Err(LocalError::Conflict(text).into());
+    }
+    let mut taken = replicas::id_ranges(c)?;
+    taken.extend(delegated);
+    record.id_base = idmap::lowest_free(&taken)?;
+    let owner = format!("replica {}", record.key);
+    for network in networks {
+        let subnet = subnet(network)?;
+        let gateway = Some(subnet.gateway());
+        let kind = addresses::Kind::Replica;
+        let address = addresses::give_next(c, &network.id, kind, &owner, |taken, after| {
+            net::next_replica(subnet, gateway, taken, after)
+        })?;
+        let full = || LocalError::Taken(format!("network `{}` has no free address", network.name));
+        record
+            .addresses
+            .insert(network.name.clone(), address.ok_or_else(full)?);
+    }
+    Ok(record)
+}

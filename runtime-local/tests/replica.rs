@@ -1,0 +1,133 @@
+//! One replica: its start, its end, what it may and may not do, and that nothing of it stays.
+
+mod support;
+
+use std::time::Duration;
+
+use support::Host;
+use unmoor_core::backend::{Applied, LogOptions, Phase};
+use unmoor_core::label::Selector;
+use unmoor_core::spec::Service;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_starts_runs_and_goes_without_a_trace() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let service = Service::new(image).command(["sh", "-c", "echo hello; exec sleep 1000"]);
+    let id = host.run("a", service.clone()).await;
+    let seen = host.seen(&id).await.expect("there");
+    assert_eq!(seen.phase, Phase::Running);
+    assert!(seen.in_discovery);
+    let again = host.desired("a", service).await;
+    assert_eq!(
+        host.start(&again, 1).await.expect("known"),
+        Applied::Unchanged
+    );
+    let (code, text) = host
+        .exec(&id, &["sh", "-c", "id -u; hostname; exit 3"])
+        .await;
+    assert_eq!((code, text.as_str()), (3, "0\nt-a-1"));
+    host.down().await;
+    assert!(host.seen(&id).await.is_none());
+    let left: Vec<_> = ["replicas", "run", "volumes", "blobs", "locks"]
+        .iter()
+        .flat_map(|name| {
+            std::fs::read_dir(host.root().join(name))
+                .expect("there")
+                .flatten()
+        })
+        .map(|entry| entry.path())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_codes_and_logs_are_kept() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let command = ["sh", "-c", "echo out; echo err >&2; exit 7"];
+    let id = host.run("a", Service::new(image).command(command)).await;
+    host.until(&id, |seen| seen.phase == Phase::Failed).await;
+    let exit = host.seen(&id).await.expect("there").exit.expect("ended");
+    assert_eq!((exit.code, exit.out_of_memory), (7, false));
+    let logs = host.backend.logs().expect("has logs");
+    let lines = logs
+        .logs(&Selector::replica(&id), &LogOptions::new())
+        .await
+        .expect("read");
+    let lines: Vec<_> = futures_util::StreamExt::collect::<Vec<_>>(lines).await;
+    let mut texts: Vec<_> = lines
+        .into_iter()
+        .map(|line| line.expect("a line").text)
+        .collect();
+    texts.sort();
+    assert_eq!(texts, ["err", "out"]);
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_is_not_there_leaves_nothing() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    host.network("default").await;
+    let service = host
+        .declare("a", Service::new(image).command(["/no/such"]))
+        .await;
+    let error = host
+        .start(&service, 1)
+        .await
+        .expect_err("there is no such program");
+    assert!(error.to_string().contains("/no/such"), "{error:?}");
+    assert!(host.seen(&host.id("a", 1)).await.is_none());
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_asks_first_and_kills_after_the_grace() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let polite = [
+        "sh",
+        "-c",
+        "trap 'exit 5' TERM; while :; do sleep 0.01; done",
+    ];
+    let id = host
+        .run("a", Service::new(image.clone()).command(polite))
+        .await;
+    let stop = |replica| unmoor_core::backend::Action::StopReplica {
+        replica,
+        grace: None,
+    };
+    host.apply(stop(id.clone())).await.expect("stopped");
+    let seen = host.seen(&id).await.expect("kept");
+    assert_eq!(
+        (seen.phase, seen.exit.expect("ended").code),
+        (Phase::Stopped, 5)
+    );
+    assert_eq!(
+        host.apply(stop(id)).await.expect("again"),
+        Applied::Unchanged
+    );
+
+    let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"];
+    let id = host.run("b", Service::new(image).command(stubborn)).await;
+    let stop = unmoor_core::backend::Action::StopReplica {
+        replica: id.clone(),
+        grace: Some(Duration::from_millis(200)),
+    };
+    host.apply(stop).await.expect("killed");
+    assert_eq!(
+        host.seen(&id)
+            .await
+            .expect("kept")
+            .exit
+            .expect("ended")
+            .code,
+        137
+    );
+    host.down().await;
+}

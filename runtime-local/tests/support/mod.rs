@@ -1,0 +1,277 @@
+//! What the tests of the local backend share: a private installation, an image, a client.
+//!
+//! They need root and a network namespace of their own: run them as
+//! `unshare -n sh -c 'ip link set lo up; cargo test -p unmoor-runtime-local'`.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use unmoor_core::backend::{
+    Action, Applied, Backend, DesiredService, ExecOptions, ExecOutput, ImageInput, ObservedReplica,
+    Step,
+};
+use unmoor_core::catalog::Connect;
+use unmoor_core::image::ImageRef;
+use unmoor_core::label::Selector;
+use unmoor_core::name::{NetworkName, ReplicaId, ServiceName, StackName};
+use unmoor_core::spec::{Network, PullPolicy, Service};
+use unmoor_core::{Result, Uri};
+use unmoor_runtime_local::LocalConnect;
+
+const BUSYBOX: &str = "/bin/busybox";
+const PROGRAMS: [&str; 22] = [
+    "sh", "true", "false", "sleep", "cat", "echo", "id", "ls", "nslookup", "wget", "nc", "httpd",
+    "hostname", "env", "mkdir", "rm", "touch", "kill", "ip", "mount", "grep", "stat",
+];
+
+/// Why these tests cannot run here; `None` if they can.
+pub(crate) fn obstacle() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("they need root".to_owned());
+    }
+    let own = std::fs::read_link("/proc/self/ns/net").ok();
+    if own == std::fs::read_link("/proc/1/ns/net").ok() {
+        return Some("they change networks: run them in a network namespace of their own".into());
+    }
+    if !Path::new(BUSYBOX).exists() {
+        return Some(format!(
+            "{BUSYBOX} is not installed (package busybox-static)"
+        ));
+    }
+    None
+}
+
+/// Returns from a test that cannot run here, and says why.
+#[macro_export]
+macro_rules! runnable {
+    () => {
+        if let Some(reason) = support::obstacle() {
+            println!("skipped: {reason}");
+            return;
+        }
+    };
+}
+
+/// An installation in a temporary directory.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) stack: StackName,
+}
+
+impl Host {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let backend = connect(&dir.path().join("root")).await;
+        Self {
+            dir,
+            backend,
+            stack: StackName::parse("t").expect("a name"),
+        }
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Another connection to the same installation, as another command would make.
+    pub(crate) async fn reconnect(&mut self) {
+        self.backend = connect(&self.root()).await;
+    }
+
+    /// An image with busybox and its usual names.
+    pub(crate) async fn busybox(&self) -> ImageRef {
+        let tree = self.dir.path().join("tree");
+        std::fs::create_dir_all(tree.join("bin")).expect("made");
+        for name in ["etc", "tmp", "proc", "sys", "dev", "www"] {
+            std::fs::create_dir_all(tree.join(name)).expect("made");
+        }
+        std::fs::copy(BUSYBOX, tree.join("bin/busybox")).expect("copied");
+        for name in PROGRAMS {
+            symlink("busybox", tree.join("bin").join(name)).expect("linked");
+        }
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        std::fs::write(tree.join("etc/passwd"), passwd).expect("written");
+        std::fs::write(
+            tree.join("etc/group"),
+            "root:x:0:\nann:x:1000:\nmore:x:2000:ann\n",
+        )
+        .expect("written");
+        let reference: ImageRef = "test/busybox:1".parse().expect("a reference");
+        let input = ImageInput::Rootfs {
+            path: tree,
+            reference: reference.clone(),
+            changes: vec!["CMD [\"sleep\", \"1000\"]".to_owned()],
+        };
+        let images = self.backend.images().expect("has images");
+        images.load(&input, true).await.expect("loaded");
+        reference
+    }
+
+    pub(crate) async fn desired(&self, name: &str, spec: Service) -> Arc<DesiredService> {
+        let images = self.backend.images().expect("has images");
+        let image = images
+            .resolve(&spec.image, None, PullPolicy::Missing, &|_| ())
+            .await
+            .expect("resolved");
+        let text = serde_json::to_string(&spec).expect("plain data");
+        let hash = format!(
+            "{:x}",
+            text.bytes()
+                .fold(7u64, |h, b| h.wrapping_mul(31) + u64::from(b))
+        );
+        Arc::new(DesiredService {
+            name: ServiceName::parse(name).expect("a name"),
+            links: spec.links.clone(),
+            spec,
+            image,
+            spec_hash: hash,
+            blobs: Default::default(),
+        })
+    }
+
+    pub(crate) async fn apply(&self, action: Action) -> Result<Applied> {
+        let step = Step {
+            stack: self.stack.clone(),
+            plan: "p".to_owned(),
+            index: 0,
+            deadline: Duration::from_secs(60),
+        };
+        self.backend.apply(&action, &step).await
+    }
+
+    pub(crate) async fn network(&self, name: &str) {
+        let action = Action::EnsureNetwork {
+            name: NetworkName::parse(name).expect("a name"),
+            spec: Network::default(),
+        };
+        self.apply(action).await.expect("made");
+    }
+
+    pub(crate) async fn declare(&self, name: &str, spec: Service) -> Arc<DesiredService> {
+        let service = self.desired(name, spec).await;
+        let action = Action::EnsureService {
+            service: Arc::clone(&service),
+        };
+        self.apply(action).await.expect("declared");
+        service
+    }
+
+    pub(crate) fn id(&self, service: &str, slot: u32) -> ReplicaId {
+        ReplicaId::new(
+            self.stack.clone(),
+            ServiceName::parse(service).expect("a name"),
+            slot,
+        )
+    }
+
+    pub(crate) async fn start(&self, service: &Arc<DesiredService>, slot: u32) -> Result<Applied> {
+        let replica = self.id(service.name.as_str(), slot);
+        self.apply(Action::StartReplica {
+            replica,
+            service: Arc::clone(service),
+        })
+        .await
+    }
+
+    /// Declares a service on the default network and starts one replica of it.
+    pub(crate) async fn run(&self, name: &str, spec: Service) -> ReplicaId {
+        self.network("default").await;
+        let service = self.declare(name, spec).await;
+        self.start(&service, 1).await.expect("started");
+        self.id(name, 1)
+    }
+
+    pub(crate) async fn seen(&self, id: &ReplicaId) -> Option<ObservedReplica> {
+        let seen = self
+            .backend
+            .observe(&Selector::replica(id))
+            .await
+            .expect("observed");
+        let mut replicas: Vec<_> = seen.replicas().cloned().collect();
+        replicas.pop()
+    }
+
+    /// Waits until a replica is as wanted.
+    pub(crate) async fn until(&self, id: &ReplicaId, done: impl Fn(&ObservedReplica) -> bool) {
+        let all = async {
+            loop {
+                if let Some(seen) = self.seen(id).await
+                    && done(&seen)
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(20), all)
+            .await
+            .is_err()
+        {
+            panic!("{id} stays as it is: {:?}", self.seen(id).await);
+        }
+    }
+
+    /// Runs a command inside: its exit code and what it wrote.
+    pub(crate) async fn exec(&self, id: &ReplicaId, command: &[&str]) -> (i32, String) {
+        let exec = self.backend.exec().expect("has exec");
+        let options = ExecOptions::new(command.iter().copied());
+        let mut session = exec.exec(id, &options).await.expect("begun");
+        let mut text = Vec::new();
+        while let Some(output) = session.next().await.expect("read") {
+            match output {
+                ExecOutput::Stdout(bytes) | ExecOutput::Stderr(bytes) => text.extend(bytes),
+                ExecOutput::Exited(code) => {
+                    return (code, String::from_utf8_lossy(&text).trim().to_owned());
+                }
+            }
+        }
+        panic!("the session ended without an exit code");
+    }
+
+    /// Removes everything of the stack.
+    pub(crate) async fn down(&self) {
+        let seen = self
+            .backend
+            .observe(&Selector::stack(self.stack.clone()))
+            .await;
+        let stack = seen.expect("observed").stack(&self.stack);
+        for replica in stack.replicas {
+            self.apply(Action::RemoveReplica {
+                replica: replica.id,
+            })
+            .await
+            .expect("removed");
+        }
+        for (name, _) in stack.services {
+            self.apply(Action::RemoveService { name })
+                .await
+                .expect("removed");
+        }
+        for id in stack.blobs.into_keys() {
+            self.apply(Action::RemoveBlob { id })
+                .await
+                .expect("removed");
+        }
+        for name in stack.volumes {
+            self.apply(Action::RemoveVolume { name })
+                .await
+                .expect("removed");
+        }
+        for (name, _) in stack.networks {
+            self.apply(Action::RemoveNetwork { name })
+                .await
+                .expect("removed");
+        }
+    }
+}
+
+pub(crate) async fn connect(root: &Path) -> Arc<dyn Backend> {
+    let uri = Uri::parse(&format!("local://{}", root.display())).expect("a URI");
+    LocalConnect.connect(&uri).await.expect("connected")
+}
