@@ -1,6 +1,6 @@
 //! From a program that a library has started to a process of its own in the background.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::fault::{Outcome, Step, refuse};
 use crate::start::program::IGNORED_SIGNALS;
@@ -14,31 +14,9 @@ use crate::sys::{Errno, abi, rights};
 /// A standard stream is taken as a copy: what is in its place becomes null by [`tidy`].
 pub(super) fn take_fd(number: &str) -> Outcome<OwnedFd> {
     let step = "read arguments";
-    let number: i32 = number
-        .parse()
-        .ok()
-        .filter(|number| *number >= 0)
-        .ok_or_else(|| refuse(step, format_args!("{number:?} is not a descriptor")))?;
-    fs::stat_at(At::Cwd, &format!("/proc/self/fd/{number}"))
-        .step(step, format_args!("descriptor {number}"))?;
-    let given = adopt(number);
-    if number > 2 {
-        return Ok(given);
-    }
-    let copy = given.try_clone().map_err(Errno::from).step(step, number)?;
-    // Closed, the place could be taken by the next file that is opened.
-    let _ = given.into_raw_fd();
-    Ok(copy)
-}
-
-#[allow(
-    unsafe_code,
-    reason = "a descriptor inherited from the launcher has no owner here yet"
-)]
-fn adopt(number: i32) -> OwnedFd {
-    // SAFETY: it is open, as was just seen, and the launcher passed it to this program, in which
-    // nothing else has been opened or owns it.
-    unsafe { OwnedFd::from_raw_fd(number) }
+    let parsed = number.parse().ok().filter(|number| *number >= 0);
+    let parsed = parsed.ok_or_else(|| refuse(step, format_args!("{number:?} is no descriptor")))?;
+    process::inherited_fd(parsed).step(step, format_args!("descriptor {number}"))
 }
 
 /// Closes what the launcher left open besides `keep`, and makes the standard streams null.

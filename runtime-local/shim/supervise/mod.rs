@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod health;
 mod jobs;
+mod life;
 mod log;
 mod probe;
 mod record;

@@ -223,6 +223,22 @@ pub(crate) fn keep_only(keep: &[i32]) -> Result<()> {
     unsafe { close_range(first, u32::MAX) }
 }
 
+/// Takes ownership of a descriptor that this program was started with, close-on-exec; of a
+/// standard stream, which keeps its place, a copy.
+///
+/// To be called once for each, before anything else is opened.
+pub(crate) fn inherited_fd(number: i32) -> Result<OwnedFd> {
+    use super::abi::{F_DUPFD_CLOEXEC, F_SETFD};
+    const CLOSE_ON_EXEC: c_int = 1;
+    if (0..3).contains(&number) {
+        // SAFETY: takes no memory.
+        return unsafe { sys!(nr::FCNTL, number, F_DUPFD_CLOEXEC, 3) }.and_then(owned);
+    }
+    // SAFETY: takes no memory; says if the descriptor is not open.
+    unsafe { sys!(nr::FCNTL, number, F_SETFD, CLOSE_ON_EXEC) }?;
+    owned(c_long::from(number))
+}
+
 /// Makes `number` a copy of a descriptor, kept over exec.
 pub(crate) fn dup_to(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     if fd.as_raw_fd() == number {
