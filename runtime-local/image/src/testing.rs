@@ -35,7 +35,16 @@ pub(crate) struct Raw<'a> {
 impl<'a> Raw<'a> {
     pub(crate) fn new(name: &'a [u8], flag: u8) -> Self {
         let mode = if flag == b'5' { 0o755 } else { 0o644 };
-        Self { name, flag, link: b"", mode, uid: 0, mtime: 0, size: 0, magic: b"ustar\x0000" }
+        Self {
+            name,
+            flag,
+            link: b"",
+            mode,
+            uid: 0,
+            mtime: 0,
+            size: 0,
+            magic: b"ustar\x0000",
+        }
     }
 
     pub(crate) fn block(&self) -> [u8; 512] {
@@ -81,7 +90,10 @@ impl Tape {
     }
 
     pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
-        let raw = Raw { size: content.len() as u64, ..Raw::new(name.as_bytes(), b'0') };
+        let raw = Raw {
+            size: content.len() as u64,
+            ..Raw::new(name.as_bytes(), b'0')
+        };
         self.raw(&raw, content)
     }
 
@@ -93,7 +105,13 @@ impl Tape {
         let target = target.to_str().expect("text").as_bytes();
         let raw = Raw::new(name.as_bytes(), flag);
         if target.len() <= 100 {
-            return self.raw(&Raw { link: target, ..raw }, b"");
+            return self.raw(
+                &Raw {
+                    link: target,
+                    ..raw
+                },
+                b"",
+            );
         }
         self.pax(&[(b"linkpath", target)]).raw(&raw, b"")
     }
@@ -103,7 +121,13 @@ impl Tape {
     }
 
     pub(crate) fn extended(self, flag: u8, data: &[u8]) -> Self {
-        self.raw(&Raw { size: data.len() as u64, ..Raw::new(b"PaxHeader", flag) }, data)
+        self.raw(
+            &Raw {
+                size: data.len() as u64,
+                ..Raw::new(b"PaxHeader", flag)
+            },
+            data,
+        )
     }
 
     pub(crate) fn end(mut self) -> Vec<u8> {
@@ -166,12 +190,26 @@ impl Bench {
         while let Some(path) = todo.pop() {
             let m = fs::symlink_metadata(&path).expect("the canary is there");
             if m.is_dir() {
-                todo.extend(fs::read_dir(&path).expect("a list").map(|e| e.expect("one").path()));
+                todo.extend(
+                    fs::read_dir(&path)
+                        .expect("a list")
+                        .map(|e| e.expect("one").path()),
+                );
             }
-            let content = if m.is_file() { fs::read(&path).expect("content") } else { Vec::new() };
+            let content = if m.is_file() {
+                fs::read(&path).expect("content")
+            } else {
+                Vec::new()
+            };
             let state = format!(
                 "{:o} {}:{} {}.{} {} {} {content:?}",
-                m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec(), m.ino(), m.nlink()
+                m.mode(),
+                m.uid(),
+                m.gid(),
+                m.mtime(),
+                m.mtime_nsec(),
+                m.ino(),
+                m.nlink()
             );
             seen.insert(path, state);
         }
@@ -192,13 +230,22 @@ impl Bench {
             config.diff_ids.push(diff_id);
             descriptors.push(Descriptor::new(kind, digest, size));
         }
-        put_image(&self.store, &name("hostile"), &config, descriptors, Replace::Yes)
+        put_image(
+            &self.store,
+            &name("hostile"),
+            &config,
+            descriptors,
+            Replace::Yes,
+        )
     }
 
     /// Unpacks these layers and answers the directories, lowest first.
     pub(crate) fn unpack(&self, layers: &[Vec<u8>]) -> Result<Vec<PathBuf>, ImageError> {
         let ids = self.store.unpack(&self.image(layers)?)?;
-        Ok(ids.iter().map(|id| self.store.layer_dir().join(id.as_str())).collect())
+        Ok(ids
+            .iter()
+            .map(|id| self.store.layer_dir().join(id.as_str()))
+            .collect())
     }
 
     /// What is left in the store's working places.
@@ -206,7 +253,13 @@ impl Bench {
         let mut names = Vec::new();
         for dir in ["tmp", "partial"] {
             for entry in fs::read_dir(self.store.path().join(dir)).expect("a list") {
-                names.push(entry.expect("an entry").file_name().to_string_lossy().into_owned());
+                names.push(
+                    entry
+                        .expect("an entry")
+                        .file_name()
+                        .to_string_lossy()
+                        .into_owned(),
+                );
             }
         }
         names

@@ -107,7 +107,9 @@ fn find_user(passwd: &str, user: &str) -> Result<(RootfsUser, Option<String>), U
     let number = number(user)?;
     for line in passwd.lines() {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, rest @ ..] = fields.as_slice() else { continue };
+        let [name, _, uid, gid, rest @ ..] = fields.as_slice() else {
+            continue;
+        };
         // A number is always meant as one, even if some user has it for a name.
         let matches = match number {
             Some(number) => self::number(uid) == Ok(Some(number)),
@@ -122,12 +124,26 @@ fn find_user(passwd: &str, user: &str) -> Result<(RootfsUser, Option<String>), U
                 problem: format!("user \"{}\" has no number", shown(name.as_bytes())),
             })
         };
-        let home = rest.get(1).filter(|home| home.starts_with('/')).map(|h| (*h).to_owned());
-        let found = RootfsUser { uid: id(uid)?, gid: id(gid)?, groups: Vec::new(), home };
+        let home = rest
+            .get(1)
+            .filter(|home| home.starts_with('/'))
+            .map(|h| (*h).to_owned());
+        let found = RootfsUser {
+            uid: id(uid)?,
+            gid: id(gid)?,
+            groups: Vec::new(),
+            home,
+        };
         return Ok((found, Some((*name).to_owned())));
     }
     match number {
-        Some(uid) => Ok((RootfsUser { uid, ..RootfsUser::default() }, None)),
+        Some(uid) => Ok((
+            RootfsUser {
+                uid,
+                ..RootfsUser::default()
+            },
+            None,
+        )),
         // An image without any user database still has the one user every kernel knows.
         None if user == "root" && passwd.is_empty() => Ok((RootfsUser::default(), None)),
         None => Err(UserError::NoUser(shown(user.as_bytes()))),
@@ -156,7 +172,9 @@ fn memberships(groups: &str, user: &str) -> Vec<u32> {
     let mut ids = Vec::new();
     for line in groups.lines() {
         let fields: Vec<&str> = line.split(':').collect();
-        let [_, _, gid, members] = fields.as_slice() else { continue };
+        let [_, _, gid, members] = fields.as_slice() else {
+            continue;
+        };
         if !members.split(',').any(|member| member == user) {
             continue;
         }
@@ -187,11 +205,7 @@ fn directory() -> OFlags {
 }
 
 /// Reads a file of the merged tree; nothing if it is absent.
-fn read(
-    stack: &[OwnedFd],
-    path: &[u8],
-    file: &'static str,
-) -> Result<Option<String>, UserError> {
+fn read(stack: &[OwnedFd], path: &[u8], file: &'static str) -> Result<Option<String>, UserError> {
     let refuse = |problem: String| UserError::File { file, problem };
     let found = lookup(stack, path).map_err(|error| refuse(error.to_string()))?;
     let Some(found) = found else { return Ok(None) };
@@ -227,7 +241,9 @@ fn lookup(stack: &[OwnedFd], path: &[u8]) -> std::io::Result<Option<OwnedFd>> {
             Step::Link(target) => {
                 links += 1;
                 if links > MOST_LINKS {
-                    return Err(std::io::Error::other("links on its path go round in a circle"));
+                    return Err(std::io::Error::other(
+                        "links on its path go round in a circle",
+                    ));
                 }
                 if target.starts_with(b"/") {
                     trail.truncate(1);
@@ -243,7 +259,9 @@ fn lookup(stack: &[OwnedFd], path: &[u8]) -> std::io::Result<Option<OwnedFd>> {
 
 /// The parts of a path, last first.
 fn parts(path: &[u8]) -> Vec<Vec<u8>> {
-    let parts = path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts = path
+        .split(|b| *b == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."));
     parts.rev().map(<[u8]>::to_vec).collect()
 }
 
@@ -276,18 +294,21 @@ fn step(dirs: &[OwnedFd], name: &[u8]) -> std::io::Result<Step> {
             break;
         }
         return match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => {
-                Ok(Step::Link(fs::readlinkat(dir, name, Vec::new())?.into_bytes()))
-            }
+            FileType::Symlink => Ok(Step::Link(
+                fs::readlinkat(dir, name, Vec::new())?.into_bytes(),
+            )),
             FileType::RegularFile => {
-                let flags =
-                    OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 Ok(Step::File(fs::openat(dir, name, flags, Mode::empty())?))
             }
             _ => Err(std::io::Error::other("it is not a regular file")),
         };
     }
-    if found.is_empty() { Ok(Step::Absent) } else { Ok(Step::Into(found)) }
+    if found.is_empty() {
+        Ok(Step::Absent)
+    } else {
+        Ok(Step::Into(found))
+    }
 }
 
 fn is_opaque(dir: &impl AsFd) -> bool {

@@ -15,7 +15,8 @@ use crate::testing::{Bench, Tape};
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     # a comment\nbroken\nweb:x:1000:1001:Web:/home/web:/bin/sh\nweb:x:0:0::/root:/bin/sh\n\
     1:x:0:0::/:/bin/sh\nbig:x:4294967296:1::/:\nbad:x:zero:0::/:\n";
-const GROUP: &str = "root:x:0:\nweb:x:1001:\nadm:x:4:web,other\nvideo:x:44:other,web\nbad:x:x:web\n";
+const GROUP: &str =
+    "root:x:0:\nweb:x:1001:\nadm:x:4:web,other\nvideo:x:44:other,web\nbad:x:x:web\n";
 
 struct Rootfs(TempDir);
 
@@ -67,8 +68,14 @@ fn names_and_numbers_are_exact() {
     assert_eq!(ids("1000"), (1000, 1001, vec![4, 44]));
     assert_eq!(ids("1000:7"), (1000, 7, vec![]));
     assert_eq!(ids("1"), (1, 0, vec![]), "a number is never a name");
-    assert_eq!(ids("2147483647:2147483647"), (2_147_483_647, 2_147_483_647, vec![]));
-    assert_eq!(rootfs.find("web").expect("there").home.as_deref(), Some("/home/web"));
+    assert_eq!(
+        ids("2147483647:2147483647"),
+        (2_147_483_647, 2_147_483_647, vec![])
+    );
+    assert_eq!(
+        rootfs.find("web").expect("there").home.as_deref(),
+        Some("/home/web")
+    );
 }
 
 #[test]
@@ -76,9 +83,28 @@ fn nothing_odd_becomes_root() {
     let rootfs = usual();
     let long = "u".repeat(32 << 10);
     for spec in [
-        "4294967296", "4294967295", "2147483648", "-1", "+1", "18446744073709551616", "0x0", ":0",
-        ":1000", ":", "nobody", "web:nogroup", "web:-1", "web:4294967296", "web:adm:x", "big",
-        "bad", "web:bad", "a\0b", "web\n", "1000:0x0", &long,
+        "4294967296",
+        "4294967295",
+        "2147483648",
+        "-1",
+        "+1",
+        "18446744073709551616",
+        "0x0",
+        ":0",
+        ":1000",
+        ":",
+        "nobody",
+        "web:nogroup",
+        "web:-1",
+        "web:4294967296",
+        "web:adm:x",
+        "big",
+        "bad",
+        "web:bad",
+        "a\0b",
+        "web\n",
+        "1000:0x0",
+        &long,
     ] {
         let result = rootfs.find(spec);
         assert!(result.is_err(), "{} became {result:?}", spec.escape_debug());
@@ -97,7 +123,14 @@ fn without_a_database_only_root_has_a_name() {
 fn whiteout(path: &Path) {
     let dir = fs::File::open(path.parent().expect("a parent")).expect("a directory");
     let name = path.file_name().expect("a name");
-    mknodat(&dir, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)).expect("made");
+    mknodat(
+        &dir,
+        name,
+        FileType::CharacterDevice,
+        Mode::empty(),
+        makedev(0, 0),
+    )
+    .expect("made");
 }
 
 #[test]
@@ -161,7 +194,11 @@ fn hostile_databases_cost_nothing() {
     fs::remove_file(&path).expect("removed");
     fs::create_dir(&path).expect("a directory");
     assert!(matches!(rootfs.find("web"), Err(UserError::File { .. })));
-    assert!(started.elapsed() < Duration::from_secs(1), "took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "took {:?}",
+        started.elapsed()
+    );
 }
 
 #[test]

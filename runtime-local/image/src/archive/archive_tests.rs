@@ -14,7 +14,10 @@ use crate::testing::{Bench, Tape, chain, name};
 use crate::{ImageBuilder, ImageError, Replace};
 
 fn options(text: &str) -> LoadOptions {
-    LoadOptions { name: Some(name(text)), ..LoadOptions::default() }
+    LoadOptions {
+        name: Some(name(text)),
+        ..LoadOptions::default()
+    }
 }
 
 fn saved(bench: &Bench, tag: &str, content: &str) -> (PathBuf, Digest) {
@@ -23,8 +26,16 @@ fn saved(bench: &Bench, tag: &str, content: &str) -> (PathBuf, Digest) {
         .entrypoint(["/bin/app"])
         .build(&bench.store, &name(tag))
         .expect("built");
-    let path = bench.dir.path().join(format!("{}.tar", tag.replace([':', '/'], "-")));
-    save(&bench.store, &image, fs::File::create(&path).expect("a file")).expect("saved");
+    let path = bench
+        .dir
+        .path()
+        .join(format!("{}.tar", tag.replace([':', '/'], "-")));
+    save(
+        &bench.store,
+        &image,
+        fs::File::create(&path).expect("a file"),
+    )
+    .expect("saved");
     (path, image.manifest_digest)
 }
 
@@ -37,7 +48,11 @@ fn what_is_saved_can_be_loaded() {
     assert_eq!(loaded[0].manifest_digest, digest);
     assert_eq!(loaded[0].reference, name("app:1"));
     let ids = other.store.unpack(&loaded[0]).expect("unpacked");
-    let file = other.store.layer_dir().join(ids[0].as_str()).join("bin/app");
+    let file = other
+        .store
+        .layer_dir()
+        .join(ids[0].as_str())
+        .join("bin/app");
     assert_eq!(fs::read(file).expect("a file"), b"content");
     assert!(other.leftovers().is_empty());
 }
@@ -48,14 +63,21 @@ fn directories_and_compressed_archives_are_the_same() {
     let (path, digest) = saved(&bench, "app:1", "content");
     let dir = bench.dir.path().join("layout");
     fs::create_dir(&dir).expect("a directory");
-    let status = Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&dir).status();
+    let status = Command::new("tar")
+        .arg("-xf")
+        .arg(&path)
+        .arg("-C")
+        .arg(&dir)
+        .status();
     assert!(status.expect("tar").success());
     let loaded = load(&other.store, &dir, &options("from/dir")).expect("loaded");
     assert_eq!(loaded[0].manifest_digest, digest);
     let packed = bench.dir.path().join("packed.tar.gz");
     let file = fs::File::create(&packed).expect("a file");
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-    encoder.write_all(&fs::read(&path).expect("an archive")).expect("written");
+    encoder
+        .write_all(&fs::read(&path).expect("an archive"))
+        .expect("written");
     encoder.finish().expect("written");
     let loaded = load(&other.store, &packed, &options("from/gzip")).expect("loaded");
     assert_eq!(loaded[0].manifest_digest, digest);
@@ -63,14 +85,19 @@ fn directories_and_compressed_archives_are_the_same() {
 
 /// What `docker save` wrote for years: layers in directories, equal ones as links.
 fn docker_archive(config_of: &[&[u8]], tags: &str) -> Vec<u8> {
-    let ids: Vec<_> = config_of.iter().map(|l| format!("\"{}\"", Digest::sha256_of(l))).collect();
+    let ids: Vec<_> = config_of
+        .iter()
+        .map(|l| format!("\"{}\"", Digest::sha256_of(l)))
+        .collect();
     let arch = Platform::linux_here().arch().to_owned();
     let config = format!(
         r#"{{"architecture":"{arch}","os":"linux","config":{{"Cmd":["/a"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         ids.join(",")
     );
     let config_name = format!("{}.json", Digest::sha256_of(config.as_bytes()).hex());
-    let layers: Vec<_> = (0..config_of.len()).map(|i| format!("\"l{i}/layer.tar\"")).collect();
+    let layers: Vec<_> = (0..config_of.len())
+        .map(|i| format!("\"l{i}/layer.tar\""))
+        .collect();
     let manifest = format!(
         r#"[{{"Config":"{config_name}","RepoTags":{tags},"Layers":[{}]}}]"#,
         layers.join(",")
@@ -95,12 +122,22 @@ fn write(bench: &Bench, content: &[u8]) -> PathBuf {
 #[test]
 fn archives_of_docker_save_are_loaded() {
     let bench = Bench::new();
-    let (a, b) = (Tape::new().file("a", b"1").end(), Tape::new().file("b", b"2").end());
-    let path = write(&bench, &docker_archive(&[&a, &b, &a], r#"["app:1","app:latest"]"#));
+    let (a, b) = (
+        Tape::new().file("a", b"1").end(),
+        Tape::new().file("b", b"2").end(),
+    );
+    let path = write(
+        &bench,
+        &docker_archive(&[&a, &b, &a], r#"["app:1","app:latest"]"#),
+    );
     let loaded = load(&bench.store, &path, &LoadOptions::default()).expect("loaded");
     assert_eq!(loaded.len(), 2);
     assert_eq!(loaded[0].config.cmd, ["/a"]);
-    assert_eq!(bench.store.unpack(&loaded[0]).expect("unpacked").len(), 2, "one is there twice");
+    assert_eq!(
+        bench.store.unpack(&loaded[0]).expect("unpacked").len(),
+        2,
+        "one is there twice"
+    );
     let unnamed = write(&bench, &docker_archive(&[&a], "null"));
     assert!(load(&bench.store, &unnamed, &LoadOptions::default()).is_err());
     load(&bench.store, &unnamed, &options("given")).expect("loaded");
@@ -113,16 +150,27 @@ fn an_archive_takes_no_name_over() {
     let (_, good) = saved(&victim, "x", "good");
     let before = victim.store.get(&name("x")).expect("there").manifest_digest;
     let result = load(&victim.store, &evil, &LoadOptions::default());
-    assert!(matches!(result, Err(ImageError::TagTaken { .. })), "{result:?}");
-    assert_eq!(victim.store.get(&name("x")).expect("there").manifest_digest, before);
+    assert!(
+        matches!(result, Err(ImageError::TagTaken { .. })),
+        "{result:?}"
+    );
+    assert_eq!(
+        victim.store.get(&name("x")).expect("there").manifest_digest,
+        before
+    );
     assert_eq!(before, good);
-    let asked = LoadOptions { replace: Replace::Yes, ..LoadOptions::default() };
+    let asked = LoadOptions {
+        replace: Replace::Yes,
+        ..LoadOptions::default()
+    };
     let loaded = load(&victim.store, &evil, &asked).expect("replaced");
     assert_ne!(loaded[0].manifest_digest, good);
 }
 
 fn oci(index: &[u8], blobs: &[(&Digest, &[u8])]) -> Vec<u8> {
-    let mut tape = Tape::new().file("oci-layout", b"{}").file("index.json", index);
+    let mut tape = Tape::new()
+        .file("oci-layout", b"{}")
+        .file("index.json", index);
     for (digest, content) in blobs {
         tape = tape.file(&format!("blobs/sha256/{}", digest.hex()), content);
     }
@@ -132,8 +180,19 @@ fn oci(index: &[u8], blobs: &[(&Digest, &[u8])]) -> Vec<u8> {
 fn refused(bench: &Bench, what: &str, archive: &[u8]) -> String {
     let path = write(bench, archive);
     let error = load(&bench.store, &path, &options("victim")).expect_err(what);
-    assert!(bench.store.resolve(&name("victim")).expect("readable").is_none(), "{what}");
-    assert!(bench.leftovers().is_empty(), "{what}: {:?}", bench.leftovers());
+    assert!(
+        bench
+            .store
+            .resolve(&name("victim"))
+            .expect("readable")
+            .is_none(),
+        "{what}"
+    );
+    assert!(
+        bench.leftovers().is_empty(),
+        "{what}: {:?}",
+        bench.leftovers()
+    );
     chain(&error)
 }
 
@@ -144,46 +203,89 @@ fn hostile_layouts_are_refused() {
     let layer_digest = Digest::sha256_of(&layer);
     let arch = Platform::linux_here().arch().to_owned();
     let config = |arch: &str, diff_id: &Digest| {
-        format!(r#"{{"architecture":"{arch}","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#)
+        format!(
+            r#"{{"architecture":"{arch}","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+        )
     };
     let build = |config: &str, size: u64, served: &[u8]| {
         let config_digest = Digest::sha256_of(config.as_bytes());
         let manifest = write_manifest(
-            Descriptor::new(media::OCI_CONFIG, config_digest.clone(), config.len() as u64),
+            Descriptor::new(
+                media::OCI_CONFIG,
+                config_digest.clone(),
+                config.len() as u64,
+            ),
             vec![Descriptor::new(media::OCI_TAR, layer_digest.clone(), size)],
         );
         let digest = Digest::sha256_of(&manifest);
-        let index = write_index(vec![Descriptor::new(media::OCI_MANIFEST, digest.clone(), manifest.len() as u64)]);
-        oci(&index, &[(&digest, &manifest), (&config_digest, config.as_bytes()), (&layer_digest, served)])
+        let index = write_index(vec![Descriptor::new(
+            media::OCI_MANIFEST,
+            digest.clone(),
+            manifest.len() as u64,
+        )]);
+        oci(
+            &index,
+            &[
+                (&digest, &manifest),
+                (&config_digest, config.as_bytes()),
+                (&layer_digest, served),
+            ],
+        )
     };
     let size = layer.len() as u64;
     let good = config(&arch, &layer_digest);
-    let text = refused(&bench, "other bytes", &build(&good, size, &vec![1; layer.len()]));
+    let text = refused(
+        &bench,
+        "other bytes",
+        &build(&good, size, &vec![1; layer.len()]),
+    );
     assert!(text.contains("digest"), "{text}");
     refused(&bench, "too large", &build(&good, size - 1, &layer));
     refused(&bench, "too small", &build(&good, size + 1, &layer));
     refused(&bench, "nothing", &build(&good, size, b""));
-    let text = refused(&bench, "platform", &build(&config("s390x", &layer_digest), size, &layer));
+    let text = refused(
+        &bench,
+        "platform",
+        &build(&config("s390x", &layer_digest), size, &layer),
+    );
     assert!(text.contains("s390x"), "{text}");
     let index = |digest: &str, size: u64| {
-        format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{digest}","size":{size}}}]}}"#, media::OCI_MANIFEST)
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{digest}","size":{size}}}]}}"#,
+            media::OCI_MANIFEST
+        )
     };
-    for digest in ["sha256:../../../canary/file", "sha256:", &format!("sha256:{}", "A".repeat(64))] {
+    for digest in [
+        "sha256:../../../canary/file",
+        "sha256:",
+        &format!("sha256:{}", "A".repeat(64)),
+    ] {
         refused(&bench, digest, &oci(index(digest, 6).as_bytes(), &[]));
     }
     let lying = Digest::sha256_of(b"something else");
-    refused(&bench, "manifest digest", &oci(index(lying.as_str(), 2).as_bytes(), &[(&lying, b"{}")]));
+    refused(
+        &bench,
+        "manifest digest",
+        &oci(index(lying.as_str(), 2).as_bytes(), &[(&lying, b"{}")]),
+    );
     refused(&bench, "no index", &oci(b"[]", &[]));
     refused(&bench, "neither", &Tape::new().file("x", b"").end());
     refused(&bench, "not an archive", b"hello");
-    let twice = Tape::new().file("index.json", b"{}").file("index.json", b"{}").end();
+    let twice = Tape::new()
+        .file("index.json", b"{}")
+        .file("index.json", b"{}")
+        .end();
     assert!(refused(&bench, "two indexes", &twice).contains("two files"));
     // The good one still works, and a diff id that lies is found when it is unpacked.
     let path = write(&bench, &build(&good, size, &layer));
     load(&bench.store, &path, &options("good")).expect("loaded");
     let lies = build(&config(&arch, &lying), size, &layer);
-    let image = load(&bench.store, write(&bench, &lies), &options("lies")).expect("documents agree");
-    assert!(matches!(bench.store.unpack(&image[0]), Err(ImageError::Layer(_))));
+    let image =
+        load(&bench.store, write(&bench, &lies), &options("lies")).expect("documents agree");
+    assert!(matches!(
+        bench.store.unpack(&image[0]),
+        Err(ImageError::Layer(_))
+    ));
 }
 
 #[test]
@@ -192,7 +294,11 @@ fn indexes_that_never_end_are_refused() {
     let mut blobs: Vec<(Digest, Vec<u8>)> = Vec::new();
     let (mut digest, mut size) = (Digest::sha256_of(b"x"), 1);
     for _ in 0..10 {
-        let index = write_index(vec![Descriptor::new(media::OCI_INDEX, digest.clone(), size)]);
+        let index = write_index(vec![Descriptor::new(
+            media::OCI_INDEX,
+            digest.clone(),
+            size,
+        )]);
         (digest, size) = (Digest::sha256_of(&index), index.len() as u64);
         blobs.push((digest.clone(), index));
     }
@@ -205,9 +311,18 @@ fn indexes_that_never_end_are_refused() {
 fn names_in_docker_archives_stay_inside() {
     let bench = Bench::new();
     fs::write(bench.dir.path().join("secret"), "{}").expect("a file");
-    for (config, layer) in [("../secret", "l/layer.tar"), ("/etc/passwd", "x"), ("c", "../../x")] {
-        let manifest = format!(r#"[{{"Config":"{config}","RepoTags":["a"],"Layers":["{layer}"]}}]"#);
-        refused(&bench, config, &Tape::new().file("manifest.json", manifest.as_bytes()).end());
+    for (config, layer) in [
+        ("../secret", "l/layer.tar"),
+        ("/etc/passwd", "x"),
+        ("c", "../../x"),
+    ] {
+        let manifest =
+            format!(r#"[{{"Config":"{config}","RepoTags":["a"],"Layers":["{layer}"]}}]"#);
+        refused(
+            &bench,
+            config,
+            &Tape::new().file("manifest.json", manifest.as_bytes()).end(),
+        );
     }
     let out = Tape::new().link(b'2', "manifest.json", Path::new("../../../../etc/passwd"));
     refused(&bench, "link out", &out.end());
@@ -243,7 +358,10 @@ fn root_file_systems_are_imported() {
     assert_eq!(image.manifest_digest, again.manifest_digest);
     assert_eq!(image.config.cmd, ["/bin/app", "x"]);
     assert_eq!(image.config.env[0], ("A".to_owned(), "b c".to_owned()));
-    assert_eq!(image.config.env[2], ("OLD".to_owned(), "style value".to_owned()));
+    assert_eq!(
+        image.config.env[2],
+        ("OLD".to_owned(), "style value".to_owned())
+    );
     assert_eq!(image.config.exposed_ports.len(), 2);
     let ids = bench.store.unpack(&image).expect("unpacked");
     let tree = bench.store.layer_dir().join(ids[0].as_str());
@@ -251,14 +369,22 @@ fn root_file_systems_are_imported() {
     assert_eq!((app.mode() & 0o7777, app.nlink()), (0o4755, 2));
 
     let tar = bench.dir.path().join("root.tar.gz");
-    let status =
-        Command::new("tar").arg("-czf").arg(&tar).arg("-C").arg(&root).arg(".").status();
+    let status = Command::new("tar")
+        .arg("-czf")
+        .arg(&tar)
+        .arg("-C")
+        .arg(&root)
+        .arg(".")
+        .status();
     assert!(status.expect("tar").success());
     let packed = import(&bench.store, &tar, &name("tar"), &options).expect("imported");
     let ids = bench.store.unpack(&packed).expect("unpacked");
     let other = bench.store.layer_dir().join(ids[0].as_str()).join("bin");
     assert_eq!(fs::read_link(other).expect("a link").as_os_str(), "usr/bin");
-    let bad = ImportOptions { changes: vec!["RUN rm".to_owned()], ..ImportOptions::default() };
+    let bad = ImportOptions {
+        changes: vec!["RUN rm".to_owned()],
+        ..ImportOptions::default()
+    };
     assert!(import(&bench.store, &tar, &name("x"), &bad).is_err());
     let text = bench.dir.path().join("text");
     fs::write(&text, "not an archive").expect("a file");

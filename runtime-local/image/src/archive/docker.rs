@@ -57,8 +57,13 @@ fn chosen<'a>(
     options: &LoadOptions,
 ) -> Result<Vec<(Vec<ImageRef>, &'a Saved)>, ImageError> {
     let tags = |saved: &Saved| {
-        let tags = saved.repo_tags.iter().flatten().map(|tag| ImageRef::parse(tag));
-        tags.collect::<Result<Vec<_>, _>>().map_err(|error| archive.bad(&error.to_string()))
+        let tags = saved
+            .repo_tags
+            .iter()
+            .flatten()
+            .map(|tag| ImageRef::parse(tag));
+        tags.collect::<Result<Vec<_>, _>>()
+            .map_err(|error| archive.bad(&error.to_string()))
     };
     if let Some(name) = &options.name {
         if let [only] = saved {
@@ -92,11 +97,18 @@ fn image(
     saved: &Saved,
     options: &LoadOptions,
 ) -> Result<Digest, ImageError> {
-    let what = format!("{} of {}", saved.config.escape_debug(), archive.path().display());
+    let what = format!(
+        "{} of {}",
+        saved.config.escape_debug(),
+        archive.path().display()
+    );
     let names = saved.layers.as_deref().unwrap_or_default();
     let limits = archive.limits();
     if names.len() > limits.layers {
-        return Err(archive.bad(&format!("an image in it has more than {} layers", limits.layers)));
+        return Err(archive.bad(&format!(
+            "an image in it has more than {} layers",
+            limits.layers
+        )));
     }
     let bytes = archive.document(saved.config.as_bytes())?;
     let config = ImageConfig::parse(&bytes, &what, names.len(), limits)?;

@@ -61,7 +61,10 @@ pub fn import(
     }
     let (layer, diff_id) = if std::fs::metadata(path).at("open", path)?.is_dir() {
         let (digest, size) = store.put_with(|target| directory(path, target, store))?;
-        (Descriptor::new(media::OCI_TAR, digest.clone(), size), digest)
+        (
+            Descriptor::new(media::OCI_TAR, digest.clone(), size),
+            digest,
+        )
     } else {
         tar_file(store, path)?
     };
@@ -81,26 +84,39 @@ fn tar_file(store: &Store, path: &Path) -> Result<(Descriptor, Digest), ImageErr
     let (digest, size) = store.put(&mut file)?;
     if size == 0 {
         let problem = "it is empty".to_owned();
-        return Err(ImageError::Archive { path: path.to_owned(), problem });
+        return Err(ImageError::Archive {
+            path: path.to_owned(),
+            problem,
+        });
     }
     let mut blob = store.open_blob(&digest, "an import")?;
     let mut start = [0; 4];
     let known = blob.read(&mut start).at("read", path)?;
     blob.seek(SeekFrom::Start(0)).at("read", path)?;
     let kind = match Compression::of(&start[..known]) {
-        Compression::None => return Ok((Descriptor::new(media::OCI_TAR, digest.clone(), size), digest)),
+        Compression::None => {
+            return Ok((
+                Descriptor::new(media::OCI_TAR, digest.clone(), size),
+                digest,
+            ));
+        }
         Compression::Gzip => media::OCI_TAR_GZIP,
         Compression::Zstd => media::OCI_TAR_ZSTD,
     };
     let limits = store.limits();
-    let most = limits.layer_bytes.min(size.saturating_mul(limits.ratio).max(limits.ratio_from));
+    let most = limits
+        .layer_bytes
+        .min(size.saturating_mul(limits.ratio).max(limits.ratio_from));
     let unpacked = decoder(blob).at("unpack", path)?.take(most + 1);
     let mut hashing = HashingReader::new(unpacked, Hasher::new(DigestAlgorithm::Sha256));
     io::copy(&mut hashing, &mut io::sink()).at("unpack", path)?;
     let (diff_id, count) = hashing.finish();
     if count > most {
         let problem = format!("it unpacks to more than {most} bytes");
-        return Err(ImageError::Archive { path: path.to_owned(), problem });
+        return Err(ImageError::Archive {
+            path: path.to_owned(),
+            problem,
+        });
     }
     Ok((Descriptor::new(kind, digest, size), diff_id))
 }
@@ -125,7 +141,13 @@ fn directory(path: &Path, target: &mut dyn Write, store: &Store) -> Result<(), I
         depth: store.limits().path_depth,
         links: HashMap::new(),
     };
-    walk.write(b"./", Kind::Directory, b"", (&stat, xattrs(&root)), &mut io::empty())?;
+    walk.write(
+        b"./",
+        Kind::Directory,
+        b"",
+        (&stat, xattrs(&root)),
+        &mut io::empty(),
+    )?;
     walk.dir(&root, b"", 1)?;
     walk.archive.finish().at("write", path)?;
     Ok(())
@@ -135,18 +157,29 @@ impl<W: Write> Walk<'_, W> {
     fn dir(&mut self, dir: &OwnedFd, above: &[u8], depth: usize) -> Result<(), ImageError> {
         if depth > self.depth {
             let problem = format!("it is more than {} directories deep", self.depth);
-            return Err(ImageError::Archive { path: self.shown.to_owned(), problem });
+            return Err(ImageError::Archive {
+                path: self.shown.to_owned(),
+                problem,
+            });
         }
         let mut names = Vec::new();
         for entry in Dir::read_from(dir).at("list", self.shown)? {
-            let name = entry.at("list", self.shown)?.file_name().to_bytes().to_vec();
+            let name = entry
+                .at("list", self.shown)?
+                .file_name()
+                .to_bytes()
+                .to_vec();
             if !matches!(name.as_slice(), b"." | b"..") {
                 names.push(name);
             }
         }
         names.sort();
         for name in names {
-            let path = if above.is_empty() { name.clone() } else { [above, b"/", &name].concat() };
+            let path = if above.is_empty() {
+                name.clone()
+            } else {
+                [above, b"/", &name].concat()
+            };
             self.child(dir, &name, path, depth)?;
         }
         Ok(())
@@ -192,11 +225,21 @@ impl<W: Write> Walk<'_, W> {
             FileType::Symlink => {
                 let target = fs::readlinkat(dir, name, Vec::new()).at("read", &shown)?;
                 let about = (&stat, Vec::new());
-                self.write(&path, Kind::Symlink, target.as_bytes(), about, &mut io::empty())
+                self.write(
+                    &path,
+                    Kind::Symlink,
+                    target.as_bytes(),
+                    about,
+                    &mut io::empty(),
+                )
             }
-            FileType::Fifo => {
-                self.write(&path, Kind::Fifo, b"", (&stat, Vec::new()), &mut io::empty())
-            }
+            FileType::Fifo => self.write(
+                &path,
+                Kind::Fifo,
+                b"",
+                (&stat, Vec::new()),
+                &mut io::empty(),
+            ),
             _ => Ok(()),
         }
     }
@@ -217,8 +260,18 @@ impl<W: Write> Walk<'_, W> {
             mtime_ns: stat.st_mtime_nsec as u32,
             xattrs,
         };
-        let size = if kind == Kind::File { stat.st_size as u64 } else { 0 };
-        let header = Header { name, kind, link, size, meta: &meta };
+        let size = if kind == Kind::File {
+            stat.st_size as u64
+        } else {
+            0
+        };
+        let header = Header {
+            name,
+            kind,
+            link,
+            size,
+            meta: &meta,
+        };
         let shown = self.shown.join(crate::error::shown(name));
         self.archive.entry(&header, content).at("copy", shown)
     }
@@ -227,7 +280,9 @@ impl<W: Write> Walk<'_, W> {
 /// The attributes an image may have; see the rules for unpacking.
 fn xattrs(file: &impl AsFd) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut names = vec![0_u8; 64 << 10];
-    let Ok(length) = fs::flistxattr(file, names.as_mut_slice()) else { return Vec::new() };
+    let Ok(length) = fs::flistxattr(file, names.as_mut_slice()) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for name in names[..length].split(|b| *b == 0) {
         let of_overlay = name.starts_with(b"user.overlay.");

@@ -13,7 +13,10 @@ use crate::store::{Store, StoredImage, store_record};
 const MOST_NESTED: usize = 4;
 
 /// Where containerd writes the whole name; the standard key often has only the tag.
-const NAME_KEYS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+const NAME_KEYS: [&str; 2] = [
+    "io.containerd.image.name",
+    "org.opencontainers.image.ref.name",
+];
 
 pub(super) fn load(
     store: &Store,
@@ -80,7 +83,9 @@ fn chosen<'a>(
 }
 
 fn names(descriptor: &Descriptor) -> impl Iterator<Item = &str> {
-    NAME_KEYS.into_iter().filter_map(|key| descriptor.annotation(key))
+    NAME_KEYS
+        .into_iter()
+        .filter_map(|key| descriptor.annotation(key))
 }
 
 /// A layout may call an image by its full name or by its tag alone.
@@ -121,11 +126,19 @@ fn document(
     let found = digest_like(&descriptor.digest, &bytes);
     if found != descriptor.digest {
         let (what, wanted) = (what.to_owned(), descriptor.digest.clone());
-        return Err(ImageError::DigestMismatch { what, wanted, found });
+        return Err(ImageError::DigestMismatch {
+            what,
+            wanted,
+            found,
+        });
     }
     if bytes.len() as u64 != descriptor.size {
         let (what, wanted) = (what.to_owned(), descriptor.size);
-        return Err(ImageError::SizeMismatch { what, wanted, found: bytes.len() as u64 });
+        return Err(ImageError::SizeMismatch {
+            what,
+            wanted,
+            found: bytes.len() as u64,
+        });
     }
     Ok(bytes)
 }
@@ -135,7 +148,9 @@ fn blobs(store: &Store, archive: &ArchiveReader, manifest: &Manifest) -> Result<
     let config = document(archive, &manifest.config, &what)?;
     store.put_document_as(&config, &manifest.config.digest)?;
     for layer in &manifest.layers {
-        let Some(mut incoming) = store.incoming(layer)? else { continue };
+        let Some(mut incoming) = store.incoming(layer)? else {
+            continue;
+        };
         incoming.restart()?;
         let mut member = archive.get(&blob_name(&layer.digest))?;
         incoming.write_from(&mut member.content)?;

@@ -34,7 +34,11 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { name: None, replace: Replace::No, platform: Platform::linux_here() }
+        Self {
+            name: None,
+            replace: Replace::No,
+            platform: Platform::linux_here(),
+        }
     }
 }
 
@@ -59,11 +63,7 @@ pub fn load(
 }
 
 /// An image for another processor would be loaded without complaint and then not start.
-fn check_platform(
-    config: &ImageConfig,
-    wanted: &Platform,
-    what: &str,
-) -> Result<(), ImageError> {
+fn check_platform(config: &ImageConfig, wanted: &Platform, what: &str) -> Result<(), ImageError> {
     let offered = &config.platform;
     if offered.os() == wanted.os() && offered.arch() == wanted.arch() {
         return Ok(());

@@ -34,7 +34,10 @@ pub(super) struct ArchiveReader {
 #[derive(Debug)]
 enum Source {
     Directory(OwnedFd),
-    Tar { file: Arc<File>, places: HashMap<Vec<u8>, Place> },
+    Tar {
+        file: Arc<File>,
+        places: HashMap<Vec<u8>, Place>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -59,13 +62,23 @@ impl ArchiveReader {
         } else {
             let file = plain(store, path)?;
             let places = places(&file, &limits).map_err(|problem| bad(path, &problem))?;
-            Source::Tar { file: Arc::new(file), places }
+            Source::Tar {
+                file: Arc::new(file),
+                places,
+            }
         };
-        Ok(Self { path: path.to_owned(), limits, source })
+        Ok(Self {
+            path: path.to_owned(),
+            limits,
+            source,
+        })
     }
 
     pub(super) fn bad(&self, problem: &str) -> ImageError {
-        ImageError::Archive { path: self.path.clone(), problem: problem.to_owned() }
+        ImageError::Archive {
+            path: self.path.clone(),
+            problem: problem.to_owned(),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -83,7 +96,8 @@ impl ArchiveReader {
     /// Opens a file of the archive.
     pub(super) fn get(&self, name: &[u8]) -> Result<Member, ImageError> {
         let shown = crate::error::shown(name);
-        self.find(name)?.ok_or_else(|| self.bad(&format!("it has no file {shown}")))
+        self.find(name)?
+            .ok_or_else(|| self.bad(&format!("it has no file {shown}")))
     }
 
     fn find(&self, name: &[u8]) -> Result<Option<Member>, ImageError> {
@@ -104,7 +118,10 @@ impl ArchiveReader {
                 if !known.is_file() {
                     return Err(self.bad(&format!("{} is not a regular file", shown())));
                 }
-                Ok(Some(Member { content: Box::new(file), size: known.len() }))
+                Ok(Some(Member {
+                    content: Box::new(file),
+                    size: known.len(),
+                }))
             }
             Source::Tar { file, places } => {
                 let mut path = path;
@@ -118,7 +135,10 @@ impl ArchiveReader {
                                 position: *offset,
                                 end: offset + size,
                             };
-                            return Ok(Some(Member { content: Box::new(section), size: *size }));
+                            return Ok(Some(Member {
+                                content: Box::new(section),
+                                size: *size,
+                            }));
                         }
                     }
                 }
@@ -136,7 +156,11 @@ impl ArchiveReader {
             return Err(self.bad(&format!("{name} has more than {most} bytes")));
         }
         let mut content = Vec::new();
-        member.content.take(most).read_to_end(&mut content).at("read", &self.path)?;
+        member
+            .content
+            .take(most)
+            .read_to_end(&mut content)
+            .at("read", &self.path)?;
         Ok(content)
     }
 
@@ -153,7 +177,10 @@ impl ArchiveReader {
 }
 
 fn bad(path: &Path, problem: &LayerProblem) -> ImageError {
-    ImageError::Archive { path: path.to_owned(), problem: problem.to_string() }
+    ImageError::Archive {
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    }
 }
 
 /// The tar file, unpacked into a nameless file of the store if it is compressed.
@@ -166,34 +193,47 @@ fn plain(store: &Store, path: &Path) -> Result<File, ImageError> {
     if seekable && compression == Compression::None {
         return Ok(file);
     }
-    let input = io::Cursor::new(if seekable { Vec::new() } else { start[..known].to_vec() });
+    let input = io::Cursor::new(if seekable {
+        Vec::new()
+    } else {
+        start[..known].to_vec()
+    });
     let mut decoder = decoder(input.chain(file)).at("read", path)?;
     let mut target = store.nameless_file()?;
     let most = store.limits().layer_bytes;
     let mut limited = (&mut decoder).take(most + 1);
     if io::copy(&mut limited, &mut target).at("unpack", path)? > most {
         let problem = format!("it unpacks to more than {most} bytes");
-        return Err(ImageError::Archive { path: path.to_owned(), problem });
+        return Err(ImageError::Archive {
+            path: path.to_owned(),
+            problem,
+        });
     }
     Ok(target)
 }
 
 fn places(file: &File, limits: &Limits) -> Result<HashMap<Vec<u8>, Place>, LayerProblem> {
     let mut file = file.try_clone().map_err(LayerProblem::Stream)?;
-    file.seek(SeekFrom::Start(0)).map_err(LayerProblem::Stream)?;
+    file.seek(SeekFrom::Start(0))
+        .map_err(LayerProblem::Stream)?;
     let mut archive = TarReader::new(Seekable(BufReader::new(file)), limits.clone());
     let mut places = HashMap::new();
     while let Some(entry) = archive.next_entry()? {
         let path = TreePath::parse(&entry.name, limits)?;
         let place = match entry.kind {
-            Kind::File => Place::At { offset: archive.position(), size: entry.size },
+            Kind::File => Place::At {
+                offset: archive.position(),
+                size: entry.size,
+            },
             Kind::Hardlink => Place::Link(TreePath::parse(&entry.link, limits)?),
             // Old versions of docker save write equal layers once and link to them.
             Kind::Symlink => Place::Link(beside(&path, &entry.link, limits)?),
             _ => continue,
         };
         if places.len() >= MOST_FILES {
-            return Err(LayerProblem::limit(format!("it has more than {MOST_FILES} files")));
+            return Err(LayerProblem::limit(format!(
+                "it has more than {MOST_FILES} files"
+            )));
         }
         if places.insert(path.as_bytes().to_vec(), place).is_some() {
             let path = crate::error::shown(path.as_bytes());
@@ -207,7 +247,11 @@ fn places(file: &File, limits: &Limits) -> Result<HashMap<Vec<u8>, Place>, Layer
 fn beside(path: &TreePath, link: &[u8], limits: &Limits) -> Result<TreePath, LayerProblem> {
     let above = path.parent();
     let mut parts: Vec<&[u8]> = Vec::new();
-    for part in above.as_bytes().split(|b| *b == b'/').chain(link.split(|b| *b == b'/')) {
+    for part in above
+        .as_bytes()
+        .split(|b| *b == b'/')
+        .chain(link.split(|b| *b == b'/'))
+    {
         match part {
             b"" | b"." => {}
             b".." if parts.pop().is_none() => {

@@ -21,13 +21,27 @@ pub fn save(store: &Store, image: &StoredImage, target: impl Write) -> Result<()
     let config = store.document(&image.config_digest, &name)?;
     let mut archive = TarWriter::new(io::BufWriter::with_capacity(256 << 10, target));
     let mut write = |path: &str, size: u64, content: &mut dyn Read| {
-        let meta = Meta { mode: 0o644, ..Meta::default() };
+        let meta = Meta {
+            mode: 0o644,
+            ..Meta::default()
+        };
         let path = path.as_bytes();
-        let header = Header { name: path, kind: Kind::File, link: b"", size, meta: &meta };
-        archive.entry(&header, content).at("write", "an image archive")
+        let header = Header {
+            name: path,
+            kind: Kind::File,
+            link: b"",
+            size,
+            meta: &meta,
+        };
+        archive
+            .entry(&header, content)
+            .at("write", "an image archive")
     };
     for (path, content) in [
-        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        (
+            "oci-layout".to_owned(),
+            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+        ),
         ("index.json".to_owned(), index(image, &manifest)),
         ("manifest.json".to_owned(), for_docker(image)),
         (blob_path(&image.manifest_digest), manifest),
@@ -57,14 +71,24 @@ fn index(image: &StoredImage, manifest: &[u8]) -> Vec<u8> {
     let mut descriptor = Descriptor::new(kind, image.manifest_digest.clone(), size);
     let tag = image.reference.tag().unwrap_or("latest");
     descriptor.annotations = Some(BTreeMap::from([
-        ("io.containerd.image.name".to_owned(), image.reference.to_string()),
-        ("org.opencontainers.image.ref.name".to_owned(), tag.to_owned()),
+        (
+            "io.containerd.image.name".to_owned(),
+            image.reference.to_string(),
+        ),
+        (
+            "org.opencontainers.image.ref.name".to_owned(),
+            tag.to_owned(),
+        ),
     ]));
     write_index(vec![descriptor])
 }
 
 fn for_docker(image: &StoredImage) -> Vec<u8> {
-    let layers: Vec<_> = image.layer_descriptors.iter().map(|l| blob_path(&l.digest)).collect();
+    let layers: Vec<_> = image
+        .layer_descriptors
+        .iter()
+        .map(|l| blob_path(&l.digest))
+        .collect();
     // Docker wants the tag spelt out, also if it is the usual one.
     let name = image.reference.without_digest();
     let tag = |tag: &str| format!("{}/{}:{tag}", name.registry(), name.repository());

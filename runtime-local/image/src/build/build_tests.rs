@@ -39,7 +39,13 @@ fn the_same_input_gives_the_same_digest_in_another_store() {
     assert_eq!(a.manifest_digest, b.manifest_digest);
     assert_eq!(a.config, b.config);
     assert_eq!(a.config.entrypoint, ["/bin/sh"]);
-    assert_eq!(first.get(&name("example:1")).expect("stored").manifest_digest, a.manifest_digest);
+    assert_eq!(
+        first
+            .get(&name("example:1"))
+            .expect("stored")
+            .manifest_digest,
+        a.manifest_digest
+    );
 }
 
 #[test]
@@ -52,7 +58,12 @@ fn what_was_put_in_comes_out() {
     let layers = store.unpack(&image).expect("unpacked");
     assert_eq!(layers, image.layers);
     let root = store.layer_dir().join(layers[0].as_str());
-    assert_eq!(std::fs::read_link(root.join("bin/sh")).expect("a link").as_os_str(), "busybox");
+    assert_eq!(
+        std::fs::read_link(root.join("bin/sh"))
+            .expect("a link")
+            .as_os_str(),
+        "busybox"
+    );
     let busybox = std::fs::metadata(root.join("bin/busybox")).expect("a file");
     assert_eq!(busybox.permissions().mode() & 0o7777, 0o4755);
     assert_eq!((busybox.len(), busybox.mtime()), (10, 0));
@@ -98,8 +109,16 @@ fn impossible_requests_are_refused() {
     refused(ImageBuilder::new().file("/../x", "", 0o644));
     refused(ImageBuilder::new().file("/", "", 0o644));
     refused(ImageBuilder::new().file("/a/.wh.b", "", 0o644));
-    refused(ImageBuilder::new().file("/a", "", 0o644).file("/a/b", "", 0o644));
-    refused(ImageBuilder::new().file("/a/b", "", 0o644).file("/a", "", 0o644));
+    refused(
+        ImageBuilder::new()
+            .file("/a", "", 0o644)
+            .file("/a/b", "", 0o644),
+    );
+    refused(
+        ImageBuilder::new()
+            .file("/a/b", "", 0o644)
+            .file("/a", "", 0o644),
+    );
     refused(ImageBuilder::new().host_file("/a", dir.path(), 0o644));
     refused(ImageBuilder::new().host_file("/a", dir.path().join("absent"), 0o644));
     refused(ImageBuilder::new().env("A=B", "c"));

@@ -148,7 +148,10 @@ impl ImageBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            self.fail(format!("\"{}\" is not the name of a variable", name.escape_debug()));
+            self.fail(format!(
+                "\"{}\" is not the name of a variable",
+                name.escape_debug()
+            ));
         }
         self.config.set_env(name, value);
         self
@@ -157,7 +160,10 @@ impl ImageBuilder {
     /// Says that the program listens on this TCP port.
     #[must_use]
     pub fn expose(mut self, port: u16) -> Self {
-        self.config.exposed_ports.push(ExposedPort { port, protocol: "tcp".to_owned() });
+        self.config.exposed_ports.push(ExposedPort {
+            port,
+            protocol: "tcp".to_owned(),
+        });
         self.config.exposed_ports.sort();
         self.config.exposed_ports.dedup();
         self
@@ -174,7 +180,10 @@ impl ImageBuilder {
     #[must_use]
     pub fn working_dir(mut self, dir: &str) -> Self {
         if !dir.starts_with('/') {
-            self.fail(format!("working directory \"{}\" is not absolute", dir.escape_debug()));
+            self.fail(format!(
+                "working directory \"{}\" is not absolute",
+                dir.escape_debug()
+            ));
         }
         dir.clone_into(&mut self.config.working_dir);
         self
@@ -184,7 +193,10 @@ impl ImageBuilder {
     #[must_use]
     pub fn volume(mut self, path: &str) -> Self {
         if !path.starts_with('/') {
-            self.fail(format!("volume \"{}\" is not absolute", path.escape_debug()));
+            self.fail(format!(
+                "volume \"{}\" is not absolute",
+                path.escape_debug()
+            ));
         }
         self.config.volumes.push(path.to_owned());
         self
@@ -227,8 +239,11 @@ impl ImageBuilder {
         }
         let _hold = store.hold()?;
         let mut config = self.config;
-        let mut layers =
-            self.base.as_ref().map(|base| base.layer_descriptors.clone()).unwrap_or_default();
+        let mut layers = self
+            .base
+            .as_ref()
+            .map(|base| base.layer_descriptors.clone())
+            .unwrap_or_default();
         if !self.nodes.is_empty() {
             let nodes = self.nodes;
             let (digest, size) = store.put_with(|target| write_layer(&nodes, target))?;
@@ -243,7 +258,11 @@ impl ImageBuilder {
     }
 
     fn node(mut self, path: &str, content: Content, mode: u32) -> Self {
-        let node = Node { content, mode: mode & 0o7777, owner: self.owner };
+        let node = Node {
+            content,
+            mode: mode & 0o7777,
+            owner: self.owner,
+        };
         if let Err(problem) = self.insert(path, node) {
             self.fail(problem);
         }
@@ -269,7 +288,9 @@ impl ImageBuilder {
                 owner: (0, 0),
             });
             if !matches!(known.content, Content::Directory) {
-                return Err(format!("path \"{shown}\" lies beneath what is not a directory"));
+                return Err(format!(
+                    "path \"{shown}\" lies beneath what is not a directory"
+                ));
             }
             above = above.parent();
         }
@@ -305,18 +326,34 @@ fn write_layer(nodes: &BTreeMap<Vec<u8>, Node>, target: &mut dyn Write) -> Resul
     let mut archive = TarWriter::new(target);
     for (path, node) in nodes {
         let (uid, gid) = node.owner;
-        let meta = Meta { mode: node.mode, uid, gid, ..Meta::default() };
-        let header = |kind, link, size| Header { name: path, kind, link, size, meta: &meta };
+        let meta = Meta {
+            mode: node.mode,
+            uid,
+            gid,
+            ..Meta::default()
+        };
+        let header = |kind, link, size| Header {
+            name: path,
+            kind,
+            link,
+            size,
+            meta: &meta,
+        };
         let place = Path::new("a new layer");
         match &node.content {
             Content::Directory => archive
                 .entry(&header(Kind::Directory, b"", 0), &mut io::empty())
                 .at("write", place)?,
             Content::Link(to) => {
-                archive.entry(&header(Kind::Symlink, to, 0), &mut io::empty()).at("write", place)?;
+                archive
+                    .entry(&header(Kind::Symlink, to, 0), &mut io::empty())
+                    .at("write", place)?;
             }
             Content::Bytes(bytes) => archive
-                .entry(&header(Kind::File, b"", bytes.len() as u64), &mut bytes.as_slice())
+                .entry(
+                    &header(Kind::File, b"", bytes.len() as u64),
+                    &mut bytes.as_slice(),
+                )
                 .at("write", place)?,
             Content::HostFile(source) => {
                 let mut file = File::open(source).at("open", source)?;
@@ -325,7 +362,9 @@ fn write_layer(nodes: &BTreeMap<Vec<u8>, Node>, target: &mut dyn Write) -> Resul
                     let source = source.display();
                     return Err(ImageError::Build(format!("{source} is not a regular file")));
                 }
-                archive.entry(&header(Kind::File, b"", known.len()), &mut file).at("copy", source)?;
+                archive
+                    .entry(&header(Kind::File, b"", known.len()), &mut file)
+                    .at("copy", source)?;
             }
         }
     }

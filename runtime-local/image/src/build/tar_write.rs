@@ -32,14 +32,24 @@ impl<W: Write> TarWriter<W> {
     pub(crate) fn entry(&mut self, header: &Header<'_>, content: &mut dyn Read) -> io::Result<()> {
         let extended = extended(header);
         if !extended.is_empty() {
-            let meta = Meta { mode: 0o644, ..Meta::default() };
+            let meta = Meta {
+                mode: 0o644,
+                ..Meta::default()
+            };
             let size = extended.len() as u64;
-            self.target.write_all(&block(b"PaxHeader", b'x', b"", size, &meta))?;
+            self.target
+                .write_all(&block(b"PaxHeader", b'x', b"", size, &meta))?;
             self.target.write_all(&extended)?;
             self.pad(size)?;
         }
         let flag = flag(header.kind);
-        self.target.write_all(&block(header.name, flag, header.link, header.size, header.meta))?;
+        self.target.write_all(&block(
+            header.name,
+            flag,
+            header.link,
+            header.size,
+            header.meta,
+        ))?;
         let copied = io::copy(&mut content.take(header.size), &mut self.target)?;
         if copied != header.size {
             return Err(io::Error::other("a file became shorter while it was read"));
@@ -98,7 +108,11 @@ fn extended(header: &Header<'_>) -> Vec<u8> {
         record(&mut data, b"mtime", time(meta).as_bytes());
     }
     for (key, value) in &meta.xattrs {
-        record(&mut data, &[b"SCHILY.xattr.", key.as_slice()].concat(), value);
+        record(
+            &mut data,
+            &[b"SCHILY.xattr.", key.as_slice()].concat(),
+            value,
+        );
     }
     data
 }
@@ -132,7 +146,10 @@ fn block(name: &[u8], flag: u8, link: &[u8], size: u64, meta: &Meta) -> [u8; BLO
     octal(&mut block[108..116], u64::from(meta.uid));
     octal(&mut block[116..124], u64::from(meta.gid));
     octal(&mut block[124..136], size);
-    octal(&mut block[136..148], u64::try_from(meta.mtime_s).unwrap_or(0));
+    octal(
+        &mut block[136..148],
+        u64::try_from(meta.mtime_s).unwrap_or(0),
+    );
     block[156] = flag;
     put(&mut block[157..257], link);
     block[257..265].copy_from_slice(b"ustar\x0000");

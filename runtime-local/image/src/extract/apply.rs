@@ -79,7 +79,9 @@ impl Applier {
         let mut narrow = Vec::new();
         // The last word on a directory counts, also if its inode once was another one's.
         for late in deferred.iter().rev() {
-            let Some(dir) = self.reopen(late)? else { continue };
+            let Some(dir) = self.reopen(late)? else {
+                continue;
+            };
             if done.insert(late.inode) {
                 set_times(&dir, late.times)?;
                 if late.mode & 0o700 != 0o700 {
@@ -110,10 +112,13 @@ impl Applier {
 
     /// Opens a directory of the tree; links on the way stay inside the tree.
     fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let path = if path.is_empty() { b".".as_slice() } else { path };
+        let path = if path.is_empty() {
+            b".".as_slice()
+        } else {
+            path
+        };
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let resolve =
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         loop {
             match fs::openat2(&*self.root, path, flags, Mode::empty(), resolve) {
                 // Something was renamed elsewhere meanwhile; the kernel asks to try again.
@@ -134,7 +139,9 @@ impl Applier {
             Ok(dir) => Rc::new(dir),
             Err(Errno::NOENT | Errno::NOTDIR) => self.make_dirs(path)?,
             Err(Errno::LOOP) => {
-                return Err(LayerProblem::refused("links on its path go round in a circle"));
+                return Err(LayerProblem::refused(
+                    "links on its path go round in a circle",
+                ));
             }
             Err(error) => return Err(error).doing("open its directory"),
         };
@@ -145,7 +152,9 @@ impl Applier {
     /// Makes the directories an archive uses without ever mentioning them.
     fn make_dirs(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, LayerProblem> {
         let mut above = Rc::clone(&self.root);
-        let ends = (0..path.len()).filter(|i| path[*i] == b'/').chain([path.len()]);
+        let ends = (0..path.len())
+            .filter(|i| path[*i] == b'/')
+            .chain([path.len()]);
         let mut start = 0;
         for end in ends {
             let name = &path[start..end];
@@ -173,10 +182,15 @@ impl Applier {
             None => false,
             Some(stat) if is_whiteout(&stat) => true,
             Some(_) => {
-                return Err(LayerProblem::refused("something on its path is not a directory"));
+                return Err(LayerProblem::refused(
+                    "something on its path is not a directory",
+                ));
             }
         };
-        let meta = Meta { mode: 0o755, ..Meta::default() };
+        let meta = Meta {
+            mode: 0o755,
+            ..Meta::default()
+        };
         self.make_dir(above, name, hidden_below, (path, &meta))
     }
 
@@ -211,11 +225,19 @@ impl Applier {
         if self.deferred.len() as u64 >= most {
             return Err(LayerProblem::limit(format!("more than {most} directories")));
         }
-        let usable = Meta { mode: meta.mode | 0o700, ..meta.clone() };
+        let usable = Meta {
+            mode: meta.mode | 0o700,
+            ..meta.clone()
+        };
         self.dress(dir, &usable)?;
         let inode = fs::fstat(dir).doing("look at a directory")?.st_ino;
         let times = (meta.mtime_s, meta.mtime_ns);
-        self.deferred.push(Deferred { path, inode, mode: meta.mode, times });
+        self.deferred.push(Deferred {
+            path,
+            inode,
+            mode: meta.mode,
+            times,
+        });
         Ok(())
     }
 
@@ -232,7 +254,8 @@ impl Applier {
                 Ok(()) => {}
                 Err(Errno::OPNOTSUPP | Errno::PERM) => {
                     let key = shown(key);
-                    self.notes.push(format!("left out extended attribute {key}: not supported"));
+                    self.notes
+                        .push(format!("left out extended attribute {key}: not supported"));
                 }
                 Err(error) => return Err(error).doing("set an extended attribute"),
             }
@@ -299,11 +322,8 @@ impl Applier {
     fn begin_file(&mut self, path: &TreePath, meta: Meta) -> Result<(), LayerProblem> {
         let (above, name) = named(path)?;
         let parent = self.parent(above)?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = self.anew(&parent, name, || fs::openat(&*parent, name, flags, mode))?;
         self.file = Some((File::from(file), meta));
@@ -322,8 +342,14 @@ impl Applier {
         self.anew(&parent, name, || fs::symlinkat(target, &*parent, name))?;
         if self.owners == Owners::Keep {
             let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-            fs::chownat(&*parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .doing("set the owner")?;
+            fs::chownat(
+                &*parent,
+                name,
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .doing("set the owner")?;
         }
         let times = timestamps((meta.mtime_s, meta.mtime_ns));
         fs::utimensat(&*parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).doing("set the time")
@@ -333,7 +359,9 @@ impl Applier {
         let (above, name) = named(path)?;
         let parent = self.parent(above)?;
         let mode = Mode::RUSR | Mode::WUSR;
-        self.anew(&parent, name, || fs::mknodat(&*parent, name, FileType::Fifo, mode, 0))?;
+        self.anew(&parent, name, || {
+            fs::mknodat(&*parent, name, FileType::Fifo, mode, 0)
+        })?;
         // Both directions and non-blocking: opening cannot wait for a partner.
         let pipe = open_last(&parent, name, OFlags::RDWR | OFlags::NONBLOCK)?;
         self.dress(&pipe, meta)?;
@@ -344,12 +372,17 @@ impl Applier {
         let (target_above, target_name) = named(target)?;
         let absent = || {
             let target = shown(target.as_bytes());
-            LayerProblem::refused(format!("it links to {target}, which this layer does not have"))
+            LayerProblem::refused(format!(
+                "it links to {target}, which this layer does not have"
+            ))
         };
         let from = self.open_dir(target_above).map_err(|_| absent())?;
         let original = look(&from, target_name)?.ok_or_else(absent)?;
         let kind = FileType::from_raw_mode(original.st_mode);
-        if !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Fifo) {
+        if !matches!(
+            kind,
+            FileType::RegularFile | FileType::Symlink | FileType::Fifo
+        ) {
             return Err(LayerProblem::refused("it links to what is not a file"));
         }
         let (above, name) = named(path)?;
@@ -376,9 +409,11 @@ impl Applier {
             )
             .doing("make a whiteout"),
             // A whiteout hides what lies below, never what the same layer brings.
-            Some(stat) if is_dir(&stat) => {
-                set_opaque(&open_last(&parent, name, OFlags::DIRECTORY | OFlags::RDONLY)?)
-            }
+            Some(stat) if is_dir(&stat) => set_opaque(&open_last(
+                &parent,
+                name,
+                OFlags::DIRECTORY | OFlags::RDONLY,
+            )?),
             Some(_) => Ok(()),
         }
     }
@@ -390,7 +425,10 @@ impl Sink for Applier {
             Op::Dir { path, meta } => self.directory(path, &meta),
             Op::File { path, meta } => self.begin_file(&path, meta),
             Op::Data(bytes) => {
-                let (file, _) = self.file.as_mut().expect("a file was begun before its data");
+                let (file, _) = self
+                    .file
+                    .as_mut()
+                    .expect("a file was begun before its data");
                 file.write_all(bytes).doing("write its content")
             }
             Op::EndFile => self.end_file(),
@@ -406,7 +444,8 @@ impl Sink for Applier {
 }
 
 fn named(path: &TreePath) -> Result<(&[u8], &[u8]), LayerProblem> {
-    path.split().ok_or_else(|| LayerProblem::refused("it would replace the root directory itself"))
+    path.split()
+        .ok_or_else(|| LayerProblem::refused("it would replace the root directory itself"))
 }
 
 fn look(parent: &OwnedFd, name: &[u8]) -> Result<Option<Stat>, LayerProblem> {
@@ -436,8 +475,14 @@ fn set_opaque(dir: &OwnedFd) -> Result<(), LayerProblem> {
 }
 
 fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 fn set_times(file: &impl AsFd, times: (i64, u32)) -> Result<(), LayerProblem> {

@@ -93,7 +93,8 @@ impl Unpacked {
             return Ok(());
         };
         self.current = chunk?;
-        self.hasher.update(&self.current.bytes[..self.current.length]);
+        self.hasher
+            .update(&self.current.bytes[..self.current.length]);
         self.count += self.current.length as u64;
         Ok(())
     }
@@ -133,16 +134,22 @@ pub(crate) fn start<'scope, R: Read + Send + 'scope>(
 ) -> io::Result<(Unpacked, ScopedJoinHandle<'scope, Packed>)> {
     let (chunk_sender, chunks) = sync_channel(QUEUE);
     let (empties, empty_receiver) = channel();
-    let meter = Meter { limits: limits.clone(), packed: size, unpacked: 0 };
-    let worker = thread::Builder::new().name("unpack".to_owned()).spawn_scoped(scope, move || {
-        let mut source = HashingReader::new(source, packed);
-        if let Err(error) = pump(&mut source, &chunk_sender, &empty_receiver, meter) {
-            let _ = chunk_sender.send(Err(error));
-        }
-        drop(chunk_sender);
-        let (digest, size) = source.finish();
-        Packed { digest, size }
-    })?;
+    let meter = Meter {
+        limits: limits.clone(),
+        packed: size,
+        unpacked: 0,
+    };
+    let worker = thread::Builder::new()
+        .name("unpack".to_owned())
+        .spawn_scoped(scope, move || {
+            let mut source = HashingReader::new(source, packed);
+            if let Err(error) = pump(&mut source, &chunk_sender, &empty_receiver, meter) {
+                let _ = chunk_sender.send(Err(error));
+            }
+            drop(chunk_sender);
+            let (digest, size) = source.finish();
+            Packed { digest, size }
+        })?;
     let reader = Unpacked {
         chunks,
         empties,
@@ -164,9 +171,9 @@ pub(crate) fn decoder<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read
     let input = io::Cursor::new(start).take(known as u64).chain(source);
     Ok(match compression {
         Compression::None => Box::new(input),
-        Compression::Gzip => {
-            Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(CHUNK, input)))
-        }
+        Compression::Gzip => Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(
+            CHUNK, input,
+        ))),
         Compression::Zstd => {
             let input = io::BufReader::with_capacity(CHUNK, input);
             let mut decoder = zstd::Decoder::with_buffer(input)?;
@@ -214,7 +221,10 @@ impl Meter {
             let problem = LayerProblem::limit(format!("it unpacks to more than {most} bytes"));
             return Err(io::Error::other(problem));
         }
-        let allowed = self.packed.saturating_mul(self.limits.ratio).max(self.limits.ratio_from);
+        let allowed = self
+            .packed
+            .saturating_mul(self.limits.ratio)
+            .max(self.limits.ratio_from);
         if self.unpacked > allowed {
             let ratio = self.limits.ratio;
             let text = format!("it unpacks to more than {ratio} times its packed size");

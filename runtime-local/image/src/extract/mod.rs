@@ -62,7 +62,10 @@ pub(crate) fn extract(
 ) -> Result<Summary, LayerError> {
     let mut at = None;
     let result = thread::scope(|scope| {
-        let hashers = (Hasher::like(&expected.digest), Hasher::like(&expected.diff_id));
+        let hashers = (
+            Hasher::like(&expected.digest),
+            Hasher::like(&expected.diff_id),
+        );
         let (unpacked, worker) = decode::start(scope, (source, expected.size), hashers, limits)
             .doing("start the unpacking thread")?;
         let mut archive = TarReader::new(unpacked, limits.clone());
@@ -73,11 +76,17 @@ pub(crate) fn extract(
         }
         at = None;
         let (diff_id, bytes) = archive.into_source().finish().map_err(stream)?;
-        let packed = worker.join().map_err(|_| LayerProblem::format("the decoder failed"))?;
+        let packed = worker
+            .join()
+            .map_err(|_| LayerProblem::format("the decoder failed"))?;
         verify(expected, &packed, diff_id)?;
         Ok(translator.summary(bytes))
     });
-    result.map_err(|problem| LayerError { layer: expected.digest.clone(), entry: at, problem })
+    result.map_err(|problem| LayerError {
+        layer: expected.digest.clone(),
+        entry: at,
+        problem,
+    })
 }
 
 fn verify(
@@ -86,13 +95,21 @@ fn verify(
     diff_id: Digest,
 ) -> Result<(), LayerProblem> {
     if packed.size != expected.size {
-        return Err(LayerProblem::Size { wanted: expected.size, found: packed.size });
+        return Err(LayerProblem::Size {
+            wanted: expected.size,
+            found: packed.size,
+        });
     }
     if packed.digest != expected.digest {
-        return Err(LayerProblem::Digest { found: packed.digest.clone() });
+        return Err(LayerProblem::Digest {
+            found: packed.digest.clone(),
+        });
     }
     if diff_id != expected.diff_id {
-        return Err(LayerProblem::DiffId { wanted: expected.diff_id.clone(), found: diff_id });
+        return Err(LayerProblem::DiffId {
+            wanted: expected.diff_id.clone(),
+            found: diff_id,
+        });
     }
     Ok(())
 }

@@ -26,7 +26,11 @@ pub(crate) enum Op<'a> {
     /// The file begun last is complete.
     EndFile,
     /// Make a symbolic link; the target is only text.
-    Symlink { path: TreePath, target: Vec<u8>, meta: Meta },
+    Symlink {
+        path: TreePath,
+        target: Vec<u8>,
+        meta: Meta,
+    },
     /// Give an entry of the same tree another name.
     Hardlink { path: TreePath, target: TreePath },
     /// Make a named pipe.

@@ -75,13 +75,19 @@ impl TreePath {
     }
 
     pub(crate) fn parent(&self) -> Self {
-        Self(self.split().map(|(parent, _)| parent.to_vec()).unwrap_or_default())
+        Self(
+            self.split()
+                .map(|(parent, _)| parent.to_vec())
+                .unwrap_or_default(),
+        )
     }
 }
 
 fn check_part(part: &[u8]) -> Result<(), LayerProblem> {
     if part.len() > 255 {
-        return Err(LayerProblem::limit("a part of its path has more than 255 bytes"));
+        return Err(LayerProblem::limit(
+            "a part of its path has more than 255 bytes",
+        ));
     }
     if part.contains(&0) {
         return Err(LayerProblem::refused("its path has a NUL byte"));

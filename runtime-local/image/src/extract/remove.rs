@@ -13,7 +13,10 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 /// A name no other thread or process uses at the same time.
 pub(crate) fn unique(prefix: &str) -> String {
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    format!("{prefix}-{}-{serial}", rustix::process::getpid().as_raw_nonzero())
+    format!(
+        "{prefix}-{}-{serial}",
+        rustix::process::getpid().as_raw_nonzero()
+    )
 }
 
 /// Removes `name` in `parent`, whatever it is; absent is fine.
@@ -37,11 +40,7 @@ pub(crate) fn remove_tree(parent: impl AsFd, name: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn empty(
-    dir: BorrowedFd<'_>,
-    parent: BorrowedFd<'_>,
-    work: &mut Vec<CString>,
-) -> io::Result<()> {
+fn empty(dir: BorrowedFd<'_>, parent: BorrowedFd<'_>, work: &mut Vec<CString>) -> io::Result<()> {
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();

@@ -73,7 +73,14 @@ pub(crate) struct TarReader<R> {
 
 impl<R: TarSource> TarReader<R> {
     pub(crate) fn new(source: R, limits: Limits) -> Self {
-        Self { source, limits, entries: 0, position: 0, content: 0, padding: 0 }
+        Self {
+            source,
+            limits,
+            entries: 0,
+            position: 0,
+            content: 0,
+            padding: 0,
+        }
     }
 
     /// Where in the archive the next unread byte is.
@@ -96,7 +103,9 @@ impl<R: TarSource> TarReader<R> {
                 if extensions.is_empty() {
                     return Ok(None);
                 }
-                return Err(LayerProblem::format("the archive ends after an extended header"));
+                return Err(LayerProblem::format(
+                    "the archive ends after an extended header",
+                ));
             };
             self.entries += 1;
             if self.entries > self.limits.layer_entries {
@@ -122,7 +131,9 @@ impl<R: TarSource> TarReader<R> {
             if available.is_empty() {
                 return Err(LayerProblem::format("the archive ends inside this entry"));
             }
-            let step = available.len().min(usize::try_from(self.content).unwrap_or(usize::MAX));
+            let step = available
+                .len()
+                .min(usize::try_from(self.content).unwrap_or(usize::MAX));
             take(&available[..step])?;
             self.source.consume(step);
             self.content -= step as u64;
@@ -188,7 +199,9 @@ impl<R: TarSource> TarReader<R> {
         let size = u64::try_from(number(&header[124..136], "size")?)
             .map_err(|_| LayerProblem::format("an extended header has a negative size"))?;
         if size > self.limits.header_bytes {
-            return Err(LayerProblem::limit(format!("an extended header has {size} bytes")));
+            return Err(LayerProblem::limit(format!(
+                "an extended header has {size} bytes"
+            )));
         }
         self.content = size;
         let mut data = Vec::with_capacity(size as usize);
@@ -219,7 +232,9 @@ fn padding(size: u64) -> u64 {
 
 fn set_once(slot: &mut Option<Vec<u8>>, data: Vec<u8>) -> Result<(), LayerProblem> {
     if slot.replace(data).is_some() {
-        return Err(LayerProblem::format("an entry has two extended headers of one kind"));
+        return Err(LayerProblem::format(
+            "an entry has two extended headers of one kind",
+        ));
     }
     Ok(())
 }
@@ -252,7 +267,11 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), LayerProblem> {
     let stored = number(&block[148..156], "checksum")?;
     let (mut unsigned, mut signed) = (0_i64, 0_i64);
     for (index, byte) in block.iter().enumerate() {
-        let byte = if (148..156).contains(&index) { b' ' } else { *byte };
+        let byte = if (148..156).contains(&index) {
+            b' '
+        } else {
+            *byte
+        };
         unsigned += i64::from(byte);
         signed += i64::from(byte as i8);
     }
@@ -313,7 +332,9 @@ fn entry(header: &[u8; BLOCK], extensions: &Extensions) -> Result<Entry, LayerPr
         }
         Kind::File => Ok(entry),
         // Readers disagree on whether such an entry is followed by content.
-        _ if entry.size != 0 => Err(LayerProblem::format("it has a size but can have no content")),
+        _ if entry.size != 0 => Err(LayerProblem::format(
+            "it has a size but can have no content",
+        )),
         _ => Ok(entry),
     }
 }
@@ -323,9 +344,9 @@ fn kind(flag: u8, name: &[u8]) -> Result<Kind, LayerProblem> {
     match flag {
         // In the oldest format a slash at the end is what makes a directory.
         0 if slash => Ok(Kind::Directory),
-        b'0' | b'1' | b'2' | b'3' | b'4' | b'6' | b'7' if slash => {
-            Err(LayerProblem::format("it has a directory's name but is none"))
-        }
+        b'0' | b'1' | b'2' | b'3' | b'4' | b'6' | b'7' if slash => Err(LayerProblem::format(
+            "it has a directory's name but is none",
+        )),
         0 | b'0' | b'7' => Ok(Kind::File),
         b'1' => Ok(Kind::Hardlink),
         b'2' => Ok(Kind::Symlink),
@@ -333,7 +354,9 @@ fn kind(flag: u8, name: &[u8]) -> Result<Kind, LayerProblem> {
         b'4' => Ok(Kind::BlockDevice),
         b'5' => Ok(Kind::Directory),
         b'6' => Ok(Kind::Fifo),
-        b'S' => Err(LayerProblem::format("it is a sparse file, which is not supported")),
+        b'S' => Err(LayerProblem::format(
+            "it is a sparse file, which is not supported",
+        )),
         other => Err(LayerProblem::format(format!(
             "it is of the unknown kind \"{}\"",
             shown(&[other])
@@ -356,7 +379,9 @@ fn header_name(header: &[u8; BLOCK]) -> Result<Vec<u8>, LayerProblem> {
     }
     // Some readers take these bytes for a prefix, others for times.
     if header[345..].iter().any(|b| *b != 0) {
-        return Err(LayerProblem::format("its header has fields of another format"));
+        return Err(LayerProblem::format(
+            "its header has fields of another format",
+        ));
     }
     Ok(name.to_vec())
 }
@@ -381,7 +406,9 @@ fn size_of(value: i64) -> Result<u64, LayerProblem> {
 fn id(value: i64, what: &str) -> Result<u32, LayerProblem> {
     match u32::try_from(value) {
         Ok(id) if id != u32::MAX => Ok(id),
-        _ => Err(LayerProblem::format(format!("its {what} id {value} is out of range"))),
+        _ => Err(LayerProblem::format(format!(
+            "its {what} id {value} is out of range"
+        ))),
     }
 }
 
@@ -398,7 +425,9 @@ fn apply_records(
     for (key, value) in records(data)? {
         if seen.contains(&key) {
             let key = shown(key);
-            return Err(LayerProblem::format(format!("its {key} record stands twice")));
+            return Err(LayerProblem::format(format!(
+                "its {key} record stands twice"
+            )));
         }
         seen.push(key);
         match key {
@@ -418,7 +447,9 @@ fn apply_records(
             b"gid" => entry.meta.gid = id(signed(value, "group id")?, "group")?,
             b"mtime" => (entry.meta.mtime_s, entry.meta.mtime_ns) = time(value)?,
             b"hdrcharset" if !matches!(value, b"BINARY" | b"ISO-IR 10646 2000 UTF-8") => {
-                return Err(LayerProblem::format("its names are in an unknown character set"));
+                return Err(LayerProblem::format(
+                    "its names are in an unknown character set",
+                ));
             }
             _ => other_record(entry, key, value)?,
         }
@@ -428,11 +459,15 @@ fn apply_records(
 
 fn other_record(entry: &mut Entry, key: &[u8], value: &[u8]) -> Result<(), LayerProblem> {
     if key.starts_with(b"GNU.sparse.") || key.starts_with(b"SCHILY.realsize") {
-        return Err(LayerProblem::format("it is a sparse file, which is not supported"));
+        return Err(LayerProblem::format(
+            "it is a sparse file, which is not supported",
+        ));
     }
     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
         if entry.meta.xattrs.len() >= 256 {
-            return Err(LayerProblem::limit("it has more than 256 extended attributes"));
+            return Err(LayerProblem::limit(
+                "it has more than 256 extended attributes",
+            ));
         }
         entry.meta.xattrs.push((name.to_vec(), value.to_vec()));
     }

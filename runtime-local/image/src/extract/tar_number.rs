@@ -14,7 +14,10 @@ fn octal(field: &[u8], what: &str) -> Result<i64, LayerProblem> {
     let refused = || LayerProblem::format(format!("its {what} field is not a number"));
     let start = field.iter().position(|b| *b != b' ').unwrap_or(field.len());
     let digits = &field[start..];
-    let end = digits.iter().position(|b| matches!(b, 0 | b' ')).unwrap_or(digits.len());
+    let end = digits
+        .iter()
+        .position(|b| matches!(b, 0 | b' '))
+        .unwrap_or(digits.len());
     let (digits, rest) = digits.split_at(end);
     if !rest.iter().all(|b| matches!(b, 0 | b' ')) {
         return Err(refused());
@@ -39,7 +42,9 @@ fn base_256(field: &[u8], what: &str) -> Result<i64, LayerProblem> {
         };
         value = (value << 8) | i128::from(byte);
         if i64::try_from(value).is_err() {
-            return Err(LayerProblem::format(format!("its {what} field is too large")));
+            return Err(LayerProblem::format(format!(
+                "its {what} field is too large"
+            )));
         }
     }
     i64::try_from(value).map_err(|_| LayerProblem::format(format!("its {what} field is too large")))
@@ -91,7 +96,11 @@ pub(crate) fn records(mut data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, LayerProbl
     let refused = || LayerProblem::format("an extended header before it is malformed");
     let mut records = Vec::new();
     while !data.is_empty() {
-        let space = data.iter().take(20).position(|b| *b == b' ').ok_or_else(refused)?;
+        let space = data
+            .iter()
+            .take(20)
+            .position(|b| *b == b' ')
+            .ok_or_else(refused)?;
         let length = decimal(&data[..space], "length").map_err(|_| refused())?;
         let length = usize::try_from(length).map_err(|_| refused())?;
         if length > data.len() || length < space + 3 || data[length - 1] != b'\n' {
@@ -106,7 +115,9 @@ pub(crate) fn records(mut data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, LayerProbl
         let is_xattr = key.starts_with(b"SCHILY.xattr.") || key.starts_with(b"LIBARCHIVE.");
         if value.contains(&0) && !is_xattr {
             let key = shown(key);
-            return Err(LayerProblem::format(format!("its {key} record has a NUL byte")));
+            return Err(LayerProblem::format(format!(
+                "its {key} record has a NUL byte"
+            )));
         }
         records.push((key, value));
         data = &data[length..];

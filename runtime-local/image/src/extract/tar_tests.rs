@@ -50,7 +50,12 @@ fn listing(archive: &[u8]) -> Result<Vec<String>, LayerProblem> {
             content += bytes.iter().map(|b| u64::from(*b)).sum::<u64>();
             Ok(())
         })?;
-        lines.push(format!("{kind} {} {} {content} {}", hex(name), entry.size, entry.meta.uid));
+        lines.push(format!(
+            "{kind} {} {} {content} {}",
+            hex(name),
+            entry.size,
+            entry.meta.uid
+        ));
     }
     Ok(lines)
 }
@@ -63,17 +68,29 @@ fn hex(bytes: &[u8]) -> String {
 fn a_size_record_rules_the_position() {
     let inner = Tape::new().file("evil", b"evil").0;
     let size = inner.len().to_string();
-    let raw = Raw { size: 0, ..Raw::new(b"outer", b'0') };
-    let tape = Tape::new().pax(&[(b"size", size.as_bytes())]).raw(&raw, &inner);
+    let raw = Raw {
+        size: 0,
+        ..Raw::new(b"outer", b'0')
+    };
+    let tape = Tape::new()
+        .pax(&[(b"size", size.as_bytes())])
+        .raw(&raw, &inner);
     let lines = listing(&tape.file("after", b"x").end()).expect("readable");
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(!lines.iter().any(|line| line.contains(&hex(b"evil"))), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains(&hex(b"evil"))),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn what_readers_disagree_on_is_refused() {
     let file = |tape: Tape| tape.file("x", b"content").end();
-    let mut gnu_prefix = Raw { magic: b"ustar  \0", ..Raw::new(b"x", b'0') }.block();
+    let mut gnu_prefix = Raw {
+        magic: b"ustar  \0",
+        ..Raw::new(b"x", b'0')
+    }
+    .block();
     gnu_prefix[345] = b'p';
     seal(&mut gnu_prefix);
     let mut star = Raw::new(b"x", b'0').block();
@@ -88,34 +105,101 @@ fn what_readers_disagree_on_is_refused() {
     negative[124..136].fill(0xff);
     seal(&mut negative);
     let blocks = |block: [u8; 512]| [&block[..], &[0; 1024]].concat();
-    let sized_link = Raw { size: 512, link: b"y", ..Raw::new(b"x", b'1') };
+    let sized_link = Raw {
+        size: 512,
+        link: b"y",
+        ..Raw::new(b"x", b'1')
+    };
     let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("global size", file(Tape::new().extended(b'g', &pax_records(&[(b"size", b"1")])))),
-        ("global path", file(Tape::new().extended(b'g', &pax_records(&[(b"path", b"y")])))),
-        ("two records", file(Tape::new().pax(&[(b"path", b"y"), (b"path", b"z")]))),
-        ("two headers", file(Tape::new().pax(&[(b"path", b"y")]).pax(&[(b"uid", b"1")]))),
-        ("two long names", file(Tape::new().extended(b'L', b"a\0").extended(b'L', b"b\0"))),
-        ("both long names", file(Tape::new().extended(b'L', b"a\0").pax(&[(b"path", b"b")]))),
-        ("bytes after a name", file(Tape::new().extended(b'L', b"a\0b"))),
-        ("NUL in a name", file(Tape::new().pax(&[(b"path", b"a\0b")]))),
+        (
+            "global size",
+            file(Tape::new().extended(b'g', &pax_records(&[(b"size", b"1")]))),
+        ),
+        (
+            "global path",
+            file(Tape::new().extended(b'g', &pax_records(&[(b"path", b"y")]))),
+        ),
+        (
+            "two records",
+            file(Tape::new().pax(&[(b"path", b"y"), (b"path", b"z")])),
+        ),
+        (
+            "two headers",
+            file(Tape::new().pax(&[(b"path", b"y")]).pax(&[(b"uid", b"1")])),
+        ),
+        (
+            "two long names",
+            file(Tape::new().extended(b'L', b"a\0").extended(b'L', b"b\0")),
+        ),
+        (
+            "both long names",
+            file(Tape::new().extended(b'L', b"a\0").pax(&[(b"path", b"b")])),
+        ),
+        (
+            "bytes after a name",
+            file(Tape::new().extended(b'L', b"a\0b")),
+        ),
+        (
+            "NUL in a name",
+            file(Tape::new().pax(&[(b"path", b"a\0b")])),
+        ),
         ("no newline", file(Tape::new().extended(b'x', b"9 path=yy"))),
-        ("short length", file(Tape::new().extended(b'x', b"4 path=y\n"))),
-        ("length beyond", file(Tape::new().extended(b'x', b"99 path=y\n"))),
-        ("signed length", file(Tape::new().extended(b'x', b"+9 path=y\n"))),
-        ("zeroes after records", file(Tape::new().extended(b'x', b"10 path=y\n\0\0\0"))),
+        (
+            "short length",
+            file(Tape::new().extended(b'x', b"4 path=y\n")),
+        ),
+        (
+            "length beyond",
+            file(Tape::new().extended(b'x', b"99 path=y\n")),
+        ),
+        (
+            "signed length",
+            file(Tape::new().extended(b'x', b"+9 path=y\n")),
+        ),
+        (
+            "zeroes after records",
+            file(Tape::new().extended(b'x', b"10 path=y\n\0\0\0")),
+        ),
         ("empty path", file(Tape::new().pax(&[(b"path", b"")]))),
         ("negative size", file(Tape::new().pax(&[(b"size", b"-1")]))),
-        ("sparse", file(Tape::new().pax(&[(b"GNU.sparse.major", b"1")]))),
-        ("character set", file(Tape::new().pax(&[(b"hdrcharset", b"EBCDIC")]))),
-        ("large id", file(Tape::new().pax(&[(b"uid", b"4294967296")]))),
+        (
+            "sparse",
+            file(Tape::new().pax(&[(b"GNU.sparse.major", b"1")])),
+        ),
+        (
+            "character set",
+            file(Tape::new().pax(&[(b"hdrcharset", b"EBCDIC")])),
+        ),
+        (
+            "large id",
+            file(Tape::new().pax(&[(b"uid", b"4294967296")])),
+        ),
         ("last id", file(Tape::new().pax(&[(b"gid", b"4294967295")]))),
-        ("header at the end", Tape::new().pax(&[(b"path", b"y")]).end()),
+        (
+            "header at the end",
+            Tape::new().pax(&[(b"path", b"y")]).end(),
+        ),
         ("volume", Tape::new().raw(&Raw::new(b"x", b'V'), b"").end()),
-        ("multi-volume", Tape::new().raw(&Raw::new(b"x", b'M'), b"").end()),
-        ("link with content", Tape::new().raw(&sized_link, &[0; 512]).end()),
-        ("link to nothing", Tape::new().raw(&Raw::new(b"x", b'2'), b"").end()),
-        ("file with a slash", Tape::new().raw(&Raw::new(b"x/", b'0'), b"").end()),
-        ("lone zero block", [&[0; 512][..], &file(Tape::new())].concat()),
+        (
+            "multi-volume",
+            Tape::new().raw(&Raw::new(b"x", b'M'), b"").end(),
+        ),
+        (
+            "link with content",
+            Tape::new().raw(&sized_link, &[0; 512]).end(),
+        ),
+        (
+            "link to nothing",
+            Tape::new().raw(&Raw::new(b"x", b'2'), b"").end(),
+        ),
+        (
+            "file with a slash",
+            Tape::new().raw(&Raw::new(b"x/", b'0'), b"").end(),
+        ),
+        (
+            "lone zero block",
+            [&[0; 512][..], &file(Tape::new())].concat(),
+        ),
         ("prefix in GNU's format", blocks(gnu_prefix)),
         ("star", blocks(star)),
         ("checksum", blocks(wrong_sum)),
@@ -123,7 +207,11 @@ fn what_readers_disagree_on_is_refused() {
         ("negative binary size", blocks(negative)),
     ];
     for (what, archive) in cases {
-        assert!(listing(&archive).is_err(), "{what}: {:?}", listing(&archive));
+        assert!(
+            listing(&archive).is_err(),
+            "{what}: {:?}",
+            listing(&archive)
+        );
     }
 }
 
@@ -134,11 +222,28 @@ fn what_everybody_understands_is_read() {
         .extended(b'g', &pax_records(&[(b"comment", b"0123")]))
         .extended(b'L', format!("{long}\0").as_bytes())
         .file("cut", b"1")
-        .pax(&[(b"path", b"from/pax"), (b"mtime", b"-1.5"), (b"uid", b"3000000"), (b"x", b"y")])
+        .pax(&[
+            (b"path", b"from/pax"),
+            (b"mtime", b"-1.5"),
+            (b"uid", b"3000000"),
+            (b"x", b"y"),
+        ])
         .file("cut", b"2")
         .raw(&Raw::new(b"old/", 0), b"")
-        .raw(&Raw { magic: b"ustar  \0", ..Raw::new(b"gnu", b'0') }, b"")
-        .raw(&Raw { magic: &[0; 8], ..Raw::new(b"v7", b'0') }, b"")
+        .raw(
+            &Raw {
+                magic: b"ustar  \0",
+                ..Raw::new(b"gnu", b'0')
+            },
+            b"",
+        )
+        .raw(
+            &Raw {
+                magic: &[0; 8],
+                ..Raw::new(b"v7", b'0')
+            },
+            b"",
+        )
         .end();
     let lines = listing(&tape).expect("readable");
     assert_eq!(lines.len(), 5, "{lines:?}");
@@ -182,7 +287,10 @@ fn python(archives: &[Vec<u8>]) -> Option<Vec<String>> {
     let writer = std::thread::spawn(move || {
         for archive in sent {
             let length = u32::try_from(archive.len()).expect("small").to_le_bytes();
-            input.write_all(&length).and_then(|()| input.write_all(&archive)).expect("a reader");
+            input
+                .write_all(&length)
+                .and_then(|()| input.write_all(&archive))
+                .expect("a reader");
         }
     });
     let output = child.wait_with_output().expect("output");
@@ -196,7 +304,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 }
@@ -209,11 +320,20 @@ fn mutated_archives_read_as_in_python_or_not_at_all() {
         .pax(&[(b"path", b"a/long/name"), (b"size", b"7"), (b"uid", b"77")])
         .file("short", b"content")
         .extended(b'L', b"gnu/long/name\0")
-        .raw(&Raw { magic: b"ustar  \0", size: 3, ..Raw::new(b"cut", b'0') }, b"abc")
+        .raw(
+            &Raw {
+                magic: b"ustar  \0",
+                size: 3,
+                ..Raw::new(b"cut", b'0')
+            },
+            b"abc",
+        )
         .link(b'2', "link", std::path::Path::new("dir/file"))
         .link(b'1', "hard", std::path::Path::new("dir/file"))
         .end();
-    let interesting = [0, 1, 0x20, 0x2f, 0x30, 0x31, 0x37, 0x39, 0x3d, 0x7f, 0x80, 0xff, b'x', b'g', b'L'];
+    let interesting = [
+        0, 1, 0x20, 0x2f, 0x30, 0x31, 0x37, 0x39, 0x3d, 0x7f, 0x80, 0xff, b'x', b'g', b'L',
+    ];
     let mut dice = Dice(2026);
     let mut archives = vec![base.clone()];
     while archives.len() < 10_000 {
@@ -224,8 +344,9 @@ fn mutated_archives_read_as_in_python_or_not_at_all() {
             let header = at / 512 * 512;
             // Most mutations get a right checksum, or they would all end at that check.
             if dice.roll(5) > 0 && archive[header + 257..].starts_with(b"ustar") {
-                let block: &mut [u8; 512] =
-                    (&mut archive[header..header + 512]).try_into().expect("a block");
+                let block: &mut [u8; 512] = (&mut archive[header..header + 512])
+                    .try_into()
+                    .expect("a block");
                 seal(block);
             }
         }

@@ -14,7 +14,11 @@ fn harmless(bench: &Bench, what: &str, layers: &[Vec<u8>]) -> Option<String> {
     let before = bench.canary_state();
     let result = bench.unpack(layers);
     assert_eq!(before, bench.canary_state(), "{what}: the canary changed");
-    assert!(bench.leftovers().is_empty(), "{what}: left {:?}", bench.leftovers());
+    assert!(
+        bench.leftovers().is_empty(),
+        "{what}: left {:?}",
+        bench.leftovers()
+    );
     match result {
         Ok(_) => None,
         Err(ImageError::Layer(error)) => Some(chain(&error)),
@@ -30,13 +34,23 @@ fn refused(bench: &Bench, what: &str, layers: &[Vec<u8>]) -> String {
 
 /// No name in a tree has one of the canary's inodes.
 fn shares_nothing(bench: &Bench, dir: &Path) {
-    let canary: Vec<u64> =
-        ["file", "dir/inner", "setuid"].iter().map(|n| ino(&bench.canary().join(n))).collect();
+    let canary: Vec<u64> = ["file", "dir/inner", "setuid"]
+        .iter()
+        .map(|n| ino(&bench.canary().join(n)))
+        .collect();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
-        assert!(!canary.contains(&ino(&path)), "{} is the canary's", path.display());
+        assert!(
+            !canary.contains(&ino(&path)),
+            "{} is the canary's",
+            path.display()
+        );
         if fs::symlink_metadata(&path).expect("there").is_dir() {
-            todo.extend(fs::read_dir(&path).expect("a list").map(|e| e.expect("one").path()));
+            todo.extend(
+                fs::read_dir(&path)
+                    .expect("a list")
+                    .map(|e| e.expect("one").path()),
+            );
         }
     }
 }
@@ -53,7 +67,10 @@ fn the_root_cannot_become_a_link() {
         let second = Tape::new().file("file", b"evil").end();
         refused(&bench, root, &[first, second]);
         for flag in *b"01346" {
-            let raw = Raw { link: b"x", ..Raw::new(root.as_bytes(), flag) };
+            let raw = Raw {
+                link: b"x",
+                ..Raw::new(root.as_bytes(), flag)
+            };
             harmless(&bench, root, &[Tape::new().raw(&raw, b"").end()]);
         }
     }
@@ -64,12 +81,21 @@ fn no_name_leads_outside() {
     let bench = Bench::new();
     let absolute = format!("{}/file", bench.canary().display());
     let up = "../".repeat(20);
-    for name in [&format!("{up}{absolute}"), "a/../../x", "..", "a/..", &format!("a/{up}etc/x")] {
+    for name in [
+        &format!("{up}{absolute}"),
+        "a/../../x",
+        "..",
+        "a/..",
+        &format!("a/{up}etc/x"),
+    ] {
         let text = refused(&bench, name, &[Tape::new().file(name, b"evil").end()]);
         assert!(text.contains(".."), "{text}");
     }
     // An absolute name means a place in the image.
-    let dirs = bench.unpack(&[Tape::new().pax(&[(b"path", absolute.as_bytes())]).file("x", b"in").end()]);
+    let dirs = bench.unpack(&[Tape::new()
+        .pax(&[(b"path", absolute.as_bytes())])
+        .file("x", b"in")
+        .end()]);
     let inside = dirs.expect("unpacked")[0].join(absolute.trim_start_matches('/'));
     assert_eq!(fs::read(inside).expect("a file"), b"in");
 }
@@ -77,15 +103,29 @@ fn no_name_leads_outside() {
 #[test]
 fn links_resolve_inside_the_tree() {
     let bench = Bench::new();
-    let through = Tape::new().link(b'2', "d", &bench.canary()).file("d/file", b"evil").end();
+    let through = Tape::new()
+        .link(b'2', "d", &bench.canary())
+        .file("d/file", b"evil")
+        .end();
     refused(&bench, "file through a link", &[through]);
     let lower = Tape::new().link(b'2', "d", &bench.canary()).end();
     let upper = Tape::new().file("d/file", b"evil").end();
-    assert_eq!(harmless(&bench, "link in the layer below", &[lower, upper]), None);
-    let up = Tape::new().link(b'2', "d", Path::new("../../../../..")).file("d/made", b"in").end();
+    assert_eq!(
+        harmless(&bench, "link in the layer below", &[lower, upper]),
+        None
+    );
+    let up = Tape::new()
+        .link(b'2', "d", Path::new("../../../../.."))
+        .file("d/made", b"in")
+        .end();
     let dirs = bench.unpack(&[up]).expect("unpacked");
-    assert_eq!(fs::read(dirs[0].join("made")).expect("in the root of the tree"), b"in");
-    let circle = Tape::new().link(b'2', "a", Path::new("b")).link(b'2', "b", Path::new("a"));
+    assert_eq!(
+        fs::read(dirs[0].join("made")).expect("in the root of the tree"),
+        b"in"
+    );
+    let circle = Tape::new()
+        .link(b'2', "a", Path::new("b"))
+        .link(b'2', "b", Path::new("a"));
     refused(&bench, "circle", &[circle.file("a/x", b"").end()]);
     let magic = Tape::new().link(b'2', "p", Path::new("/proc/self/root"));
     refused(&bench, "proc", &[magic.file("p/tmp/x", b"").end()]);
@@ -96,16 +136,26 @@ fn hard_links_stay_inside() {
     let bench = Bench::new();
     let d = || Tape::new().link(b'2', "d", &bench.canary());
     let h = |tape: Tape, target: &str| tape.link(b'1', "h", Path::new(target));
-    let rewrite = Raw { mode: 0o4755, size: 4, ..Raw::new(b"h", b'0') };
+    let rewrite = Raw {
+        mode: 0o4755,
+        size: 4,
+        ..Raw::new(b"h", b'0')
+    };
     for (what, tape) in [
         ("through a link", h(d(), "d/file")),
         ("by dots", h(Tape::new(), "../../../canary/file")),
-        ("absolute", h(Tape::new(), &format!("{}/file", bench.canary().display()))),
+        (
+            "absolute",
+            h(Tape::new(), &format!("{}/file", bench.canary().display())),
+        ),
         ("to nothing", h(Tape::new(), "absent")),
         ("to a directory", h(Tape::new().dir("x"), "x")),
         ("to the root", h(Tape::new(), ".")),
         ("to a whiteout", h(Tape::new().file(".wh.x", b""), "x")),
-        ("to a whiteout's name", h(Tape::new().file(".wh.x", b""), ".wh.x")),
+        (
+            "to a whiteout's name",
+            h(Tape::new().file(".wh.x", b""), ".wh.x"),
+        ),
     ] {
         refused(&bench, what, &[tape.raw(&rewrite, b"evil").end()]);
     }
@@ -119,11 +169,17 @@ fn hard_links_stay_inside() {
 #[test]
 fn writing_a_linked_name_again_leaves_the_other_name() {
     let bench = Bench::new();
-    let tape = Tape::new().file("a", b"first").link(b'1', "b", Path::new("a")).file("b", b"new");
+    let tape = Tape::new()
+        .file("a", b"first")
+        .link(b'1', "b", Path::new("a"))
+        .file("b", b"new");
     let dirs = bench.unpack(&[tape.end()]).expect("unpacked");
     assert_eq!(fs::read(dirs[0].join("a")).expect("a"), b"first");
     assert_eq!(fs::read(dirs[0].join("b")).expect("b"), b"new");
-    let same = Tape::new().file("a", b"x").link(b'1', "a", Path::new("a")).end();
+    let same = Tape::new()
+        .file("a", b"x")
+        .link(b'1', "a", Path::new("a"))
+        .end();
     let dirs = bench.unpack(&[same]).expect("unpacked");
     assert_eq!(fs::read(dirs[0].join("a")).expect("a"), b"x");
 }
@@ -131,12 +187,24 @@ fn writing_a_linked_name_again_leaves_the_other_name() {
 #[test]
 fn late_metadata_does_not_follow_a_link() {
     let bench = Bench::new();
-    let first = Raw { mode: 0o700, mtime: 7, ..Raw::new(b"d", b'5') };
-    let again = Raw { mode: 0o777, uid: 12345, ..Raw::new(b"d", b'5') };
+    let first = Raw {
+        mode: 0o700,
+        mtime: 7,
+        ..Raw::new(b"d", b'5')
+    };
+    let again = Raw {
+        mode: 0o777,
+        uid: 12345,
+        ..Raw::new(b"d", b'5')
+    };
     let target = bench.canary().join("dir");
     let tape = |last: bool| {
         let tape = Tape::new().raw(&first, b"").link(b'2', "d", &target);
-        if last { tape.raw(&again, b"").end() } else { tape.end() }
+        if last {
+            tape.raw(&again, b"").end()
+        } else {
+            tape.end()
+        }
     };
     assert_eq!(harmless(&bench, "replaced", &[tape(false)]), None);
     let dirs = bench.unpack(&[tape(true)]).expect("unpacked");
@@ -150,14 +218,25 @@ fn late_metadata_does_not_follow_a_link() {
 fn whiteouts_reach_only_the_layers_below() {
     let bench = Bench::new();
     let d = || Tape::new().link(b'2', "d", &bench.canary());
-    refused(&bench, "through a link", &[d().file("d/.wh.file", b"").end()]);
-    refused(&bench, "opaque through a link", &[d().file("d/.wh..wh..opq", b"").end()]);
+    refused(
+        &bench,
+        "through a link",
+        &[d().file("d/.wh.file", b"").end()],
+    );
+    refused(
+        &bench,
+        "opaque through a link",
+        &[d().file("d/.wh..wh..opq", b"").end()],
+    );
     for name in [".wh.", ".wh..", ".wh...", "a/.wh.", "a/.wh...", ".wh.x/y"] {
         refused(&bench, name, &[Tape::new().file(name, b"").end()]);
     }
     let as_dir = Tape::new().dir(".wh.x").end();
     refused(&bench, "a directory", &[as_dir]);
-    let reserved = Tape::new().dir(".wh..wh.plnk").file(".wh..wh.plnk/1.2", b"").end();
+    let reserved = Tape::new()
+        .dir(".wh..wh.plnk")
+        .file(".wh..wh.plnk/1.2", b"")
+        .end();
     let dirs = bench.unpack(&[reserved]).expect("unpacked");
     assert_eq!(fs::read_dir(&dirs[0]).expect("a list").count(), 0);
 }
@@ -166,22 +245,43 @@ fn whiteouts_reach_only_the_layers_below() {
 fn whiteouts_become_those_of_overlayfs() {
     let bench = Bench::new();
     let tape = Tape::new()
-        .dir("a").file("a/kept", b"kept").file("a/.wh..wh..opq", b"").file("a/.wh.kept", b"")
-        .file("a/.wh.gone", b"").file(".wh.dir", b"").dir("dir").file("dir/new", b"")
-        .file("implicit/.wh.x", b"").file(".wh.over", b"").file("over/deep/y", b"").end();
+        .dir("a")
+        .file("a/kept", b"kept")
+        .file("a/.wh..wh..opq", b"")
+        .file("a/.wh.kept", b"")
+        .file("a/.wh.gone", b"")
+        .file(".wh.dir", b"")
+        .dir("dir")
+        .file("dir/new", b"")
+        .file("implicit/.wh.x", b"")
+        .file(".wh.over", b"")
+        .file("over/deep/y", b"")
+        .end();
     let dirs = bench.unpack(&[tape]).expect("unpacked");
     let root = &dirs[0];
     let is_whiteout = |name: &str| {
         let m = fs::symlink_metadata(root.join(name)).expect("there");
         m.file_type().is_char_device() && m.rdev() == 0
     };
-    assert_eq!(fs::read(root.join("a/kept")).expect("the same layer's"), b"kept");
+    assert_eq!(
+        fs::read(root.join("a/kept")).expect("the same layer's"),
+        b"kept"
+    );
     assert!(is_whiteout("a/gone") && is_whiteout("implicit/x"));
-    for (name, expected) in [("a", true), ("dir", true), ("over", true), ("implicit", false)] {
+    for (name, expected) in [
+        ("a", true),
+        ("dir", true),
+        ("over", true),
+        ("implicit", false),
+    ] {
         let dir = fs::File::open(root.join(name)).expect("a directory");
         let mut value = [0_u8; 4];
         let opaque = rustix::fs::fgetxattr(&dir, "user.overlay.opaque", &mut value);
-        assert_eq!(opaque.is_ok_and(|length| value[..length] == *b"y"), expected, "{name}");
+        assert_eq!(
+            opaque.is_ok_and(|length| value[..length] == *b"y"),
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -190,8 +290,14 @@ fn an_opaque_root_hides_the_layers_below() {
     let bench = Bench::new();
     let lower = Tape::new().file("old", b"").end();
     let upper = Tape::new().file(".wh..wh..opq", b"").file("new", b"").end();
-    let dirs = bench.unpack(&[lower.clone(), upper.clone(), lower]).expect("unpacked");
-    assert_eq!(dirs.len(), 2, "only what is above the opaque root, each once");
+    let dirs = bench
+        .unpack(&[lower.clone(), upper.clone(), lower])
+        .expect("unpacked");
+    assert_eq!(
+        dirs.len(),
+        2,
+        "only what is above the opaque root, each once"
+    );
     assert!(dirs[0].join("new").exists());
 }
 
@@ -207,10 +313,14 @@ fn overlay_metadata_cannot_be_forged() {
     ];
     let mut tape = Tape::new();
     for (key, name) in keys.iter().zip(["a", "b", "c", "d", "e"]) {
-        tape = tape.pax(&[(key, b"/../x"), (b"SCHILY.xattr.user.mine", b"1")]).dir(name);
+        tape = tape
+            .pax(&[(key, b"/../x"), (b"SCHILY.xattr.user.mine", b"1")])
+            .dir(name);
     }
     let device = Raw::new(b"etc", b'3');
-    let image = bench.image(&[tape.raw(&device, b"").end()]).expect("an image");
+    let image = bench
+        .image(&[tape.raw(&device, b"").end()])
+        .expect("an image");
     let layers = bench.store.unpack(&image).expect("unpacked");
     let root = bench.store.layer_dir().join(layers[0].as_str());
     assert!(!root.join("etc").exists(), "a forged whiteout");
@@ -221,7 +331,10 @@ fn overlay_metadata_cannot_be_forged() {
         assert_eq!(names[..length], *b"user.mine\0", "{name}");
     }
     let notes = bench.store.notes(&image).join("\n");
-    assert!(notes.contains("trusted.overlay.redirect") && notes.contains("device node"), "{notes}");
+    assert!(
+        notes.contains("trusted.overlay.redirect") && notes.contains("device node"),
+        "{notes}"
+    );
 }
 
 #[test]
@@ -229,7 +342,13 @@ fn devices_are_left_out_and_pipes_are_made() {
     let bench = Bench::new();
     let mut tape = Tape::new();
     for (name, flag) in [(b"block", b'4'), (b"chara", b'3'), (b"pipes", b'6')] {
-        tape = tape.raw(&Raw { mode: 0o640, ..Raw::new(name, flag) }, b"");
+        tape = tape.raw(
+            &Raw {
+                mode: 0o640,
+                ..Raw::new(name, flag)
+            },
+            b"",
+        );
     }
     let dirs = bench.unpack(&[tape.end()]).expect("unpacked");
     assert!(!dirs[0].join("block").exists() && !dirs[0].join("chara").exists());
@@ -241,9 +360,19 @@ fn devices_are_left_out_and_pipes_are_made() {
 fn what_a_layer_replaces_is_gone() {
     let bench = Bench::new();
     let tape = Tape::new()
-        .dir("x").file("x/a", b"").dir("x/deep").file("x/deep/b", b"").file("x", b"now a file")
-        .file("y", b"").dir("y").file("y/c", b"in").link(b'2', "z", Path::new("y"))
-        .file("z/through", b"").dir("z").file("z/own", b"").end();
+        .dir("x")
+        .file("x/a", b"")
+        .dir("x/deep")
+        .file("x/deep/b", b"")
+        .file("x", b"now a file")
+        .file("y", b"")
+        .dir("y")
+        .file("y/c", b"in")
+        .link(b'2', "z", Path::new("y"))
+        .file("z/through", b"")
+        .dir("z")
+        .file("z/own", b"")
+        .end();
     let dirs = bench.unpack(&[tape]).expect("unpacked");
     assert_eq!(fs::read(dirs[0].join("x")).expect("a file"), b"now a file");
     assert!(dirs[0].join("y/through").exists() && !dirs[0].join("y/own").exists());
@@ -270,7 +399,10 @@ fn bombs_stop_at_a_limit() {
     let started = Instant::now();
     let zeroes = Tape::new().file("zeroes", &vec![0; 8 << 20]).end();
     assert!(refused(&bench, "ratio", &[gzip(&zeroes)]).contains("times"));
-    let big = Raw { size: 65 << 20, ..Raw::new(b"big", b'0') };
+    let big = Raw {
+        size: 65 << 20,
+        ..Raw::new(b"big", b'0')
+    };
     let big = Tape::new().raw(&big, &vec![7; 65 << 20]).end();
     assert!(refused(&bench, "bytes", &[big]).contains("bytes"));
     let mut many = Tape::new();
@@ -284,16 +416,35 @@ fn bombs_stop_at_a_limit() {
     }
     assert!(refused(&bench, "implicit directories", &[dirs.end()]).contains("directories"));
     let long = vec![b'a'; 1 << 19];
-    refused(&bench, "long path", &[Tape::new().pax(&[(b"path", &long)]).file("x", b"").end()]);
+    refused(
+        &bench,
+        "long path",
+        &[Tape::new().pax(&[(b"path", &long)]).file("x", b"").end()],
+    );
     let long = vec![b'a'; 2 << 20];
-    refused(&bench, "huge header", &[Tape::new().pax(&[(b"path", &long)]).file("x", b"").end()]);
+    refused(
+        &bench,
+        "huge header",
+        &[Tape::new().pax(&[(b"path", &long)]).file("x", b"").end()],
+    );
     let deep = b"a/".repeat(1000);
-    refused(&bench, "deep", &[Tape::new().pax(&[(b"path", &[&deep[..], b"x"].concat())]).file("x", b"").end()]);
+    refused(
+        &bench,
+        "deep",
+        &[Tape::new()
+            .pax(&[(b"path", &[&deep[..], b"x"].concat())])
+            .file("x", b"")
+            .end()],
+    );
     let sparse = Tape::new().raw(&Raw::new(b"s", b'S'), b"").end();
     refused(&bench, "sparse", &[sparse]);
     let members = gzip(b"").repeat(100_000);
     harmless(&bench, "empty members", &[members]);
-    assert!(started.elapsed() < Duration::from_secs(30), "took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(30),
+        "took {:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -301,7 +452,10 @@ fn a_large_zstd_window_is_refused() {
     let bench = Bench::new();
     let zstd = |window: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, window][..], &[1, 0, 0]].concat();
     let text = refused(&bench, "2 GiB window", &[zstd((31 - 10) << 3)]);
-    assert!(text.contains("memory") || text.contains("damaged"), "{text}");
+    assert!(
+        text.contains("memory") || text.contains("damaged"),
+        "{text}"
+    );
     let small = harmless(&bench, "1 KiB window", &[zstd(0)]).unwrap_or_default();
     assert!(!small.contains("memory"), "{small}");
 }
@@ -318,8 +472,14 @@ fn damaged_streams_end_with_an_error() {
         ("cut before the trailer", good[..good.len() - 8].to_vec()),
         ("garbage after it", [&good[..], b"garbage"].concat()),
         ("not an archive", b"hello".repeat(200)),
-        ("half a header", Tape::new().file("a", b"x").0[..700].to_vec()),
-        ("half a file", Tape::new().file("a", &[1; 2000]).0[..1500].to_vec()),
+        (
+            "half a header",
+            Tape::new().file("a", b"x").0[..700].to_vec(),
+        ),
+        (
+            "half a file",
+            Tape::new().file("a", &[1; 2000]).0[..1500].to_vec(),
+        ),
     ] {
         refused(&bench, what, &[layer]);
     }
@@ -333,7 +493,11 @@ fn damaged_streams_end_with_an_error() {
 #[test]
 fn unpacked_content_is_what_the_configuration_says() {
     let bench = Bench::new();
-    let text = refused(&bench, "diff id", &[gzip(&Tape::new().file("a", b"x").end())]);
+    let text = refused(
+        &bench,
+        "diff id",
+        &[gzip(&Tape::new().file("a", b"x").end())],
+    );
     assert!(text.contains("unpacked content"), "{text}");
 }
 
@@ -345,7 +509,10 @@ fn a_tree_deeper_than_any_path_can_be_replaced() {
     let part = ["d"; 100].join("/");
     let mut top = "x".to_owned();
     for round in 0..20 {
-        tape = tape.dir(&top).pax(&[(b"path", format!("{top}/{part}").as_bytes())]).dir("d");
+        tape = tape
+            .dir(&top)
+            .pax(&[(b"path", format!("{top}/{part}").as_bytes())])
+            .dir("d");
         let link = format!("l{round}");
         let target = format!("{top}/{part}");
         tape = tape.link(b'2', &link, Path::new(&target));

@@ -20,12 +20,19 @@ pub(crate) struct Translator {
 
 impl Translator {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, summary: Summary::default(), directories: 0 }
+        Self {
+            limits,
+            summary: Summary::default(),
+            directories: 0,
+        }
     }
 
     /// What happened so far.
     pub(crate) fn summary(self, bytes: u64) -> Summary {
-        Summary { bytes, ..self.summary }
+        Summary {
+            bytes,
+            ..self.summary
+        }
     }
 
     /// Checks one entry and hands it to the sink.
@@ -50,7 +57,9 @@ impl Translator {
             }
         }
         if path.is_root() && entry.kind != Kind::Directory {
-            return Err(LayerProblem::refused("it would replace the root directory itself"));
+            return Err(LayerProblem::refused(
+                "it would replace the root directory itself",
+            ));
         }
         self.keep_allowed_xattrs(&mut entry);
         match entry.kind {
@@ -60,11 +69,16 @@ impl Translator {
             Kind::Hardlink => {
                 let target = TreePath::parse(&entry.link, &self.limits)?;
                 if !matches!(meaning(&target)?, Meaning::Plain) || target.is_root() {
-                    return Err(LayerProblem::refused("it links to a whiteout or to the root"));
+                    return Err(LayerProblem::refused(
+                        "it links to a whiteout or to the root",
+                    ));
                 }
                 sink.apply(Op::Hardlink { path, target })
             }
-            Kind::Fifo => sink.apply(Op::Fifo { path, meta: entry.meta }),
+            Kind::Fifo => sink.apply(Op::Fifo {
+                path,
+                meta: entry.meta,
+            }),
             Kind::CharDevice | Kind::BlockDevice => {
                 // Devices are given to a container by whoever starts it, never by an image.
                 self.note(&entry.name, "device node");
@@ -95,8 +109,8 @@ impl Translator {
         entry.meta.xattrs.retain(|(key, _)| {
             let of_overlay = key.starts_with(b"user.overlay.");
             let fits = key.len() <= 255 && !key.contains(&0);
-            let kept = fits && key.starts_with(b"user.") && !of_overlay
-                || key == b"security.capability";
+            let kept =
+                fits && key.starts_with(b"user.") && !of_overlay || key == b"security.capability";
             if !kept {
                 dropped.push(shown(key));
             }
@@ -110,14 +124,18 @@ impl Translator {
 
     fn note(&mut self, name: &[u8], what: &str) {
         if self.summary.notes.len() < MOST_NOTES {
-            self.summary.notes.push(format!("left out {}: {what}", shown(name)));
+            self.summary
+                .notes
+                .push(format!("left out {}: {what}", shown(name)));
         }
     }
 }
 
 fn whiteout(entry: &Entry, op: Op<'_>, sink: &mut dyn Sink) -> Result<(), LayerProblem> {
     if entry.kind != Kind::File {
-        return Err(LayerProblem::refused("it is a whiteout but not a plain file"));
+        return Err(LayerProblem::refused(
+            "it is a whiteout but not a plain file",
+        ));
     }
     sink.apply(op)
 }
@@ -135,7 +153,13 @@ fn file<R: TarSource>(
 
 fn symlink(path: TreePath, entry: Entry, sink: &mut dyn Sink) -> Result<(), LayerProblem> {
     if entry.link.len() > 4095 || entry.link.contains(&0) {
-        return Err(LayerProblem::refused("its target is too long or has a NUL byte"));
+        return Err(LayerProblem::refused(
+            "its target is too long or has a NUL byte",
+        ));
     }
-    sink.apply(Op::Symlink { path, target: entry.link, meta: entry.meta })
+    sink.apply(Op::Symlink {
+        path,
+        target: entry.link,
+        meta: entry.meta,
+    })
 }

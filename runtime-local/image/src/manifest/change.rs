@@ -11,7 +11,11 @@ pub(crate) fn apply(config: &mut ImageConfig, line: &str) -> Result<(), String> 
         return Err("a change has a NUL byte".to_owned());
     }
     let needs = |what: &str| {
-        if rest.is_empty() { Err(format!("change \"{word}\" needs {what}")) } else { Ok(()) }
+        if rest.is_empty() {
+            Err(format!("change \"{word}\" needs {what}"))
+        } else {
+            Ok(())
+        }
     };
     match word.to_ascii_uppercase().as_str() {
         "CMD" => config.cmd = command(rest)?,
@@ -122,7 +126,8 @@ fn unquoted(text: &str) -> Result<Vec<String>, String> {
                 word.get_or_insert_default();
             }
             (None | Some('"'), '\\') => {
-                word.get_or_insert_default().push(letters.next().unwrap_or('\\'));
+                word.get_or_insert_default()
+                    .push(letters.next().unwrap_or('\\'));
             }
             (None, letter) if letter.is_whitespace() => words.extend(word.take()),
             (_, letter) => word.get_or_insert_default().push(letter),

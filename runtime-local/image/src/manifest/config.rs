@@ -187,7 +187,10 @@ impl ImageConfig {
             .map_err(|error| ImageError::document(what, error.to_string()))?;
         let diff_ids = fields.rootfs.diff_ids.unwrap_or_default();
         if fields.rootfs.kind != "layers" {
-            return Err(ImageError::document(what, "its rootfs is not made of layers"));
+            return Err(ImageError::document(
+                what,
+                "its rootfs is not made of layers",
+            ));
         }
         if diff_ids.len() != layers {
             let problem = format!(
@@ -196,7 +199,10 @@ impl ImageConfig {
             );
             return Err(ImageError::document(what, problem));
         }
-        let mut config = Self { diff_ids, ..Self::new(platform) };
+        let mut config = Self {
+            diff_ids,
+            ..Self::new(platform)
+        };
         config.take_run(fields.config.unwrap_or_default(), what)?;
         Ok(config)
     }
@@ -251,7 +257,9 @@ impl ImageConfig {
     fn warn(&mut self, field: &str, value: &str) {
         if self.warnings.len() < 32 {
             let value = shown(value.as_bytes());
-            self.warnings.push(format!("{field} entry \"{value}\" means nothing and is left out"));
+            self.warnings.push(format!(
+                "{field} entry \"{value}\" means nothing and is left out"
+            ));
         }
     }
 
@@ -264,7 +272,11 @@ impl ImageConfig {
         };
         let list = |items: &[String]| (!items.is_empty()).then(|| items.to_vec());
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let env: Vec<_> = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let port = |port: &ExposedPort| format!("{}/{}", port.port, port.protocol);
         let run = RunFields {
             user: text(&self.user),
@@ -296,7 +308,10 @@ impl ImageConfig {
 
 fn no_nul(items: Vec<String>, field: &str, what: &str) -> Result<Vec<String>, ImageError> {
     if items.iter().any(|item| item.contains('\0')) {
-        return Err(ImageError::document(what, format!("its {field} has a NUL byte")));
+        return Err(ImageError::document(
+            what,
+            format!("its {field} has a NUL byte"),
+        ));
     }
     Ok(items)
 }
@@ -333,7 +348,14 @@ pub(crate) fn exposed(text: &str) -> Option<Vec<ExposedPort>> {
     if first > last {
         return None;
     }
-    Some((first..=last).map(|port| ExposedPort { port, protocol: protocol.clone() }).collect())
+    Some(
+        (first..=last)
+            .map(|port| ExposedPort {
+                port,
+                protocol: protocol.clone(),
+            })
+            .collect(),
+    )
 }
 
 fn healthcheck(fields: HealthFields) -> Option<Healthcheck> {
@@ -355,16 +377,17 @@ fn healthcheck(fields: HealthFields) -> Option<Healthcheck> {
         timeout: time(fields.timeout),
         start_period: time(fields.start_period),
         start_interval: time(fields.start_interval),
-        retries: fields.retries.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
+        retries: fields
+            .retries
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| *n > 0),
     })
 }
 
 fn health_fields(check: &Healthcheck) -> HealthFields {
     let test = match &check.test {
         HealthTest::Disabled => vec!["NONE".to_owned()],
-        HealthTest::Exec(command) => {
-            [&["CMD".to_owned()], command.as_slice()].concat()
-        }
+        HealthTest::Exec(command) => [&["CMD".to_owned()], command.as_slice()].concat(),
         HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
     };
     let time = |time: Option<Duration>| time.and_then(|t| i64::try_from(t.as_nanos()).ok());

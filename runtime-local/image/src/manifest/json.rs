@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Number, Value};
 
 use crate::error::ImageError;
@@ -11,7 +13,11 @@ use crate::error::ImageError;
 struct Strict(Value);
 
 /// Reads an object of at most `most` bytes, nested no deeper than serde_json's own bound.
-pub(crate) fn object(bytes: &[u8], what: &str, most: u64) -> Result<Map<String, Value>, ImageError> {
+pub(crate) fn object(
+    bytes: &[u8],
+    what: &str,
+    most: u64,
+) -> Result<Map<String, Value>, ImageError> {
     match value(bytes, what, most)? {
         Value::Object(map) => Ok(map),
         _ => Err(ImageError::document(what, "it is not a JSON object")),

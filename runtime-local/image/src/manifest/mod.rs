@@ -26,8 +26,7 @@ pub(crate) mod media {
     pub(crate) const OCI_TAR_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     pub(crate) const DOCKER_LIST: &str =
         "application/vnd.docker.distribution.manifest.list.v2+json";
-    pub(crate) const DOCKER_MANIFEST: &str =
-        "application/vnd.docker.distribution.manifest.v2+json";
+    pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     pub(crate) const DOCKER_LAYERS: [&str; 3] = [
         "application/vnd.docker.image.rootfs.diff.tar",
@@ -142,7 +141,13 @@ struct IndexFields {
 }
 
 const KNOWN: [&str; 8] = [
-    "schemaVersion", "mediaType", "config", "layers", "manifests", "fsLayers", "artifactType",
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "fsLayers",
+    "artifactType",
     "subject",
 ];
 const DESCRIPTOR_KNOWN: [&str; 5] = ["mediaType", "digest", "size", "urls", "platform"];
@@ -160,19 +165,31 @@ impl Document {
         let is_index = shape(&map, what)?;
         check_claim(&map, is_index, claimed, what)?;
         for list in ["layers", "manifests"] {
-            for item in map.get(list).and_then(Value::as_array).into_iter().flatten() {
+            for item in map
+                .get(list)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 check_descriptor(item, what)?;
             }
         }
-        map.get("config").map(|config| check_descriptor(config, what)).transpose()?;
+        map.get("config")
+            .map(|config| check_descriptor(config, what))
+            .transpose()?;
         let document = if is_index {
             let fields: IndexFields = json::typed(map, what)?;
             check_version(fields.schema_version, what)?;
-            Self::Index(Index { manifests: fields.manifests })
+            Self::Index(Index {
+                manifests: fields.manifests,
+            })
         } else {
             let fields: ManifestFields = json::typed(map, what)?;
             check_version(fields.schema_version, what)?;
-            Self::Manifest(Manifest { config: fields.config, layers: fields.layers })
+            Self::Manifest(Manifest {
+                config: fields.config,
+                layers: fields.layers,
+            })
         };
         document.check(what, limits)?;
         Ok(document)
@@ -181,9 +198,10 @@ impl Document {
     fn check(&self, what: &str, limits: &Limits) -> Result<(), ImageError> {
         let refuse = |problem: String| Err(ImageError::document(what, problem));
         match self {
-            Self::Index(index) if index.manifests.len() > limits.index_entries => {
-                refuse(format!("it lists more than {} manifests", limits.index_entries))
-            }
+            Self::Index(index) if index.manifests.len() > limits.index_entries => refuse(format!(
+                "it lists more than {} manifests",
+                limits.index_entries
+            )),
             Self::Index(index) => index
                 .manifests
                 .iter()
@@ -200,7 +218,10 @@ impl Document {
                     let kind = shown(manifest.config.media_type.as_bytes());
                     return refuse(format!("it describes \"{kind}\", not a container image"));
                 }
-                manifest.layers.iter().try_for_each(|layer| check_layer(layer, what, limits))
+                manifest
+                    .layers
+                    .iter()
+                    .try_for_each(|layer| check_layer(layer, what, limits))
             }
         }
     }
@@ -224,7 +245,10 @@ fn check_version(version: u32, what: &str) -> Result<(), ImageError> {
     if version == 2 {
         return Ok(());
     }
-    Err(ImageError::document(what, format!("its schema version is {version}, not 2")))
+    Err(ImageError::document(
+        what,
+        format!("its schema version is {version}, not 2"),
+    ))
 }
 
 /// The media type inside, and what the sender said outside, must agree with the shape.
@@ -280,8 +304,10 @@ fn check_size(descriptor: &Descriptor, most: u64, what: &str) -> Result<(), Imag
 fn check_layer(layer: &Descriptor, what: &str, limits: &Limits) -> Result<(), ImageError> {
     check_size(layer, limits.blob_bytes, what)?;
     let kind = layer.media_type.as_str();
-    let known = matches!(kind, media::OCI_TAR | media::OCI_TAR_GZIP | media::OCI_TAR_ZSTD)
-        || media::DOCKER_LAYERS.contains(&kind);
+    let known = matches!(
+        kind,
+        media::OCI_TAR | media::OCI_TAR_GZIP | media::OCI_TAR_ZSTD
+    ) || media::DOCKER_LAYERS.contains(&kind);
     if known {
         return Ok(());
     }
@@ -290,7 +316,10 @@ fn check_layer(layer: &Descriptor, what: &str, limits: &Limits) -> Result<(), Im
     } else {
         format!("is of the unknown kind \"{}\"", shown(kind.as_bytes()))
     };
-    Err(ImageError::document(what, format!("its layer {} {problem}", layer.digest)))
+    Err(ImageError::document(
+        what,
+        format!("its layer {} {problem}", layer.digest),
+    ))
 }
 
 /// An OCI manifest as bytes; equal input gives equal bytes.
@@ -346,7 +375,11 @@ pub(crate) fn select<'a>(
     let mut offered: Vec<Platform> = offered.into_iter().map(|(platform, _)| platform).collect();
     offered.sort();
     offered.dedup();
-    Err(ImageError::NoPlatform { what: what.to_owned(), wanted: wanted.clone(), offered })
+    Err(ImageError::NoPlatform {
+        what: what.to_owned(),
+        wanted: wanted.clone(),
+        offered,
+    })
 }
 
 #[cfg(test)]

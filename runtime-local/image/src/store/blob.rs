@@ -41,7 +41,11 @@ impl Store {
             return Ok(None);
         }
         let hold = self.hold()?;
-        let name = format!("{}-{}", wanted.digest.algorithm().as_str(), wanted.digest.hex());
+        let name = format!(
+            "{}-{}",
+            wanted.digest.algorithm().as_str(),
+            wanted.digest.hex()
+        );
         let lock = self.lock(&format!("blob-{name}"))?;
         if self.has_blob(&wanted.digest, wanted.size) {
             return Ok(None);
@@ -144,9 +148,10 @@ impl Store {
     pub(crate) fn open_blob(&self, digest: &Digest, what: &str) -> Result<File, ImageError> {
         let path = self.blob_path(digest);
         match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(ImageError::BlobMissing { digest: digest.clone(), what: what.to_owned() })
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ImageError::BlobMissing {
+                digest: digest.clone(),
+                what: what.to_owned(),
+            }),
             result => result.at("open", &path),
         }
     }
@@ -156,11 +161,17 @@ impl Store {
         let most = self.limits().document_bytes;
         let mut content = Vec::new();
         let file = self.open_blob(digest, what)?;
-        file.take(most + 1).read_to_end(&mut content).at("read", self.blob_path(digest))?;
+        file.take(most + 1)
+            .read_to_end(&mut content)
+            .at("read", self.blob_path(digest))?;
         let found = digest_like(digest, &content);
         if found != *digest {
             let what = what.to_owned();
-            return Err(ImageError::DigestMismatch { what, wanted: digest.clone(), found });
+            return Err(ImageError::DigestMismatch {
+                what,
+                wanted: digest.clone(),
+                found,
+            });
         }
         Ok(content)
     }
@@ -173,7 +184,10 @@ impl Store {
     /// A stored layer as it was transferred.
     pub fn open_layer(&self, image: &StoredImage, index: usize) -> Result<File, ImageError> {
         let layer = image.layer_descriptors.get(index).ok_or_else(|| {
-            ImageError::document(image.reference.familiar(), format!("it has no layer {index}"))
+            ImageError::document(
+                image.reference.familiar(),
+                format!("it has no layer {index}"),
+            )
         })?;
         self.open_blob(&layer.digest, &image.reference.familiar())
     }
@@ -235,14 +249,22 @@ impl Incoming {
         if found != self.wanted {
             self.forget();
             let what = self.what.clone();
-            return Err(ImageError::DigestMismatch { what, wanted: self.wanted.clone(), found });
+            return Err(ImageError::DigestMismatch {
+                what,
+                wanted: self.wanted.clone(),
+                found,
+            });
         }
         let path = self.store.blob_path(&self.wanted);
         fs::rename(&self.path, &path).at("put in place", &path)
     }
 
     fn wrong_size(&self, found: u64) -> ImageError {
-        ImageError::SizeMismatch { what: self.what.clone(), wanted: self.size, found }
+        ImageError::SizeMismatch {
+            what: self.what.clone(),
+            wanted: self.size,
+            found,
+        }
     }
 
     fn forget(&self) {

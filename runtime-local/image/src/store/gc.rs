@@ -65,8 +65,9 @@ impl Store {
         let mut pruned = Pruned::default();
         let mut named = self.refs()?;
         if what == Prune::Unused {
-            let (keep, drop): (Vec<_>, Vec<_>) =
-                named.into_iter().partition(|record| self.is_used(record, &in_use));
+            let (keep, drop): (Vec<_>, Vec<_>) = named
+                .into_iter()
+                .partition(|record| self.is_used(record, &in_use));
             for record in &drop {
                 pruned.names += usize::from(self.remove(&record.reference)?);
             }
@@ -84,13 +85,17 @@ impl Store {
             return true;
         }
         // An image whose every layer is in use has a user who only wrote the layers down.
-        self.load_image(&record.reference, record).is_ok_and(|image| {
-            !image.layers.is_empty() && image.layers.iter().all(|l| in_use.layers.contains(l))
-        })
+        self.load_image(&record.reference, record)
+            .is_ok_and(|image| {
+                !image.layers.is_empty() && image.layers.iter().all(|l| in_use.layers.contains(l))
+            })
     }
 
     fn needed(&self, named: &[RefRecord], in_use: &InUse) -> Needed {
-        let mut needed = Needed { layers: in_use.layers.iter().cloned().collect(), ..Needed::default() };
+        let mut needed = Needed {
+            layers: in_use.layers.iter().cloned().collect(),
+            ..Needed::default()
+        };
         for record in named {
             needed.blobs.extend(record.index.clone());
             self.add_needed(&record.manifest, &mut needed);
@@ -105,19 +110,27 @@ impl Store {
     fn add_needed(&self, manifest: &Digest, needed: &mut Needed) {
         needed.blobs.insert(manifest.clone());
         let what = "a manifest in the store";
-        let Ok(bytes) = self.document(manifest, what) else { return };
+        let Ok(bytes) = self.document(manifest, what) else {
+            return;
+        };
         let Ok(Document::Manifest(parsed)) = Document::parse(&bytes, what, None, self.limits())
         else {
             return;
         };
         needed.blobs.insert(parsed.config.digest.clone());
-        needed.blobs.extend(parsed.layers.iter().map(|layer| layer.digest.clone()));
-        let Ok(bytes) = self.document(&parsed.config.digest, what) else { return };
+        needed
+            .blobs
+            .extend(parsed.layers.iter().map(|layer| layer.digest.clone()));
+        let Ok(bytes) = self.document(&parsed.config.digest, what) else {
+            return;
+        };
         let count = parsed.layers.len();
         if let Ok(config) =
             crate::manifest::config::ImageConfig::parse(&bytes, what, count, self.limits())
         {
-            needed.layers.extend(config.diff_ids.iter().map(LayerId::of));
+            needed
+                .layers
+                .extend(config.diff_ids.iter().map(LayerId::of));
         }
     }
 

@@ -56,8 +56,7 @@ impl LayerId {
 
     /// Reads an id that was written down.
     pub fn parse(text: &str) -> Option<Self> {
-        let valid = text.len() == Self::LENGTH
-            && text.bytes().all(|b| Self::LETTERS.contains(&b));
+        let valid = text.len() == Self::LENGTH && text.bytes().all(|b| Self::LETTERS.contains(&b));
         valid.then(|| Self(text.to_owned()))
     }
 
@@ -133,12 +132,20 @@ impl Store {
 
     /// Whether all of an image's layers are unpacked.
     pub fn is_unpacked(&self, image: &StoredImage) -> bool {
-        image.config.diff_ids.iter().all(|diff_id| self.layer_meta(diff_id).is_some())
+        image
+            .config
+            .diff_ids
+            .iter()
+            .all(|diff_id| self.layer_meta(diff_id).is_some())
     }
 
     /// What was left out of an image's layers when they were unpacked, and why.
     pub fn notes(&self, image: &StoredImage) -> Vec<String> {
-        let metas = image.config.diff_ids.iter().filter_map(|diff_id| self.layer_meta(diff_id));
+        let metas = image
+            .config
+            .diff_ids
+            .iter()
+            .filter_map(|diff_id| self.layer_meta(diff_id));
         metas.flat_map(|meta| meta.notes).collect()
     }
 
@@ -146,10 +153,12 @@ impl Store {
         let mut ids = Vec::with_capacity(layers.len());
         let mut seen = HashSet::new();
         for layer in layers.iter().rev() {
-            let meta = self.layer_meta(&layer.diff_id).ok_or_else(|| ImageError::BlobMissing {
-                digest: layer.digest.clone(),
-                what: "an image that is being unpacked".to_owned(),
-            })?;
+            let meta = self
+                .layer_meta(&layer.diff_id)
+                .ok_or_else(|| ImageError::BlobMissing {
+                    digest: layer.digest.clone(),
+                    what: "an image that is being unpacked".to_owned(),
+                })?;
             let id = LayerId::of(&layer.diff_id);
             // Overlayfs refuses a directory twice, and the lower of two equal layers adds nothing.
             if seen.insert(id.clone()) {
@@ -194,7 +203,11 @@ impl Store {
         let blob = self.open_blob(&layer.digest, "an image that is being unpacked")?;
         let trash = self.open_dir("tmp")?;
         let failed = |problem| {
-            ImageError::Layer(LayerError { layer: layer.digest.clone(), entry: None, problem })
+            ImageError::Layer(LayerError {
+                layer: layer.digest.clone(),
+                entry: None,
+                problem,
+            })
         };
         let root = make_root(trash.as_fd(), name).map_err(failed)?;
         let second = trash.try_clone().at("use", self.dir("tmp"))?;
@@ -247,7 +260,10 @@ impl Store {
         let layers = self.open_dir("layers").ok()?;
         sys::statat(&layers, id.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let meta = self.read_meta(&id)?;
-        let whole = meta.boot.as_ref().is_none_or(|boot| *boot == self.inner.boot);
+        let whole = meta
+            .boot
+            .as_ref()
+            .is_none_or(|boot| *boot == self.inner.boot);
         (whole && meta.diff_id == *diff_id).then_some(meta)
     }
 
@@ -273,7 +289,9 @@ impl Store {
         let mut unsettled = Vec::new();
         for entry in fs::read_dir(self.layer_dir()).at("list", self.layer_dir())? {
             let name = entry.at("list", self.layer_dir())?.file_name();
-            let Some(id) = name.to_str().and_then(LayerId::parse) else { continue };
+            let Some(id) = name.to_str().and_then(LayerId::parse) else {
+                continue;
+            };
             match self.read_meta(&id) {
                 Some(meta) if meta.boot.as_ref() == Some(&self.inner.boot) => {
                     unsettled.push((id, meta));

@@ -44,8 +44,16 @@ use crate::extract::remove::unique;
 use crate::limits::Limits;
 
 const VERSION: &str = "unmoor image store 1\n";
-const DIRS: [&str; 8] =
-    ["blobs/sha256", "blobs/sha512", "layers", "meta", "refs", "partial", "tmp", "locks"];
+const DIRS: [&str; 8] = [
+    "blobs/sha256",
+    "blobs/sha512",
+    "layers",
+    "meta",
+    "refs",
+    "partial",
+    "tmp",
+    "locks",
+];
 
 /// A directory of images; cheap to clone.
 #[derive(Debug, Clone)]
@@ -71,7 +79,11 @@ impl Store {
     pub fn open_with(dir: impl AsRef<Path>, limits: Limits) -> Result<Self, ImageError> {
         let path = std::path::absolute(dir.as_ref()).at("find", dir.as_ref())?;
         let private = |path: &Path| {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).at("create", path)
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .at("create", path)
         };
         private(&path)?;
         close_to_others(&path)?;
@@ -82,12 +94,22 @@ impl Store {
         let layers = path.join("layers");
         fs::set_permissions(&layers, fs::Permissions::from_mode(0o755))
             .at("set permissions of", &layers)?;
-        let owners =
-            if rustix::process::geteuid().is_root() { Owners::Keep } else { Owners::Mine };
+        let owners = if rustix::process::geteuid().is_root() {
+            Owners::Keep
+        } else {
+            Owners::Mine
+        };
         // Without a boot id nothing counts as from this boot, which only costs time.
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot = boot.trim().to_owned();
-        let store = Self { inner: Arc::new(Inner { path, limits, owners, boot }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                path,
+                limits,
+                owners,
+                boot,
+            }),
+        };
         store.check_version()?;
         Ok(store)
     }
@@ -127,7 +149,9 @@ impl Store {
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.dir("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+        self.dir("blobs")
+            .join(digest.algorithm().as_str())
+            .join(digest.hex())
     }
 
     fn temporary(&self, prefix: &str) -> PathBuf {

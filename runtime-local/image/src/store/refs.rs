@@ -96,13 +96,16 @@ impl Store {
                     && (record.manifest == *digest || record.index.as_ref() == Some(digest))
             }),
         };
-        let Some(record) = record else { return Ok(None) };
+        let Some(record) = record else {
+            return Ok(None);
+        };
         self.load_image(reference, &record).map(Some)
     }
 
     /// The image of this name, or an error that says it is not here.
     pub fn get(&self, reference: &ImageRef) -> Result<StoredImage, ImageError> {
-        self.resolve(reference)?.ok_or_else(|| ImageError::NotFound(reference.clone()))
+        self.resolve(reference)?
+            .ok_or_else(|| ImageError::NotFound(reference.clone()))
     }
 
     /// All images, in the order of their names.
@@ -124,10 +127,16 @@ impl Store {
         name: &ImageRef,
         replace: Replace,
     ) -> Result<StoredImage, ImageError> {
-        let record =
-            store_record(name, image.manifest_digest.clone(), image.index_digest.clone());
+        let record = store_record(
+            name,
+            image.manifest_digest.clone(),
+            image.index_digest.clone(),
+        );
         self.set_ref(&record, replace)?;
-        Ok(StoredImage { reference: record.reference, ..image.clone() })
+        Ok(StoredImage {
+            reference: record.reference,
+            ..image.clone()
+        })
     }
 
     /// Forgets a name; what it led to goes with the next [`Store::prune`]. Tells if it was there.
@@ -179,9 +188,11 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).at("read", path),
         };
-        let record: RefRecord = serde_json::from_slice(&content).map_err(|error| {
-            ImageError::Store { path: path.clone(), problem: error.to_string() }
-        })?;
+        let record: RefRecord =
+            serde_json::from_slice(&content).map_err(|error| ImageError::Store {
+                path: path.clone(),
+                problem: error.to_string(),
+            })?;
         Ok(Some(record))
     }
 
@@ -220,7 +231,11 @@ impl Store {
 
 /// What to write down for an image that was found, made or loaded under `name`.
 pub(crate) fn store_record(name: &ImageRef, manifest: Digest, index: Option<Digest>) -> RefRecord {
-    RefRecord { reference: named(name, &manifest), manifest, index }
+    RefRecord {
+        reference: named(name, &manifest),
+        manifest,
+        index,
+    }
 }
 
 /// The name to write down: a tag, or else the digest that was asked for.

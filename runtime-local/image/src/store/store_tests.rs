@@ -31,13 +31,21 @@ fn layer_ids_are_short_and_differ() {
     assert_eq!(a.as_str().len(), 26);
     assert_ne!(a, LayerId::of(&Digest::sha256_of(b"b")));
     assert_eq!(LayerId::parse(a.as_str()), Some(a));
-    for text in ["", "../../../../../../../../etc", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "a"] {
+    for text in [
+        "",
+        "../../../../../../../../etc",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        "a",
+    ] {
         assert_eq!(LayerId::parse(text), None);
     }
     // The first 130 bits, written out by hand for a digest of zeroes and ones.
     let zero = Digest::from_sha256([0; 32]);
     assert_eq!(LayerId::of(&zero).as_str(), "a".repeat(26));
-    assert_eq!(LayerId::of(&Digest::from_sha256([0xff; 32])).as_str(), "7".repeat(26));
+    assert_eq!(
+        LayerId::of(&Digest::from_sha256([0xff; 32])).as_str(),
+        "7".repeat(26)
+    );
 }
 
 #[test]
@@ -52,17 +60,38 @@ fn wrong_content_is_never_stored() {
         ("too short", wanted(right.clone(), 8)),
         ("sha512", wanted(Digest::from_sha512([1; 64]), 7)),
     ] {
-        let mut incoming = bench.store.incoming(&descriptor).expect(what).expect("absent");
-        let result = incoming.write_from(&mut &good[..]).and_then(|()| incoming.commit());
+        let mut incoming = bench
+            .store
+            .incoming(&descriptor)
+            .expect(what)
+            .expect("absent");
+        let result = incoming
+            .write_from(&mut &good[..])
+            .and_then(|()| incoming.commit());
         assert!(result.is_err(), "{what} was stored");
-        assert!(!bench.store.has_blob(&descriptor.digest, descriptor.size), "{what}");
-        assert!(bench.leftovers().is_empty(), "{what}: {:?}", bench.leftovers());
+        assert!(
+            !bench.store.has_blob(&descriptor.digest, descriptor.size),
+            "{what}"
+        );
+        assert!(
+            bench.leftovers().is_empty(),
+            "{what}: {:?}",
+            bench.leftovers()
+        );
     }
     let descriptor = wanted(right, 7);
-    let mut incoming = bench.store.incoming(&descriptor).expect("free").expect("absent");
+    let mut incoming = bench
+        .store
+        .incoming(&descriptor)
+        .expect("free")
+        .expect("absent");
     incoming.write(&good[..3]).expect("taken");
     drop(incoming);
-    let mut incoming = bench.store.incoming(&descriptor).expect("free").expect("absent");
+    let mut incoming = bench
+        .store
+        .incoming(&descriptor)
+        .expect("free")
+        .expect("absent");
     assert_eq!(incoming.received(), 3, "resumed");
     incoming.write(&good[3..]).expect("taken");
     incoming.commit().expect("stored");
@@ -73,9 +102,16 @@ fn wrong_content_is_never_stored() {
 fn an_endless_body_stops_after_one_byte_too_many() {
     let bench = Bench::new();
     let descriptor = Descriptor::new(media::OCI_TAR, Digest::sha256_of(b""), 1000);
-    let mut incoming = bench.store.incoming(&descriptor).expect("free").expect("absent");
+    let mut incoming = bench
+        .store
+        .incoming(&descriptor)
+        .expect("free")
+        .expect("absent");
     let result = incoming.write_from(&mut std::io::repeat(0));
-    assert!(matches!(result, Err(ImageError::SizeMismatch { wanted: 1000, .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(ImageError::SizeMismatch { wanted: 1000, .. })),
+        "{result:?}"
+    );
 }
 
 #[test]
@@ -91,10 +127,13 @@ fn many_at_once_receive_and_unpack_once() {
                     // A store of its own, as another process would have.
                     let store = Store::open(bench.store.path()).expect("a store");
                     barrier.wait();
-                    let mine = store.incoming(&descriptor).expect("free").map(|mut incoming| {
-                        incoming.write_from(&mut blob.as_slice()).expect("taken");
-                        incoming.commit().expect("stored");
-                    });
+                    let mine = store
+                        .incoming(&descriptor)
+                        .expect("free")
+                        .map(|mut incoming| {
+                            incoming.write_from(&mut blob.as_slice()).expect("taken");
+                            incoming.commit().expect("stored");
+                        });
                     let image = ImageBuilder::new()
                         .file("/same", "same", 0o644)
                         .build(&store, &name("same"))
@@ -104,7 +143,10 @@ fn many_at_once_receive_and_unpack_once() {
                 })
             })
             .collect();
-        threads.into_iter().map(|t| t.join().expect("a result")).sum()
+        threads
+            .into_iter()
+            .map(|t| t.join().expect("a result"))
+            .sum()
     });
     assert_eq!(received, 1);
     assert!(bench.leftovers().is_empty(), "{:?}", bench.leftovers());
@@ -114,30 +156,64 @@ fn many_at_once_receive_and_unpack_once() {
 fn names_move_only_when_allowed() {
     let bench = Bench::new();
     let build = |text: &str, tag: &str| {
-        ImageBuilder::new().file("/f", text, 0o644).build(&bench.store, &name(tag)).expect("built")
+        ImageBuilder::new()
+            .file("/f", text, 0o644)
+            .build(&bench.store, &name(tag))
+            .expect("built")
     };
     let (one, two) = (build("1", "one"), build("2", "two"));
     let taken = bench.store.tag(&two, &name("one"), Replace::No);
-    assert!(matches!(taken, Err(ImageError::TagTaken { .. })), "{taken:?}");
-    assert_eq!(bench.store.get(&name("one")).expect("there").manifest_digest, one.manifest_digest);
-    bench.store.tag(&one, &name("one"), Replace::No).expect("the same image");
-    bench.store.tag(&two, &name("one"), Replace::Yes).expect("moved");
-    assert_eq!(bench.store.get(&name("one")).expect("there").manifest_digest, two.manifest_digest);
+    assert!(
+        matches!(taken, Err(ImageError::TagTaken { .. })),
+        "{taken:?}"
+    );
+    assert_eq!(
+        bench
+            .store
+            .get(&name("one"))
+            .expect("there")
+            .manifest_digest,
+        one.manifest_digest
+    );
+    bench
+        .store
+        .tag(&one, &name("one"), Replace::No)
+        .expect("the same image");
+    bench
+        .store
+        .tag(&two, &name("one"), Replace::Yes)
+        .expect("moved");
+    assert_eq!(
+        bench
+            .store
+            .get(&name("one"))
+            .expect("there")
+            .manifest_digest,
+        two.manifest_digest
+    );
     let pinned = name("two").with_digest(two.manifest_digest.clone());
     assert!(bench.store.resolve(&pinned).expect("readable").is_some());
     let elsewhere = name("other.example/two").with_digest(two.manifest_digest.clone());
-    assert!(bench.store.resolve(&elsewhere).expect("readable").is_none(), "another repository");
+    assert!(
+        bench.store.resolve(&elsewhere).expect("readable").is_none(),
+        "another repository"
+    );
     assert_eq!(bench.store.images().expect("a list").images.len(), 2);
     assert!(bench.store.remove(&name("two")).expect("removed"));
     assert!(!bench.store.remove(&name("two")).expect("gone already"));
-    assert!(matches!(bench.store.get(&name("two")), Err(ImageError::NotFound(_))));
+    assert!(matches!(
+        bench.store.get(&name("two")),
+        Err(ImageError::NotFound(_))
+    ));
 }
 
 #[test]
 fn pruning_keeps_what_is_named_or_used() {
     let bench = Bench::new();
     let build = |tag: &str| {
-        let image = ImageBuilder::new().file("/f", tag, 0o644).build(&bench.store, &name(tag));
+        let image = ImageBuilder::new()
+            .file("/f", tag, 0o644)
+            .build(&bench.store, &name(tag));
         let image = image.expect("built");
         bench.store.unpack(&image).expect("unpacked");
         image
@@ -148,22 +224,41 @@ fn pruning_keeps_what_is_named_or_used() {
     }
     let in_use = || {
         let layers = used.layers.iter().cloned().collect();
-        Ok(InUse { layers, manifests: [used.manifest_digest.clone()].into() })
+        Ok(InUse {
+            layers,
+            manifests: [used.manifest_digest.clone()].into(),
+        })
     };
-    let failed = bench.store.prune(Prune::Unused, || Err(ImageError::Build("no list".to_owned())));
+    let failed = bench.store.prune(Prune::Unused, || {
+        Err(ImageError::Build("no list".to_owned()))
+    });
     assert!(failed.is_err());
     let pruned = bench.store.prune(Prune::Unnamed, in_use).expect("pruned");
     assert_eq!((pruned.names, pruned.blobs, pruned.layers), (0, 3, 1));
     assert!(bench.store.is_unpacked(&named) && bench.store.is_unpacked(&used));
     assert!(!bench.store.is_unpacked(&gone));
-    bench.store.tag(&used, &name("again"), Replace::No).expect("everything of it is there");
+    bench
+        .store
+        .tag(&used, &name("again"), Replace::No)
+        .expect("everything of it is there");
     let pruned = bench.store.prune(Prune::Unused, in_use).expect("pruned");
     assert_eq!((pruned.names, pruned.blobs, pruned.layers), (1, 3, 1));
     bench.store.remove(&name("again")).expect("removed");
     bench.store.prune(Prune::Unnamed, nothing).expect("pruned");
-    let left: Vec<_> = walk(bench.store.path()).into_iter().filter(|p| !p.is_dir()).collect();
-    let names: Vec<_> = left.iter().filter_map(|p| p.file_name()?.to_str()).collect();
-    assert!(names.iter().all(|n| ["version", "store", "refs"].contains(n)), "{names:?}");
+    let left: Vec<_> = walk(bench.store.path())
+        .into_iter()
+        .filter(|p| !p.is_dir())
+        .collect();
+    let names: Vec<_> = left
+        .iter()
+        .filter_map(|p| p.file_name()?.to_str())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .all(|n| ["version", "store", "refs"].contains(n)),
+        "{names:?}"
+    );
 }
 
 fn walk(path: &Path) -> Vec<std::path::PathBuf> {
@@ -195,13 +290,22 @@ fn damage_is_found_and_repaired_by_loading_again() {
     let mut damaged = content.clone();
     damaged[600] ^= 1;
     fs::write(&blob, &damaged).expect("written");
-    assert!(matches!(bench.store.unpack(&image), Err(ImageError::Layer(_))));
+    assert!(matches!(
+        bench.store.unpack(&image),
+        Err(ImageError::Layer(_))
+    ));
     assert!(!blob.exists(), "a damaged blob makes room");
-    assert!(matches!(bench.store.unpack(&image), Err(ImageError::BlobMissing { .. })));
+    assert!(matches!(
+        bench.store.unpack(&image),
+        Err(ImageError::BlobMissing { .. })
+    ));
     bench.image(&[tree("precious")]).expect("stored again");
     bench.store.unpack(&image).expect("unpacked");
     fs::write(bench.store.blob_path(&image.config_digest), b"{}").expect("written");
-    assert!(matches!(bench.store.get(&name("hostile")), Err(ImageError::DigestMismatch { .. })));
+    assert!(matches!(
+        bench.store.get(&name("hostile")),
+        Err(ImageError::DigestMismatch { .. })
+    ));
     assert_eq!(bench.store.images().expect("a list").unreadable.len(), 1);
 }
 
@@ -211,7 +315,11 @@ fn a_layer_of_another_boot_is_trusted_only_when_settled() {
     let image = bench.image(&[tree("settled")]).expect("an image");
     bench.store.unpack(&image).expect("unpacked");
     let meta = bench.store.meta_path(&image.layers[0]);
-    let file = bench.store.layer_dir().join(image.layers[0].as_str()).join("file");
+    let file = bench
+        .store
+        .layer_dir()
+        .join(image.layers[0].as_str())
+        .join("file");
     let later_boot = || {
         let text = fs::read_to_string(&meta).expect("a description");
         fs::write(&meta, text.replace(&bench.store.inner.boot, "another")).expect("written");
@@ -240,14 +348,25 @@ fn the_store_is_closed_to_other_users() {
     }
     fs::set_permissions(bench.dir.path(), fs::Permissions::from_mode(0o755)).expect("opened");
     let layers = bench.store.layer_dir();
-    let output = Command::new("ls").arg(&layers).uid(1000).gid(1000).output().expect("ls");
-    assert!(!output.status.success(), "another user can list {}", layers.display());
+    let output = Command::new("ls")
+        .arg(&layers)
+        .uid(1000)
+        .gid(1000)
+        .output()
+        .expect("ls");
+    assert!(
+        !output.status.success(),
+        "another user can list {}",
+        layers.display()
+    );
 }
 
 /// The part of the test below that is killed; it does nothing in an ordinary run.
 #[test]
 fn child_that_unpacks() {
-    let Some(path) = std::env::var_os("UNMOOR_TEST_STORE") else { return };
+    let Some(path) = std::env::var_os("UNMOOR_TEST_STORE") else {
+        return;
+    };
     let store = Store::open(path).expect("a store");
     let image = store.get(&name("hostile")).expect("an image");
     store.unpack(&image).expect("unpacked");
@@ -272,24 +391,39 @@ fn a_killed_unpack_leaves_nothing_that_counts() {
         let deadline = Instant::now() + Duration::from_secs(30);
         let started = || {
             let tmp = fs::read_dir(bench.store.path().join("tmp")).expect("a list");
-            tmp.flatten().any(|e| e.path().join(format!("dir{}", round * 20)).exists())
+            tmp.flatten()
+                .any(|e| e.path().join(format!("dir{}", round * 20)).exists())
         };
         while !started() && Instant::now() < deadline {
-            assert!(child.try_wait().expect("alive").is_none(), "ended before it could be killed");
+            assert!(
+                child.try_wait().expect("alive").is_none(),
+                "ended before it could be killed"
+            );
             thread::yield_now();
         }
         child.kill().expect("killed");
         killed += usize::from(!child.wait().expect("gone").success());
-        assert!(!bench.store.is_unpacked(&image), "half a layer counts as whole");
-        let remains = fs::read_dir(bench.store.path().join("tmp")).expect("a list").count();
+        assert!(
+            !bench.store.is_unpacked(&image),
+            "half a layer counts as whole"
+        );
+        let remains = fs::read_dir(bench.store.path().join("tmp"))
+            .expect("a list")
+            .count();
         assert!(remains > 0);
-        bench.store.prune(Prune::Unnamed, nothing).expect("nobody holds a lock");
+        bench
+            .store
+            .prune(Prune::Unnamed, nothing)
+            .expect("nobody holds a lock");
         assert!(bench.leftovers().is_empty(), "{:?}", bench.leftovers());
     }
     assert_eq!(killed, 5);
     bench.store.unpack(&image).expect("unpacked");
     let root = bench.store.layer_dir().join(image.layers[0].as_str());
     let mut content = Vec::new();
-    fs::File::open(root.join("dir99/19999")).expect("a file").read_to_end(&mut content).expect("read");
+    fs::File::open(root.join("dir99/19999"))
+        .expect("a file")
+        .read_to_end(&mut content)
+        .expect("read");
     assert_eq!(content, [7; 2000]);
 }
