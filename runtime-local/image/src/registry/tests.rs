@@ -65,7 +65,8 @@ impl Served {
 
     /// What an honest registry answers.
     fn answer(&self, request: &Request) -> Reply {
-        let last = request.path.rsplit('/').next().unwrap_or_default();
+        let path = request.path.split('?').next().unwrap_or_default();
+        let last = path.rsplit('/').next().unwrap_or_default();
         if request.path.contains("/manifests/") {
             return Reply::ok(self.manifest.clone())
                 .with("Content-Type", media::OCI_MANIFEST)
@@ -155,7 +156,9 @@ async fn an_image_is_pulled_once() {
     let events = Mutex::new(Vec::new());
     let reference = name(&format!("{}/lab/app:1", server.address));
     let note = |event| events.lock().expect("a list").push(event);
-    let image = pull(&bench.store, &reference, &options(), note).await.expect("pulled");
+    let image = pull(&bench.store, &reference, &options(), note)
+        .await
+        .expect("pulled");
     assert_eq!(
         (image.manifest_digest.clone(), image.config.cmd.len()),
         (digest, 1)
