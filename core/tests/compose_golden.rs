@@ -97,7 +97,7 @@ fn each_file_gives_what_is_expected_of_it() {
 
 #[test]
 fn what_is_printed_loads_as_the_same_stack() {
-    for case in ["short", "merge", "reuse", "profiles", "warnings"] {
+    for case in ["short", "long", "merge", "reuse", "profiles", "warnings"] {
         let options = LoadOptions::default();
         let stack = load(&sources(case), &environment(), &options)
             .expect("the case loads")

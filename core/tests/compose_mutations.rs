@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use unmoor_core::compose::{Environment, LoadOptions, OnUnsupported, Source, load, to_yaml};
+use unmoor_core::spec::{Service, Stack};
 
 fn environment() -> Environment {
     let named = [
@@ -202,9 +203,30 @@ fn apply(text: &mut Vec<char>, edit: &Edit) {
     }
 }
 
+/// How often to try; a longer run sets `PROPTEST_CASES`.
+fn cases() -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(4000)
+}
+
+/// The fields of services in which two stacks differ.
+fn differences(one: &Stack, other: &Stack) -> String {
+    let mut found = String::new();
+    for (name, service) in &one.services {
+        let json = |service: Option<&Service>| serde_json::to_value(service).expect("serialises");
+        let (mine, theirs) = (json(Some(service)), json(other.services.get(name)));
+        for (key, value) in mine.as_object().expect("a struct") {
+            if theirs.get(key) != Some(value) {
+                found += &format!("{name}.{key}: {value} is {:?}\n", theirs.get(key));
+            }
+        }
+    }
+    found
+}
+
 proptest! {
     #![proptest_config(proptest::test_runner::Config {
-        cases: 4000,
+        cases: cases(),
         failure_persistence: None,
         ..Default::default()
     })]
@@ -229,12 +251,19 @@ proptest! {
             // What was accepted can be printed, and read again as YAML.
             Ok(loaded) => {
                 let printed = Source::new("p.yaml", to_yaml(&loaded.stack)).directory("/srv/t");
-                if let Err(failed) = load(&[printed], &env, &options) {
-                    let blobs = loaded.stack.secrets.len() + loaded.stack.configs.len();
-                    assert!(blobs > 0, "{failed}\n{}", to_yaml(&loaded.stack));
+                let again = load(&[printed], &env, &options);
+                let blobs = loaded.stack.secrets.len() + loaded.stack.configs.len();
+                match again {
+                    Ok(again) => assert_eq!(differences(&again.stack, &loaded.stack), ""),
+                    // A secret given by value is not printed.
+                    Err(failed) => assert!(blobs > 0, "{failed}\n{}", to_yaml(&loaded.stack)),
                 }
             }
-            Err(failed) => assert!(!failed.errors.is_empty()),
+            Err(failed) => {
+                assert!(!failed.errors.is_empty());
+                let said = failed.to_string();
+                assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::name::StackName;
 use super::context::Context;
 use super::cursor::At;
 use super::interpolate::{Scope, interpolate};
-use super::text::{absolute, shown};
+use super::text::{absolute, shown, shown_path};
 use super::tree::{Entry, Node, Value};
 use super::{Level, Source, extends, include, merge, yaml};
 
@@ -130,10 +130,10 @@ pub(super) fn open(
 ) -> Option<Node> {
     let text = read(at, path, cx)?;
     let Some(text) = text else {
-        cx.error(at, format!("there is no file {}", path.display()));
+        cx.error(at, format!("there is no file {}", shown_path(path)));
         return None;
     };
-    let file = cx.add_file(&path.display().to_string(), base, scope);
+    let file = cx.add_file(&shown_path(path), base, scope);
     let mut node = parse(file, &text, cx)?;
     interpolate(&mut node, scope, cx);
     Some(node)
@@ -206,7 +206,7 @@ fn name(
             cx.push(
                 crate::Error::new(
                     crate::ErrorKind::InvalidSpec,
-                    format!("no stack name can be made of {}", directory.display()),
+                    format!("no stack name can be made of {}", shown_path(directory)),
                 )
                 .hint("write `name:` into the file, or give one with -p"),
             );

@@ -8,6 +8,7 @@ use super::assemble::{Origin, open, path_of, read, resolve as resolve_file};
 use super::context::Context;
 use super::cursor::At;
 use super::interpolate::Scope;
+use super::text::shown_path;
 use super::tree::{Entry, Node, Value};
 use super::{dotenv, merge};
 
@@ -114,14 +115,14 @@ fn scope(item: &At<'_>, wanted: &Wanted, ours: &Scope, cx: &mut Context<'_>) -> 
     for path in files.iter().filter(|path| *path != Path::new("/dev/null")) {
         let Some(text) = read(item, path, cx)? else {
             if required {
-                cx.error(item, format!("there is no file {}", path.display()));
+                cx.error(item, format!("there is no file {}", shown_path(path)));
             }
             continue;
         };
         match dotenv::parse(&text, &|name| ours.get(name).cloned()) {
             Ok(found) => more.extend(found),
             Err(error) => {
-                let text = format!("{}:{}: {error}", path.display(), error.line);
+                let text = format!("{}:{}: {error}", shown_path(path), error.line);
                 cx.error(item, text);
             }
         }

@@ -7,6 +7,7 @@ use super::Level;
 use super::Variable;
 use super::context::Context;
 use super::template::{self, Use, Values};
+use super::text::shown_field;
 use super::tree::{Node, Spot, Style, Value};
 
 /// Variables by name, shared by the files that see the same ones.
@@ -37,7 +38,7 @@ fn walk(node: &mut Node, scope: &Scope, cx: &mut Context<'_>, path: &mut Vec<Arc
                     scalar.style = Style::Substituted;
                 }
                 Err(error) => {
-                    cx.wrong(node.spot, &path.join("."), error.to_string());
+                    cx.wrong(node.spot, &shown_field(path), error.to_string());
                     cx.failed.push(node.spot);
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::context::Context;
+use super::text::shown_field;
 use super::tree::{Entry, Node, Tag, Value};
 
 /// How two values of the same key become one.
@@ -176,7 +177,7 @@ impl Merger<'_, '_> {
                     base.kind(),
                     self.cx.place(base.spot),
                 );
-                let subject = self.path.join(".");
+                let subject = shown_field(&self.path);
                 self.cx.wrong(over.spot, &subject, text);
                 base
             }
@@ -231,7 +232,7 @@ impl Merger<'_, '_> {
             if matches!(node.value, Value::Map(_)) {
                 return Some(node);
             }
-            let subject = self.path.join(".");
+            let subject = shown_field(&self.path);
             let text = format!("must be a mapping or a list, not {}", node.kind());
             self.cx.wrong(node.spot, &subject, text);
             return None;
@@ -240,7 +241,7 @@ impl Merger<'_, '_> {
         let mut index: HashMap<Arc<str>, usize> = HashMap::new();
         for item in items {
             let Some(text) = item.as_text() else {
-                let subject = self.path.join(".");
+                let subject = shown_field(&self.path);
                 let text = format!("an item must be NAME=value, not {}", item.kind());
                 self.cx.wrong(item.spot, &subject, text);
                 continue;

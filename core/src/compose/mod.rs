@@ -46,6 +46,8 @@ pub use outcome::{Level, LoadErrors, Loaded, Variable, Warning};
 pub use read::{Input, ReadRequest, read};
 pub use render::{to_json, to_yaml};
 
+use crate::Place;
+
 use context::Context;
 
 /// A Compose file as a value.
@@ -76,6 +78,28 @@ impl Source {
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = directory.into();
         self
+    }
+
+    /// The line at a place with a mark under it, if the place is in this file.
+    ///
+    /// ```
+    /// # use unmoor_core::{Place, compose::Source};
+    /// let file = Source::new("c.yaml", "services:\n  prots: 1\n");
+    /// let place = Place { file: "c.yaml".into(), line: 2, column: 3 };
+    /// assert_eq!(file.excerpt(&place).as_deref(), Some("2 |   prots: 1\n  |   ^"));
+    /// ```
+    #[must_use]
+    pub fn excerpt(&self, place: &Place) -> Option<String> {
+        const WIDEST: usize = 160;
+        if place.file != self.name {
+            return None;
+        }
+        let line = self.text.lines().nth(place.line.checked_sub(1)?)?;
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let line: String = line.chars().take(WIDEST).map(printable).collect();
+        let number = place.line.to_string();
+        let (gap, mark) = (number.len(), place.column.clamp(1, WIDEST));
+        Some(format!("{number} | {line}\n{:gap$} | {:>mark$}", "", "^"))
     }
 }
 

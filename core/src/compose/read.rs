@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Place};
 
 use super::environment::{Environment, Files};
-use super::text::join;
+use super::text::{join, shown_path};
 use super::{LoadOptions, Source, dotenv, yaml};
 
 /// The names that are looked for, the first one wins.
@@ -174,7 +174,7 @@ fn discover(start: &Path) -> crate::Result<Vec<PathBuf>> {
     let text = format!(
         "no {} in {} or a directory above",
         NAMES[0],
-        start.display()
+        shown_path(start)
     );
     Err(Error::new(ErrorKind::NotFound, text).hint("write one, or name a file with -f"))
 }
@@ -232,7 +232,7 @@ fn add_variables(path: &Path, environment: &mut Environment) -> crate::Result<()
     let outside = |name: &str| environment.variables.get(name).cloned();
     let found = dotenv::parse(&text, &outside).map_err(|error| {
         Error::new(ErrorKind::InvalidSpec, error.to_string()).at(Place {
-            file: path.display().to_string(),
+            file: shown_path(path),
             line: error.line,
             column: 1,
         })
@@ -254,7 +254,7 @@ fn source(path: &Path, directory: &Path) -> crate::Result<Source> {
     let absolute = join(directory, path);
     let text = text_file(&absolute)?;
     let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Source::new(path.display().to_string(), text).directory(parent))
+    Ok(Source::new(shown_path(path), text).directory(parent))
 }
 
 /// Files of this machine's disk.
@@ -276,7 +276,7 @@ fn text_file(path: &Path) -> crate::Result<String> {
     // Opening a FIFO would wait for a writer, and a device has no end: ask before.
     let kind = fs::metadata(path).map_err(|error| failed(path, error))?;
     if !kind.is_file() {
-        let text = format!("{} is not a regular file", path.display());
+        let text = format!("{} is not a regular file", shown_path(path));
         return Err(Error::new(ErrorKind::InvalidSpec, text));
     }
     let mut bytes = Vec::new();
@@ -293,12 +293,12 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
         std::io::ErrorKind::PermissionDenied => (ErrorKind::Forbidden, "cannot read"),
         _ => (ErrorKind::InvalidSpec, "cannot read"),
     };
-    Error::new(kind, format!("{text} {}", path.display())).because(error)
+    Error::new(kind, format!("{text} {}", shown_path(path))).because(error)
 }
 
 fn decoded(path: &Path, bytes: Vec<u8>) -> crate::Result<String> {
     let refused = |text: String| {
-        let text = format!("{} {text}", path.display());
+        let text = format!("{} {text}", shown_path(path));
         Err(Error::new(ErrorKind::InvalidSpec, text))
     };
     if bytes.len() > yaml::MAX_TEXT {
@@ -312,7 +312,7 @@ fn decoded(path: &Path, bytes: Vec<u8>) -> crate::Result<String> {
         let before = String::from_utf8_lossy(before);
         let last = before.rsplit('\n').next().unwrap_or_default();
         Error::new(ErrorKind::InvalidSpec, "this is not UTF-8").at(Place {
-            file: path.display().to_string(),
+            file: shown_path(path),
             line: 1 + before.matches('\n').count(),
             column: 1 + last.chars().count(),
         })

@@ -1,12 +1,27 @@
 //! Small readings of text: what is safe to show, paths, and a command line's words.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// The text as it may stand in a message: short, on one line, without control characters.
 pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut short: String = text.chars().take(LONGEST).flat_map(escaped).collect();
-    if text.chars().nth(LONGEST).is_some() {
+    cut(text, 80)
+}
+
+/// A path as it may stand in a message.
+pub(super) fn shown_path(path: &Path) -> String {
+    cut(&path.to_string_lossy(), 400)
+}
+
+/// The path of a field as it may stand in a message.
+pub(super) fn shown_field(parts: &[Arc<str>]) -> String {
+    let parts: Vec<String> = parts.iter().map(|part| shown(part)).collect();
+    parts.join(".")
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    let mut short: String = text.chars().take(longest).flat_map(escaped).collect();
+    if text.chars().nth(longest).is_some() {
         short.push('…');
     }
     short

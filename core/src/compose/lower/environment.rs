@@ -10,7 +10,7 @@ use super::super::assemble::{path_of, read};
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::dotenv;
-use super::super::text::shown;
+use super::super::text::{shown, shown_path};
 use super::super::tree::Value;
 
 /// How the lines of a file of variables are read.
@@ -158,7 +158,7 @@ fn content(
     match read(item, &path, cx)? {
         Some(text) => Some((path, text)),
         None if required => {
-            let text = format!("there is no file {}", path.display());
+            let text = format!("there is no file {}", shown_path(&path));
             cx.error_hint(item, text, "`required: false` allows it to be missing");
             None
         }
@@ -183,7 +183,7 @@ fn variables(
         Format::Usual => dotenv::parse(text, &outside),
     };
     parsed.unwrap_or_else(|error| {
-        let text = format!("{}:{}: {error}", path.display(), error.line);
+        let text = format!("{}:{}: {error}", shown_path(path), error.line);
         cx.error(item, text);
         BTreeMap::new()
     })

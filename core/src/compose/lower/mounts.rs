@@ -58,7 +58,7 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
         }
     }
     if let Some(field) = at.get("shm_size") {
-        let size = field.bytes(cx);
+        let size = field.bytes(cx).filter(|size| size.0 > 0);
         let mount = size.map(|size| memory("/dev/shm", Some(size), TMPFS_MODE));
         // A mount of the file's own there says more.
         if !service.mounts.iter().any(|old| old.target == "/dev/shm") {
@@ -344,7 +344,7 @@ fn tmpfs(item: &At<'_>, cx: &mut Context<'_>) -> Option<Mount> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=').unwrap_or((option, "")) {
             ("size", value) => match Bytes::parse(value) {
-                Ok(bytes) => size = Some(bytes),
+                Ok(bytes) => size = Some(bytes).filter(|size| size.0 > 0),
                 Err(error) => cx.error(item, error.to_string()),
             },
             ("mode", value) => match u32::from_str_radix(value, 8) {
