@@ -17,7 +17,7 @@ use crate::start::cgroup::Cgroups;
 use crate::start::{Launch, Source, stdio};
 use crate::sys::fs::{self, At};
 use crate::sys::process::Ended;
-use crate::sys::{Errno, abi};
+use crate::sys::{Errno, abi, poll};
 use crate::wire::codec::Reader;
 use crate::wire::netplan::NetPlan;
 use crate::wire::plan::{Plan, Restart};
@@ -29,6 +29,7 @@ pub(super) const PLAN_NAME: &str = "plan";
 const LOCK_NAME: &str = "lock";
 /// How long a child that lost its shim in the middle of a start may take to notice.
 pub(super) const ORPHAN_MS: u64 = 500;
+const LOCK_STEP_MS: u64 = 5;
 
 /// A run of the program.
 #[derive(Debug)]
@@ -128,17 +129,14 @@ impl Shim {
             Err(failure) => return Err((failure, report)),
         };
         shim.report = Some(report);
-        match shim.keep_plan() {
-            Ok(()) => shim.begin_start(),
-            Err(failure) => shim.start_failed(failure),
-        }
+        shim.begin_start();
         Ok(shim)
     }
 
     /// Opens the replica's files, takes its lock, and listens.
     pub(super) fn open(plan: Plan, fresh: Fresh) -> Outcome<Self> {
         let run_dir = stdio::open_run_dir(&plan.run_dir)?;
-        let lock = take_lock(&run_dir, &plan.run_dir)?;
+        let lock = take_lock(&run_dir, &plan.run_dir, fresh)?;
         let run = run_dir
             .try_clone()
             .map_err(Errno::from)
@@ -167,6 +165,8 @@ impl Shim {
         match fresh {
             Fresh::Yes => {
                 refuse_if_alive(&record, &plan)?;
+                // First: whoever finds a status finds the plan that belongs to it.
+                keep_plan(&plan)?;
                 record.status = Status {
                     sequence: record.status.sequence,
                     shim: record.status.shim,
@@ -208,17 +208,6 @@ impl Shim {
             plan,
             _lock: lock,
         })
-    }
-
-    /// Keeps the plan where a successor finds it.
-    pub(super) fn keep_plan(&self) -> Outcome<()> {
-        let flags = abi::O_RDONLY | abi::O_DIRECTORY;
-        let dir = fs::open(At::Cwd, &self.plan.replica_dir, flags, 0);
-        let dir = dir.step("keep plan", &self.plan.replica_dir)?;
-        let flags = abi::O_CREAT | abi::O_TRUNC | abi::O_WRONLY | abi::O_NOFOLLOW;
-        let file = fs::open(At::from(&dir), "plan.new", flags, 0o600).step("keep plan", "open")?;
-        fs::write_all(file.as_fd(), &self.plan.encode()).step("keep plan", "write")?;
-        fs::rename(At::from(&dir), "plan.new", PLAN_NAME).step("keep plan", "rename")
     }
 
     /// Whether the loop is to end.
@@ -294,6 +283,17 @@ pub(super) enum Fresh {
     No,
 }
 
+/// Keeps the plan where a successor finds it.
+pub(super) fn keep_plan(plan: &Plan) -> Outcome<()> {
+    let flags = abi::O_RDONLY | abi::O_DIRECTORY;
+    let dir = fs::open(At::Cwd, &plan.replica_dir, flags, 0);
+    let dir = dir.step("keep plan", &plan.replica_dir)?;
+    let flags = abi::O_CREAT | abi::O_TRUNC | abi::O_WRONLY | abi::O_NOFOLLOW;
+    let file = fs::open(At::from(&dir), "plan.new", flags, 0o600).step("keep plan", "open")?;
+    fs::write_all(file.as_fd(), &plan.encode()).step("keep plan", "write")?;
+    fs::rename(At::from(&dir), "plan.new", PLAN_NAME).step("keep plan", "rename")
+}
+
 /// A replica that still runs is adopted, never started a second time.
 fn refuse_if_alive(record: &Record, plan: &Plan) -> Outcome<()> {
     let status = &record.status;
@@ -318,15 +318,26 @@ fn remove_files(run: &OwnedFd) {
     }
 }
 
-fn take_lock(run: &OwnedFd, path: &str) -> Outcome<OwnedFd> {
+/// Takes the lock of the run directory.
+///
+/// A successor waits a little: a killed shim, and a child it was just making, hold the lock until
+/// the kernel has taken them down.
+fn take_lock(run: &OwnedFd, path: &str, fresh: Fresh) -> Outcome<OwnedFd> {
     let step = "lock run directory";
-    for _ in 0..16 {
+    let until = poll::monotonic_ms() + if fresh == Fresh::Yes { 0 } else { ORPHAN_MS };
+    loop {
         let flags = abi::O_CREAT | abi::O_RDWR | abi::O_NOFOLLOW;
         let lock = fs::open(At::from(run), LOCK_NAME, flags, 0o600).step(step, path)?;
         match fs::lock(lock.as_fd()) {
             Ok(()) => {}
+            Err(Errno::AGAIN) if poll::monotonic_ms() < until => {
+                // The kernel tells nobody that a lock was given up.
+                let _ = poll::poll(&mut [], Some(LOCK_STEP_MS));
+                continue;
+            }
             Err(Errno::AGAIN) => {
-                return Err(refuse(step, format_args!("another shim supervises {path}")));
+                let why = format_args!("another shim supervises {path}");
+                return Err(refuse(step, why));
             }
             Err(errno) => return Err(failure(step, errno, path)),
         }
@@ -336,5 +347,4 @@ fn take_lock(run: &OwnedFd, path: &str) -> Outcome<OwnedFd> {
             return Ok(lock);
         }
     }
-    Err(refuse(step, format_args!("{path} is being removed")))
 }

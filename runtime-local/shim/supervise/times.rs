@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use super::exec::Owner;
 use super::health::Health;
 use super::probe::{Probe, Progress};
-use super::shim::{Foreign, Pause, Shim, Stage};
+use super::shim::{Foreign, Pause, Shim, Stage, keep_plan};
 use crate::fault::{Outcome, Step, refuse};
 use crate::net::NetService;
 use crate::sys::fs::{self, At};
@@ -187,7 +187,7 @@ impl Shim {
         }
         self.net = Some(plan);
         self.plan.net = Some(bytes);
-        self.keep_plan()?;
+        keep_plan(&self.plan)?;
         self.update_ready();
         self.record.publish();
         Ok(())
