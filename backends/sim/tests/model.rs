@@ -258,7 +258,10 @@ async fn logs_are_followed_to_the_end() -> Outcome {
     let sim = world().await?;
     start(&sim, "job", probe("tick 1000 3")).await?;
     let options = LogOptions::new().follow(true);
-    let lines: Vec<_> = Logs::logs(&sim, &Selector::all(), &options).await?.collect().await;
+    let lines: Vec<_> = Logs::logs(&sim, &Selector::all(), &options)
+        .await?
+        .collect()
+        .await;
     let texts: Vec<String> = lines
         .into_iter()
         .map(|line| line.map(|line| line.text))
@@ -291,8 +294,7 @@ async fn a_program_that_is_not_there_is_127() -> Outcome {
     start(&sim, "odd", Service::new(image()).entrypoint(["/bin/odd"])).await?;
     assert_eq!(phase(&sim, "odd").await?, Phase::Failed);
     start(&sim, "even", probe("sleep")).await?;
-    let mut session = Exec::exec(&sim, &id("even", 1), &ExecOptions::new(["/bin/odd"]))
-        .await?;
+    let mut session = Exec::exec(&sim, &id("even", 1), &ExecOptions::new(["/bin/odd"])).await?;
     let mut last = None;
     while let Some(output) = session.next().await? {
         last = Some(output);

@@ -178,7 +178,8 @@ impl Model {
     /// Runs the replica's program.
     pub(super) fn start_replica(&mut self, id: &ReplicaId) {
         let now = self.now;
-        let wall = self.wall();
+        // No two starts have the same time, though virtual time may stand still between them.
+        let wall = self.wall() + Duration::from_nanos(self.ticket());
         let Some(replica) = self.replica_mut(id) else {
             return;
         };

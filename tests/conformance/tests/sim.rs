@@ -1,0 +1,118 @@
+//! The model keeps every claim it declares; a model with a bug does not.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use unmoor_conformance::{Dial, Evidence, Options, Outcome, Report, all_cases, run};
+use unmoor_core::spec::Protocol;
+use unmoor_sim::{Bug, Sim};
+
+/// The way to ports that exist in the model only.
+#[derive(Debug)]
+struct Knock(Sim);
+
+#[async_trait]
+impl Dial for Knock {
+    async fn ask(&self, protocol: Protocol, to: SocketAddr, line: &str) -> io::Result<String> {
+        let answer = self.0.knock(protocol, to.port(), line);
+        answer.map_err(|error| io::Error::new(io::ErrorKind::ConnectionRefused, error))
+    }
+}
+
+async fn report(sim: &Sim, only: &[&str]) -> Report {
+    let mut options = Options::new()
+        .evidence(Evidence::Model)
+        .clock(sim.clock())
+        .dial(Arc::new(Knock(sim.clone())));
+    for case in only {
+        options = options.only(*case);
+    }
+    run(sim.backend(), &options)
+        .await
+        .expect("the probe is loaded")
+}
+
+#[tokio::test]
+async fn the_model_keeps_every_claim() {
+    let report = report(&Sim::new(), &[]).await;
+    assert!(report.is_success(), "{report}");
+    assert_eq!(report.cases.len(), all_cases().len());
+    assert!(report.passed() >= 40, "{}", report.closing_line());
+}
+
+#[tokio::test]
+async fn the_model_keeps_its_claims_whatever_the_seed() {
+    for seed in 2..5 {
+        let report = report(&Sim::builder().seed(seed).build(), &[]).await;
+        assert!(report.is_success(), "seed {seed}: {report}");
+    }
+}
+
+/// Each bug, and a case that must see it.
+const CAUGHT: &[(Bug, &str)] = &[
+    (Bug::UnreadyServes, "only_ready_endpoints_get_connections"),
+    (Bug::DrainIgnored, "drained_replica_gets_no_connection"),
+    (Bug::NoIsolation, "isolation_between_networks"),
+    (Bug::LateNames, "link_resolves_before_start"),
+    (Bug::NoBalance, "scaled_service_balances"),
+    (Bug::AddressMoves, "vip_survives_scale"),
+    (Bug::NoLinkVariables, "alias_env_vars"),
+    (Bug::NoAliases, "explicit_alias"),
+    (Bug::AlwaysChanged, "drained_replica_gets_no_connection"),
+    (Bug::HashForgotten, "up_twice_writes_nothing"),
+    (Bug::VolumeDiesWithReplica, "volume_data_survives_down_up"),
+    (Bug::VolumeKeepsData, "down_with_volumes_removes_data"),
+    (Bug::SecretModeIgnored, "secret_is_closed_to_others"),
+    (Bug::SecretInMessage, "secrets_nowhere_in_observe_or_errors"),
+    (Bug::NoGrace, "stop_grace_then_kill"),
+    (Bug::StopSignalIgnored, "stop_signal"),
+    (Bug::NeverRestarts, "restart_on_failure"),
+    (Bug::AlwaysRestarts, "restart_no"),
+    (Bug::NoMemoryLimit, "memory_limit"),
+    (Bug::NoPidsLimit, "pids_limit"),
+    (Bug::ChannelsMixed, "logs_stderr_kept_apart"),
+    (Bug::LogsReversed, "logs_complete_and_ordered"),
+    (Bug::FollowEnds, "logs_follow_until_exit"),
+    (Bug::TailOffByOne, "logs_tail"),
+    (Bug::ExecCodeLost, "exec_output_and_exit_code"),
+    (Bug::ExecUserIgnored, "exec_user"),
+    (Bug::ExitCodeLost, "exit_code_recorded"),
+    (
+        Bug::PortsShared,
+        "published_port_conflict_refused_before_start",
+    ),
+    (Bug::WritableRoot, "read_only_root"),
+    (Bug::AllCapabilities, "capabilities_by_default"),
+    (Bug::UserIgnored, "user_and_groups"),
+    (Bug::RemoveLeavesReplica, "scale_up_down"),
+    (Bug::RemoveLeavesNetwork, "down_leaves_nothing"),
+    (Bug::WatchWithoutResync, "watch_resync_first_then_changes"),
+    (Bug::WatchForgetsRemovals, "watch_sees_scale_and_removal"),
+    (Bug::AlwaysHealthy, "unready_replica_leaves_discovery"),
+    (Bug::HealthSticks, "unready_replica_leaves_discovery"),
+    (Bug::LockShared, "lock_has_one_holder"),
+    (Bug::RevisionIgnored, "record_has_one_writer"),
+    (Bug::InternalLeaks, "internal_network_has_no_way_out"),
+];
+
+#[tokio::test]
+async fn every_bug_is_caught() {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let Some((_, case)) = CAUGHT.iter().find(|(known, _)| known == bug) else {
+            missed.push(format!("{bug:?} has no case"));
+            continue;
+        };
+        let report = report(&Sim::builder().bug(*bug).build(), &[case]).await;
+        let failed = report
+            .cases
+            .iter()
+            .any(|found| found.name == *case && matches!(found.outcome, Outcome::Fail(_)));
+        if !failed {
+            missed.push(format!("{bug:?} is not seen by {case}: {report}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
