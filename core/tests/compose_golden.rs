@@ -92,6 +92,8 @@ fn each_file_gives_what_is_expected_of_it() {
         .profile("debug")
         .unsupported(OnUnsupported::Warn);
     wrong.extend(check("profiles", ".debug", &all));
+    let named = LoadOptions::default().service("debug");
+    wrong.extend(check("profiles", ".debug", &named));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -18,6 +18,8 @@ enum Rule {
     Pairs,
     /// One string or a list of them: both as a list.
     Items,
+    /// `name=address` lists and mappings: both as a list.
+    Hosts,
     /// A list of names or a mapping by name: both as a mapping.
     Names,
     /// A path or a mapping with `context`.
@@ -55,7 +57,7 @@ fn rule(path: &[Arc<str>]) -> Rule {
         ["services", _, "depends_on" | "networks" | "models"] => Rule::Names,
         ["services", _, "build"] => Rule::Build,
         ["services", _, "logging"] => Rule::Logging,
-        ["services", _, "extra_hosts"] | ["services", _, "build", "extra_hosts"] => Rule::Items,
+        ["services", _, "extra_hosts"] | ["services", _, "build", "extra_hosts"] => Rule::Hosts,
         ["networks", _, "ipam", "config"] => Rule::Subnets,
         _ => Rule::Usual,
     }
@@ -139,6 +141,7 @@ impl Merger<'_, '_> {
                 (None, None) => Node::null(spot),
             },
             Rule::Items => appended(items(base), items(over)),
+            Rule::Hosts => appended(items(hosts(base)), items(hosts(over))),
             Rule::Names => {
                 let fill = self.path.last().is_some_and(|key| &**key == "depends_on");
                 let (base, over) = (names(base, fill), names(over, fill));
@@ -305,16 +308,27 @@ fn appended(base: Node, over: Node) -> Node {
     Node::new(spot, Value::List(items))
 }
 
-/// A list; `host: address` entries of a mapping become `host=address`.
+/// A list of what is one or a list.
 fn items(node: Node) -> Node {
     let spot = node.spot;
     let items = match node.value {
         Value::List(_) => return node,
         Value::Scalar(_) if node.is_null() => Vec::new(),
-        Value::Scalar(_) => vec![node],
-        Value::Map(entries) => entries.into_iter().flat_map(spread).collect(),
+        Value::Scalar(_) | Value::Map(_) => vec![node],
     };
     Node::new(spot, Value::List(items))
+}
+
+/// `host: address` entries of a mapping as a list of `host=address`.
+fn hosts(node: Node) -> Node {
+    let spot = node.spot;
+    match node.value {
+        Value::Map(entries) => {
+            let items = entries.into_iter().flat_map(spread).collect();
+            Node::new(spot, Value::List(items))
+        }
+        _ => node,
+    }
 }
 
 fn spread(entry: Entry) -> Vec<Node> {

@@ -123,6 +123,8 @@ pub struct LoadOptions {
     pub project_directory: Option<PathBuf>,
     /// Active profiles; `*` is all of them.
     pub profiles: Vec<String>,
+    /// Services that are active whatever their profiles, because the caller names them.
+    pub services: Vec<String>,
     /// What happens to what cannot be honoured.
     pub unsupported: OnUnsupported,
 }
@@ -146,6 +148,13 @@ impl LoadOptions {
     #[must_use]
     pub fn profile(mut self, profile: impl Into<String>) -> Self {
         self.profiles.push(profile.into());
+        self
+    }
+
+    /// Makes a service active whatever its profiles.
+    #[must_use]
+    pub fn service(mut self, service: impl Into<String>) -> Self {
+        self.services.push(service.into());
         self
     }
 

@@ -36,8 +36,8 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     }
     if let Some(field) = at.get("links") {
         for item in field.list(cx) {
-            let link = link(&item, cx);
-            service.links.extend(link);
+            let new = link(&item, cx).filter(|link| !service.links.contains(link));
+            service.links.extend(new);
         }
     }
     if let Some(field) = at.get("extra_hosts") {
@@ -78,7 +78,9 @@ fn attachment(entry: &At<'_>, cx: &mut Context<'_>) -> Attachment {
             "aliases" => {
                 for item in field.list(cx) {
                     let alias = item.parsed(cx, |text| Alias::parse(text));
-                    attachment.aliases.extend(alias);
+                    let known = &attachment.aliases;
+                    let new = alias.filter(|alias| !known.contains(alias));
+                    attachment.aliases.extend(new);
                 }
             }
             "ipv4_address" | "ipv6_address" => {
@@ -189,8 +191,9 @@ fn host(at: &At<'_>, name: &str, address: &str, service: &mut Service, cx: &mut 
         let text = format!("`{}` is not an IP address", shown(address));
         cx.error_hint(at, text, "write an address, or host-gateway for the node");
     } else {
-        service
-            .extra_hosts
-            .push((name.to_owned(), address.to_owned()));
+        let line = (name.to_owned(), address.to_owned());
+        if !service.extra_hosts.contains(&line) {
+            service.extra_hosts.push(line);
+        }
     }
 }

@@ -109,6 +109,7 @@ fn is_active(at: &At<'_>, cx: &mut Context<'_>) -> bool {
     let wanted = field.texts(cx);
     let active = &cx.options.profiles;
     wanted.is_empty()
+        || cx.options.services.iter().any(|name| name == at.name())
         || active
             .iter()
             .any(|profile| profile == "*" || wanted.contains(profile))

@@ -3,6 +3,7 @@
 //! The shape is that of `docker compose config`; what Compose has no key for stands under
 //! `x-unmoor`. Loading the text again gives the same stack. Secrets given by value are not shown.
 
+mod care;
 mod service;
 mod yaml;
 

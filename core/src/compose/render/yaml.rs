@@ -108,7 +108,7 @@ mod tests {
             "empty": {},
             "texts": ["yes", "1.0", "", "a: b", "two\nlines", "a b", null, true],
         });
-        let text = "a:\n  b:\n    - x\n    - c: 1\n      d: []\n    - - y\n      - z\nempty: {}\n\
+        let text = "a:\n  b:\n    - x\n    - c: 1\n      d: []\n    - - \"y\"\n      - z\nempty: {}\n\
                     texts:\n  - \"yes\"\n  - \"1.0\"\n  - \"\"\n  - \"a: b\"\n  - \"two\\nlines\"\n  \
                     - a b\n  - null\n  - true\n";
         assert_eq!(print(&value), text);
