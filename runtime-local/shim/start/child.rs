@@ -121,7 +121,6 @@ impl Child<'_> {
             fs::open(At::Cwd, &plan.run_dir, flags, 0).step("open run directory", &plan.run_dir)?;
         rights::set_groups(&[]).step("become root inside", "groups")?;
         rights::set_user(0, 0).step("become root inside", "")?;
-        rights::leave_keys().step("leave the host's keys", "")?;
         sysctl::write_late(&refused)?;
         fs::umask(0);
         rights::set_host_name(&plan.hostname).step("set host name", &plan.hostname)?;

@@ -40,6 +40,8 @@ pub(super) fn detach() -> Outcome<()> {
     }
     process::new_session().step("begin session", "")?;
     rights::set_name("unmoor-shim").step("set name", "")?;
+    // Inherited by the program and whatever is run beside it: one empty ring per replica.
+    rights::leave_keys().step("leave the launcher's keys", "")?;
     rights::set_subreaper().step("become subreaper", "")?;
     std::env::set_current_dir("/")
         .map_err(Errno::from)

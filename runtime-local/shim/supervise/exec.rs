@@ -189,7 +189,6 @@ impl Helper<'_> {
         process::enter(self.place.init, kinds).step("enter the replica", "")?;
         rights::set_groups(&[]).step("become root inside", "groups")?;
         rights::set_user(0, 0).step("become root inside", "")?;
-        rights::leave_keys().step("leave the host's keys", "")?;
         // Only a new process is in the pid namespace; the shim shall be its parent.
         process::clone(abi::CLONE_PARENT, None).step("clone inside the replica", "")
     }
