@@ -9,9 +9,9 @@ use crate::program::find;
 pub const COMPOSE: &str = include_str!("../stack/compose.yaml");
 
 /// Programs of busybox that scripts and checks use.
-const TOOLS: [&str; 20] = [
-    "cat", "chown", "echo", "env", "false", "hostname", "httpd", "id", "kill", "ls", "nc", "ps",
-    "pwd", "sh", "sleep", "stty", "test", "touch", "tty", "wget",
+const TOOLS: [&str; 21] = [
+    "cat", "chown", "echo", "env", "false", "grep", "hostname", "httpd", "id", "kill", "ls", "nc",
+    "ps", "pwd", "sh", "sleep", "stty", "test", "touch", "tty", "wget",
 ];
 
 /// What must be installed to pack the stack.
@@ -99,7 +99,7 @@ pub fn pack_all(directory: &Path) -> Result<Vec<Packed>, PackError> {
     Ok(packed)
 }
 
-/// Packs an image of busybox alone: `small:1`, with a page in `/www`.
+/// Packs an image of busybox and curl: `small:1`, with a page in `/www`.
 ///
 /// # Errors
 /// If busybox is not installed or the archive cannot be written.
@@ -120,7 +120,8 @@ pub fn pack_small(directory: &Path) -> Result<Packed, PackError> {
 
 /// Every image has a shell and the tools; names are looked up in files, then by DNS.
 fn base() -> Result<Rootfs, PackError> {
-    let rootfs = Rootfs::new().busybox(&TOOLS)?;
+    // Debian's static busybox crashes when it looks a name up, so curl is what asks by name.
+    let rootfs = Rootfs::new().busybox(&TOOLS)?.program(installed("curl"))?;
     Ok(rootfs.file(
         "etc/nsswitch.conf",
         "passwd: files\ngroup: files\nhosts: files dns\n",

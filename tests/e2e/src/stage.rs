@@ -22,6 +22,17 @@ for file in /proc/sys/net/bridge/bridge-nf-call-*; do [ -w $file ] && echo 0 >$f
 echo ready
 exec cat";
 
+/// Sections of the ledger that are the whole machine's.
+const SHARED: [&str; 7] = [
+    "namespace",
+    "cgroup",
+    "process",
+    "our-mount",
+    "descriptors",
+    "loop",
+    "keyring",
+];
+
 /// How long the kernel may take to clean up.
 const SETTLE: &str = "20";
 
@@ -84,10 +95,11 @@ impl Stage {
                 &self.holder.id().to_string(),
                 "--net",
                 "--mount",
+                // Entering a mount namespace leads to its root.
+                &format!("--wdns={}", self.path().display()),
                 "--",
             ])
             .arg(program)
-            .current_dir(self.path())
             .stdin(Stdio::null());
         command
     }
@@ -245,14 +257,19 @@ impl Stage {
     #[must_use]
     pub fn note(&self) -> PathBuf {
         let file = self.path().join("ledger");
-        let status = self
-            .command(ledger())
-            .arg("save")
-            .arg(&file)
-            .status()
-            .expect("it starts");
+        let status = self.ledger("save", &file).status().expect("it starts");
         assert!(status.success(), "ledger save: {status}");
         file
+    }
+
+    fn ledger(&self, verb: &str, file: &Path) -> Command {
+        let mut command = self.command(ledger());
+        command.arg(verb).arg(file);
+        // These sections know no stages: what others do meanwhile would be counted as ours.
+        for shared in SHARED {
+            command.args(["--without", shared]);
+        }
+        command
     }
 
     /// Compares with what was noted; something left behind is a failure.
@@ -260,20 +277,8 @@ impl Stage {
     /// # Panics
     /// If something is left.
     pub fn nothing_left(&self, noted: &Path) {
-        let mut command = self.command(ledger());
-        command.arg("diff").arg(noted).args(["--wait", SETTLE]);
-        // These sections know no stages: what others do meanwhile would be counted as ours.
-        for shared in [
-            "namespace",
-            "cgroup",
-            "process",
-            "our-mount",
-            "descriptors",
-            "loop",
-            "keyring",
-        ] {
-            command.args(["--without", shared]);
-        }
+        let mut command = self.ledger("diff", noted);
+        command.args(["--wait", SETTLE]);
         let output = command.output().expect("it starts");
         assert!(
             output.status.success(),

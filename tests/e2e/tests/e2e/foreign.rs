@@ -81,10 +81,10 @@ fn a_foreign_stack_serves_survives_a_killed_replica_and_keeps_its_data() {
         "run",
         "--rm",
         "app",
-        "wget",
-        "-q",
-        "-O",
-        "-",
+        "curl",
+        "-sf",
+        "-m",
+        "10",
         "http://front/",
     ]);
     assert!(page.contains("number=22"), "{page}");

@@ -63,18 +63,7 @@ fn an_up_killed_anywhere_is_finished_by_the_next() {
             stage.get("http://127.0.0.1:8083/").expect("a page"),
             "a page\n"
         );
-        let by_name = [
-            "exec",
-            "-T",
-            "c",
-            "wget",
-            "-q",
-            "-T",
-            "5",
-            "-O",
-            "-",
-            "http://b/",
-        ];
+        let by_name = ["exec", "-T", "c", "curl", "-sf", "-m", "5", "http://b/"];
         assert_eq!(stage.ok(&by_name), "a page\n");
         let _ = stage.ok(&["down", "-v"]);
         stage.nothing_left(&noted);

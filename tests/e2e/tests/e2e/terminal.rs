@@ -48,27 +48,47 @@ fn is_raw(slave: &File) -> bool {
     !modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
 }
 
-/// What the terminal shows, piece by piece.
-fn shown(master: &OwnedFd) -> Receiver<String> {
-    let mut master = File::from(master.try_clone().expect("another descriptor"));
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count) = master.read(&mut buffer) {
-            let piece = String::from_utf8_lossy(&buffer[..count]).into_owned();
-            if count == 0 || sender.send(piece).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
+/// What the terminal shows.
+struct Screen {
+    pieces: Receiver<String>,
+    seen: String,
 }
 
-fn wait_for(screen: &Receiver<String>, wanted: &str) {
-    let mut seen = String::new();
-    while !seen.contains(wanted) {
-        let piece = screen.recv_timeout(PATIENCE);
-        seen += &piece.unwrap_or_else(|_| panic!("no {wanted:?} in {seen:?}"));
+impl Screen {
+    fn of(master: &OwnedFd) -> Self {
+        let mut master = File::from(master.try_clone().expect("another descriptor"));
+        let (sender, pieces) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = master.read(&mut buffer) {
+                let piece = String::from_utf8_lossy(&buffer[..count]).into_owned();
+                if count == 0 || sender.send(piece).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            pieces,
+            seen: String::new(),
+        }
+    }
+
+    /// Returns once this is shown, and forgets what was shown up to it.
+    fn shows(&mut self, wanted: &str) {
+        loop {
+            if let Some(at) = self.seen.find(wanted) {
+                self.seen.drain(..at + wanted.len());
+                return;
+            }
+            let piece = self.pieces.recv_timeout(PATIENCE);
+            self.seen += &piece.unwrap_or_else(|_| panic!("no {wanted:?} in {:?}", self.seen));
+        }
+    }
+
+    /// All that is shown until the terminal is closed.
+    fn rest(self) -> String {
+        let pieces = std::iter::from_fn(|| self.pieces.recv_timeout(PATIENCE).ok());
+        self.seen.clone() + &pieces.collect::<String>()
     }
 }
 
@@ -87,7 +107,7 @@ fn exec_hands_the_terminal_over_and_back() {
         .stdout(end())
         .stderr(end());
     let mut child = command.spawn().expect("it starts");
-    let screen = shown(&master);
+    let mut screen = Screen::of(&master);
     let mut keys = File::from(master.try_clone().expect("another descriptor"));
     until("the terminal is raw", PATIENCE, || {
         if is_raw(&slave) {
@@ -99,25 +119,21 @@ fn exec_hands_the_terminal_over_and_back() {
 
     keys.write_all(b"tty; stty size; echo $TERM\r")
         .expect("typed");
-    wait_for(&screen, "/dev/");
-    wait_for(&screen, "30 100");
-    wait_for(&screen, "vt100");
+    screen.shows("/dev/");
+    screen.shows("30 100");
+    screen.shows("vt100");
 
     // A new size reaches the inside.
     tcsetwinsize(&master, size(77, 22)).expect("a size");
     send(&child, Signal::WINCH);
-    until("the size is new inside", PATIENCE, || {
-        keys.write_all(b"stty size\r").expect("typed");
-        match screen.recv_timeout(PATIENCE) {
-            Ok(piece) if piece.contains("22 77") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
+    keys.write_all(b"until stty size | grep '22 77'; do sleep 0.1; done\r")
+        .expect("typed");
+    screen.shows("\n22 77");
 
     // Ctrl-C goes to what runs inside, not to us.
     keys.write_all(b"sleep 1000\r\x03").expect("typed");
     keys.write_all(b"echo still-$((40+2))\r").expect("typed");
-    wait_for(&screen, "still-42");
+    screen.shows("still-42");
     keys.write_all(b"exit 9\r").expect("typed");
     assert_eq!(child.wait().expect("it ends").code(), Some(9));
     assert!(!is_raw(&slave), "the terminal is as it was");
@@ -134,7 +150,7 @@ fn a_signal_gives_the_terminal_back() {
     let mut command = stage.unmoor(&["exec", "web", "cat"]);
     command.stdin(end()).stdout(end()).stderr(end());
     let mut child = command.spawn().expect("it starts");
-    let _screen = shown(&master);
+    let _screen = Screen::of(&master);
     until("the terminal is raw", PATIENCE, || {
         if is_raw(&slave) {
             Ok(())
@@ -153,7 +169,7 @@ fn progress_on_a_terminal_ends_below_its_last_line() {
         return;
     };
     let (master, slave) = terminal();
-    let screen = shown(&master);
+    let screen = Screen::of(&master);
     let mut command = stage.unmoor(&["up", "-d"]);
     command
         .env("TERM", "xterm")
@@ -163,13 +179,19 @@ fn progress_on_a_terminal_ends_below_its_last_line() {
     drop(command);
     assert!(status.success());
     drop(master);
-    let text: String = std::iter::from_fn(|| screen.recv_timeout(PATIENCE).ok()).collect();
+    let text = screen.rest();
     assert!(
         text.contains("replica small-web-1") && text.contains("started"),
         "{text:?}"
     );
-    assert!(
-        !text.contains("\u{1b}[3"),
+    let sequences = text.split("\u{1b}[").skip(1);
+    let mut colours = sequences.filter(|rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
+            .starts_with('m')
+    });
+    assert_eq!(
+        colours.next(),
+        None,
         "colours in spite of NO_COLOR: {text:?}"
     );
 }

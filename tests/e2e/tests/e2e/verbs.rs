@@ -221,12 +221,10 @@ fn a_link_works_at_once_until_it_is_removed() {
         "exec",
         "-T",
         "talker",
-        "wget",
-        "-q",
-        "-T",
+        "curl",
+        "-sf",
+        "-m",
         "5",
-        "-O",
-        "-",
         "http://site/index.html",
     ];
     assert_ne!(code(&stage, &page).0, Some(0), "there is no such name yet");
