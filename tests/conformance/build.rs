@@ -24,6 +24,10 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| fail(&format!("cargo did not set {name}")))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script that fails has nothing to clean up"
+)]
 fn fail(message: &str) -> ! {
     println!("cargo::error={}", message.replace('\n', " | "));
     exit(1)

@@ -11,7 +11,7 @@ use unmoor_core::image::{ImageRef, Platform};
 use unmoor_core::{Error, ErrorKind, Result};
 
 /// The probe's program; empty where it could not be built.
-const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
+pub(crate) const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
 
 const PASSWD: &str = "root:x:0:0:root:/:/probe\napp:x:1000:1000:app:/:/probe\n";
 const GROUP: &str = "root:x:0:\napp:x:1000:\nextra:x:2000:app\n";

@@ -27,6 +27,13 @@ pub use matrix::{Entry, Matrix};
 pub use report::{CaseResult, Evidence, Report};
 pub use run::{Options, run, select};
 
+/// The program that runs inside services, for those who bring it to a platform themselves; empty
+/// where it could not be built.
+#[must_use]
+pub fn probe_program() -> &'static [u8] {
+    image::PROBE
+}
+
 /// Every case there is.
 #[must_use]
 pub fn all_cases() -> Vec<Case> {

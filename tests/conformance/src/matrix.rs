@@ -200,3 +200,49 @@ impl Matrix {
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGAIN: &str = "`cargo run -p unmoor-conformance --example matrix` makes it anew";
+
+    #[test]
+    fn the_page_is_what_the_runs_came_to() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let matrix = Matrix::read(&docs).expect("docs/matrix.json is a matrix");
+        let page = fs::read_to_string(docs.join("matrix.md")).expect("docs/matrix.md is there");
+        assert!(
+            page == matrix.to_markdown(),
+            "docs/matrix.md is out of date; {AGAIN}"
+        );
+        let model = matrix.backends.get("sim").expect("the model was run");
+        let run: BTreeSet<&str> = model.cases.keys().map(String::as_str).collect();
+        let known: BTreeSet<&str> = cases::all().iter().map(|case| case.name).collect();
+        assert_eq!(run, known, "the cases have changed; {AGAIN}");
+    }
+
+    #[test]
+    fn a_later_run_takes_the_place_of_the_former() {
+        let mut matrix = Matrix::default();
+        let entry = |outcome| Entry {
+            version: "1".to_owned(),
+            detail: "a | b".to_owned(),
+            date: "2026-01-01".to_owned(),
+            evidence: "twin".to_owned(),
+            features: BTreeMap::new(),
+            cases: BTreeMap::from([("up_starts_all".to_owned(), outcome)]),
+        };
+        matrix
+            .backends
+            .insert("x".to_owned(), entry(Outcome::Fail("a\nb".to_owned())));
+        let back: Matrix = serde_json::from_str(&matrix.to_json()).expect("reads back");
+        assert_eq!(back, matrix);
+        let page = matrix.to_markdown();
+        assert!(
+            page.contains("| `x:` | 1 | twin | 2026-01-01 | 0 | 1 | 0 | a \\| b |"),
+            "{page}"
+        );
+        assert!(page.contains("- `x:` `up_starts_all` fail: a b"), "{page}");
+    }
+}

@@ -148,7 +148,9 @@ fn base36(mut number: u64, digits: usize) -> String {
 fn day(seconds: u64) -> String {
     let mut days = seconds / 86_400;
     let mut year = 1970;
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
         year += 1;

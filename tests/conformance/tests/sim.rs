@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use unmoor_conformance::{Dial, Evidence, Options, Outcome, Report, all_cases, run};
+use unmoor_core::clock::SystemClock;
 use unmoor_core::spec::Protocol;
 use unmoor_sim::{Bug, Sim};
 
@@ -48,6 +49,16 @@ async fn the_model_keeps_its_claims_whatever_the_seed() {
         let report = report(&Sim::builder().seed(seed).build(), &[]).await;
         assert!(report.is_success(), "seed {seed}: {report}");
     }
+}
+
+/// As a program does it that connects by URI: real time, real sockets, several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_keeps_its_claims_in_real_time() {
+    let clock = Arc::new(SystemClock::new());
+    let sim = Sim::builder().clock(clock).sockets().build();
+    let report = run(sim.backend(), &Options::new().evidence(Evidence::Model)).await;
+    let report = report.expect("the probe is loaded");
+    assert!(report.is_success(), "{report}");
 }
 
 /// Each bug, and a case that must see it.

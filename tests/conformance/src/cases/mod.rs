@@ -11,6 +11,7 @@ mod limits;
 mod link;
 mod logs;
 mod names;
+mod network;
 mod plan;
 mod publish;
 mod remove;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Case> {
         life::cases(),
         depend::cases(),
         link::cases(),
+        network::cases(),
         publish::cases(),
         discover::cases(),
         watch::cases(),
