@@ -336,11 +336,9 @@ fn bombs_end_within_a_second() {
     );
     let failed = try_load(&text, &env).expect_err("too long");
     assert!(failed.to_string().contains("too long"));
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    let limit = if cfg!(debug_assertions) { 10 } else { 1 };
+    let taken = start.elapsed();
+    assert!(taken < Duration::from_secs(limit), "{taken:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Compose files become a [`Stack`]: every error with its place, nothing dropped in silence.
+//! Compose files become a [`Stack`](crate::spec::Stack): every error with its place, nothing
+//! dropped in silence.
 //!
 //! [`load`] is pure: files, variables and options come in as values. [`read`](read()) is its
 //! front, which finds and reads the files. Inside, each step has its own file: YAML → tree
