@@ -7,5 +7,6 @@
 pub mod foreign;
 pub mod pack;
 pub mod patience;
+mod processes;
 pub mod program;
 pub mod stage;

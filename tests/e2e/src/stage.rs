@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::foreign::Packed;
+use crate::processes;
 use crate::program::{ledger, unmoor};
 
 /// Brings the loopback up, keeps bridged packets from the host's packet filters, and stays until
@@ -286,71 +286,15 @@ impl Stage {
             text(&output.stdout),
             text(&output.stderr)
         );
-        assert_eq!(
-            self.shims(),
-            Vec::<String>::new(),
-            "processes were left behind"
-        );
+        let left = processes::running_from(&self.state());
+        assert!(left.is_empty(), "processes were left behind: {left:?}");
     }
 
     /// The first process of this program below a process that knows the stage's state directory.
     #[must_use]
     pub fn first_process(&self, program: &str) -> Option<Pid> {
-        let state = self.state().display().to_string();
-        let field =
-            |pid: u32, name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let ours = |pid: u32| {
-            let parents = std::iter::successors(Some(pid), |pid| parent(*pid));
-            parents.take(8).any(|pid| {
-                ["cmdline", "environ"]
-                    .iter()
-                    .any(|name| text(&field(pid, name)).contains(&state))
-            })
-        };
-        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let mut pids: Vec<u32> = names
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|pid| text(&field(*pid, "comm")).trim() == program && ours(*pid))
-            .collect();
-        pids.sort_unstable();
-        Pid::from_raw(i32::try_from(*pids.first()?).ok()?)
-    }
-
-    /// Command lines of processes that know this stage's state directory.
-    fn shims(&self) -> Vec<String> {
-        let state = self.state().display().to_string();
-        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let knows = |pid: &Path, what: &str| {
-            let bytes = fs::read(pid.join(what)).unwrap_or_default();
-            Some(text(&bytes).replace('\0', " ")).filter(|text| text.contains(&state))
-        };
-        names
-            .map(|entry| entry.path())
-            .filter_map(|pid| knows(&pid, "cmdline").or_else(|| knows(&pid, "environ")))
-            .collect()
-    }
-
-    /// Processes that are in one of the stage's namespaces, the holder left out.
-    fn processes(&self) -> Vec<Pid> {
-        let inode = |pid: &str, kind: &str| {
-            fs::metadata(format!("/proc/{pid}/ns/{kind}"))
-                .map(|meta| meta.ino())
-                .ok()
-        };
-        let holder = self.holder.id().to_string();
-        let ours = ["net", "mnt"].map(|kind| inode(&holder, kind));
-        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-        names
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != holder)
-            .filter(|pid| {
-                let theirs = ["net", "mnt"].map(|kind| inode(pid, kind));
-                ours.iter()
-                    .zip(&theirs)
-                    .any(|(our, their)| our.is_some() && our == their)
-            })
-            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-            .collect()
+        let pid = processes::first(program, &self.state())?;
+        Pid::from_raw(i32::try_from(pid).ok()?)
     }
 }
 
@@ -364,18 +308,15 @@ impl Drop for Stage {
                     .status();
             }
         }
-        for pid in self.processes() {
-            let _ = kill_process(pid, Signal::KILL);
+        let ours = processes::running_from(&self.state());
+        for pid in ours.into_iter().chain(processes::beside(self.holder.id())) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         drop(self.input.take());
         let _ = self.holder.wait();
     }
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok().filter(|pid| *pid > 1)
 }
 
 /// How long a stack of a few services may take on a slow machine.

@@ -131,7 +131,16 @@ fn exec_hands_the_terminal_over_and_back() {
     screen.shows("\n22 77");
 
     // Ctrl-C goes to what runs inside, not to us.
-    keys.write_all(b"sleep 1000\r\x03").expect("typed");
+    keys.write_all(b"sleep 4321\r").expect("typed");
+    until("it sleeps", PATIENCE, || {
+        let list = stage.ok(&["exec", "-T", "web", "ps"]);
+        if list.contains("sleep 4321") {
+            Ok(())
+        } else {
+            Err(list)
+        }
+    });
+    keys.write_all(b"\x03").expect("typed");
     keys.write_all(b"echo still-$((40+2))\r").expect("typed");
     screen.shows("still-42");
     keys.write_all(b"exit 9\r").expect("typed");
