@@ -214,7 +214,9 @@ fn shim_kind(failure: &crate::wire::report::Failure) -> ErrorKind {
         126 | 127 => ErrorKind::InvalidSpec,
         _ => match io::Error::from_raw_os_error(failure.errno).kind() {
             io::ErrorKind::AddrInUse => ErrorKind::AlreadyExists,
-            io::ErrorKind::StorageFull => ErrorKind::Quota,
+            io::ErrorKind::StorageFull | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => {
+                ErrorKind::Quota
+            }
             _ => ErrorKind::Internal,
         },
     }
@@ -241,7 +243,23 @@ fn image_kind(error: &ImageError) -> ErrorKind {
         | ImageError::Layer(_) => ErrorKind::Corrupt,
         ImageError::Busy { .. } => ErrorKind::Timeout,
         ImageError::Cancelled(_) => ErrorKind::Cancelled,
+        #[cfg(feature = "pull")]
+        ImageError::Registry(error) => registry_kind(error),
         _ => ErrorKind::Internal,
+    }
+}
+
+#[cfg(feature = "pull")]
+fn registry_kind(error: &unmoor_image::registry::RegistryError) -> ErrorKind {
+    use unmoor_image::registry::RegistryError;
+    match error {
+        RegistryError::NotFound(_) => ErrorKind::NotFound,
+        RegistryError::Unauthenticated { .. } | RegistryError::Credentials { .. } => {
+            ErrorKind::Unauthenticated
+        }
+        RegistryError::Forbidden { .. } | RegistryError::Untrusted { .. } => ErrorKind::Forbidden,
+        RegistryError::Throttled { .. } => ErrorKind::Throttled,
+        _ => ErrorKind::Unavailable,
     }
 }
 

@@ -30,16 +30,7 @@ async fn it_starts_runs_and_goes_without_a_trace() {
     assert_eq!((code, text.as_str()), (3, "0\nt-a-1"));
     host.down().await;
     assert!(host.seen(&id).await.is_none());
-    let left: Vec<_> = ["replicas", "run", "volumes", "blobs", "locks"]
-        .iter()
-        .flat_map(|name| {
-            std::fs::read_dir(host.root().join(name))
-                .expect("there")
-                .flatten()
-        })
-        .map(|entry| entry.path())
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(host.leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

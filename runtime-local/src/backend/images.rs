@@ -78,6 +78,57 @@ impl LocalBackend {
     }
 }
 
+/// How far each layer of a pull has come.
+#[cfg(feature = "pull")]
+#[derive(Default)]
+struct Travelled {
+    total: Option<u64>,
+    sizes: std::collections::BTreeMap<unmoor_core::image::Digest, u64>,
+}
+
+#[cfg(feature = "pull")]
+impl LocalBackend {
+    async fn pull(
+        &self,
+        reference: &ImageRef,
+        platform: &Platform,
+        progress: OnPull<'_>,
+    ) -> Result<StoredImage> {
+        use std::sync::{Mutex, PoisonError};
+        use unmoor_core::backend::PullProgress;
+        use unmoor_image::registry::{CredentialFiles, Credentials, Progress, PullOptions, pull};
+
+        let mut options = PullOptions::default();
+        options.platform = platform.clone();
+        let files = CredentialFiles::usual(|name| std::env::var(name).ok());
+        options.access.credentials = Credentials::Files(files);
+        let travelled = Mutex::new(Travelled::default());
+        let tell = |event: Progress| {
+            let mut travelled = travelled.lock().unwrap_or_else(PoisonError::into_inner);
+            match event {
+                Progress::Resolved { bytes, .. } => travelled.total = Some(bytes),
+                Progress::Transferring { layer, done, .. } => {
+                    travelled.sizes.insert(layer, done);
+                }
+                _ => return,
+            }
+            let (done, total) = (travelled.sizes.values().sum(), travelled.total);
+            drop(travelled);
+            progress(PullProgress {
+                reference: reference.familiar(),
+                done,
+                total,
+            });
+        };
+        let image = pull(self.runtime.images(), reference, &options, tell).await;
+        let image = image.map_err(LocalError::from)?;
+        let unpacked = image.clone();
+        let unpack = move |runtime: &Runtime| Ok(runtime.images().unpack(&unpacked)?);
+        self.runtime.block("unpacks an image", unpack).await?;
+        Ok(image)
+    }
+}
+
 fn load(
     runtime: &Runtime,
     input: &ImageInput,

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -60,6 +61,7 @@ fn memory(content: &[u8]) -> std::io::Result<File> {
 }
 
 fn start(mut command: Command, replica: &str) -> std::io::Result<Launching> {
+    command.arg0(format!("unmoor-shim {replica}"));
     let (report, theirs) = std::io::pipe()?;
     // Nobody may hear from a shim on the caller's terminal: it outlives the caller.
     command.stdout(theirs).stderr(Stdio::null());

@@ -23,9 +23,9 @@ use unmoor_core::{Result, Uri};
 use unmoor_runtime_local::LocalConnect;
 
 const BUSYBOX: &str = "/bin/busybox";
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 23] = [
     "sh", "true", "false", "sleep", "cat", "echo", "id", "ls", "nslookup", "wget", "nc", "httpd",
-    "hostname", "env", "mkdir", "rm", "touch", "kill", "ip", "mount", "grep", "stat",
+    "hostname", "env", "mkdir", "rm", "touch", "kill", "ip", "mount", "grep", "stat", "dd",
 ];
 
 /// Why these tests cannot run here; `None` if they can.
@@ -136,13 +136,7 @@ impl Host {
     }
 
     pub(crate) async fn apply(&self, action: Action) -> Result<Applied> {
-        let step = Step {
-            stack: self.stack.clone(),
-            plan: "p".to_owned(),
-            index: 0,
-            deadline: Duration::from_secs(60),
-        };
-        self.backend.apply(&action, &step).await
+        self.backend.apply(&action, &step()).await
     }
 
     pub(crate) async fn network(&self, name: &str) {
@@ -206,6 +200,7 @@ impl Host {
                 {
                     return;
                 }
+                // Nothing but the record tells of every change at once.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -232,6 +227,63 @@ impl Host {
             }
         }
         panic!("the session ended without an exit code");
+    }
+
+    /// What lies in the installation beyond images, database and shim.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let kinds = ["replicas", "run", "volumes", "blobs", "locks"];
+        let entries = kinds.iter().flat_map(|name| {
+            std::fs::read_dir(self.root().join(name))
+                .expect("there")
+                .flatten()
+        });
+        entries
+            .map(|entry| entry.path().display().to_string())
+            .collect()
+    }
+
+    /// Kills the shim of the only replica, as the kernel might when memory is short.
+    pub(crate) fn kill_shim(&self, id: &ReplicaId) {
+        let wanted = format!("unmoor-shim {id}");
+        let mut killed = 0;
+        for entry in std::fs::read_dir("/proc").expect("there").flatten() {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let run = format!("{}/", self.root().join("run").display());
+            let ours = || {
+                let fds = std::fs::read_dir(entry.path().join("fd"))
+                    .into_iter()
+                    .flatten();
+                fds.flatten()
+                    .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+                    .any(|target| target.starts_with(&run))
+            };
+            if line.starts_with(wanted.as_bytes()) && ours() {
+                let pid = rustix::process::Pid::from_raw(pid).expect("not 0");
+                let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+                    .expect("there");
+                let kill = rustix::process::Signal::KILL;
+                rustix::process::pidfd_send_signal(&handle, kill).expect("sent");
+                let mut end = [rustix::event::PollFd::new(
+                    &handle,
+                    rustix::event::PollFlags::IN,
+                )];
+                rustix::event::poll(&mut end, None).expect("ended");
+                killed += 1;
+            }
+        }
+        assert_eq!(killed, 1, "one shim of {id}");
+    }
+
+    /// Deletes the database and connects anew.
+    pub(crate) async fn forget(&mut self) {
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(self.root().join(name));
+        }
+        self.reconnect().await;
     }
 
     /// Removes everything of the stack.
@@ -268,6 +320,43 @@ impl Host {
                 .await
                 .expect("removed");
         }
+    }
+}
+
+/// A test that fails half-way must not leave its replicas running.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let (root, stack) = (self.root(), self.stack.clone());
+        let clean = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                let backend = connect(&root).await;
+                let dir = tempfile::tempdir().expect("a directory");
+                Self {
+                    dir,
+                    backend,
+                    stack,
+                }
+                .down()
+                .await;
+            });
+        };
+        // The test's own runtime cannot be entered from its thread while it unwinds.
+        let _ = std::thread::spawn(clean).join();
+    }
+}
+
+pub(crate) fn step() -> Step {
+    Step {
+        stack: StackName::parse("t").expect("a name"),
+        plan: "p".to_owned(),
+        index: 0,
+        deadline: Duration::from_secs(60),
     }
 }
 

@@ -1,0 +1,244 @@
+//! A command killed at any place: the next one puts it right, and nothing is left in the end.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::Host;
+use unmoor_core::backend::{Action, DesiredService, Phase};
+use unmoor_core::name::{BlobName, NetworkName, ReplicaId, StackName, VolumeName};
+use unmoor_core::spec::{
+    BlobGrant, BlobId, BlobKind, Mount, Network, PortRange, Published, SecretBytes, Service, Volume,
+};
+use unmoor_tools::ledger::{Exclusive, Ledger};
+
+const ROOT: &str = "UNMOOR_TEST_ROOT";
+const SERVICE: &str = "UNMOOR_TEST_SERVICE";
+
+/// Every place at which a command may die, and whether it is on the way up or down.
+const PLACES: [&str; 19] = [
+    "network.recorded",
+    "network.made",
+    "volume.made",
+    "blob.written",
+    "service.recorded",
+    "service.written",
+    "replica.recorded",
+    "replica.directories",
+    "replica.launched",
+    "replica.committed",
+    "replica.drained",
+    "replica.between",
+    "replica.leaving",
+    "replica.dismissed",
+    "replica.erased",
+    "service.leaving",
+    "volume.leaving",
+    "blob.removed",
+    "network.leaving",
+];
+
+fn blob() -> BlobId {
+    BlobId {
+        kind: BlobKind::Secret,
+        name: BlobName::parse("key").expect("a name"),
+    }
+}
+
+fn volume() -> VolumeName {
+    VolumeName::parse("data").expect("a name")
+}
+
+fn network() -> NetworkName {
+    NetworkName::parse("default").expect("a name")
+}
+
+fn replica() -> ReplicaId {
+    ReplicaId::new(
+        StackName::parse("t").expect("a name"),
+        "web".parse().expect("a name"),
+        1,
+    )
+}
+
+fn up(service: &Arc<DesiredService>) -> Vec<Action> {
+    vec![
+        Action::EnsureNetwork {
+            name: network(),
+            spec: Network::default(),
+        },
+        Action::EnsureVolume {
+            name: volume(),
+            spec: Volume::default(),
+        },
+        Action::EnsureBlob {
+            id: blob(),
+            content: SecretBytes::new(*b"hunter2"),
+        },
+        Action::EnsureService {
+            service: Arc::clone(service),
+        },
+        Action::StartReplica {
+            replica: replica(),
+            service: Arc::clone(service),
+        },
+    ]
+}
+
+fn down() -> Vec<Action> {
+    let (replica, grace) = (replica(), Some(Duration::ZERO));
+    vec![
+        Action::DrainReplica {
+            replica: replica.clone(),
+        },
+        Action::RestartReplica {
+            replica: replica.clone(),
+            grace,
+        },
+        Action::StopReplica {
+            replica: replica.clone(),
+            grace,
+        },
+        Action::RemoveReplica { replica },
+        Action::RemoveService {
+            name: "web".parse().expect("a name"),
+        },
+        Action::RemoveBlob { id: blob() },
+        Action::RemoveVolume { name: volume() },
+        Action::RemoveNetwork { name: network() },
+    ]
+}
+
+/// The command that is killed: brings everything up and takes it down again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test below, with a place to die at"]
+async fn command() {
+    let root = std::env::var(ROOT).expect("given by the test");
+    let service = std::env::var(SERVICE).expect("given by the test");
+    let service: DesiredService = serde_json::from_str(&service).expect("given by the test");
+    let backend = support::connect(root.as_ref()).await;
+    let step = support::step();
+    for action in up(&Arc::new(service)).into_iter().chain(down()) {
+        backend.apply(&action, &step).await.expect("applied");
+    }
+    panic!("the place to die at was never reached");
+}
+
+fn die_at(place: &str, host: &Host, service: &DesiredService) {
+    let own = std::env::current_exe().expect("this program");
+    let status = Command::new(own)
+        .args(["--exact", "command", "--ignored", "--nocapture"])
+        .env("UNMOOR_FAIL", place)
+        .env(ROOT, host.root())
+        .env(SERVICE, serde_json::to_string(service).expect("plain data"))
+        .stdout(Stdio::null())
+        .status()
+        .expect("run");
+    assert_eq!(status.signal(), Some(9), "{place}: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_killed_anywhere_is_finished_or_undone_by_the_next() {
+    runnable!();
+    let _alone = Exclusive::wait().expect("alone");
+    let mut host = Host::new().await;
+    let image = host.busybox().await;
+    let range = Some(PortRange {
+        first: 8090,
+        last: 8099,
+    });
+    let ranged = Published {
+        host_port: range,
+        ..Published::tcp(1, 80)
+    };
+    let mut spec = Service::new(image)
+        .mount(Mount::volume(volume(), "/data"))
+        .publish(Published::tcp(8083, 80))
+        .publish(ranged);
+    spec.secrets
+        .push(BlobGrant::new(BlobKind::Secret, blob().name));
+    let service = host.desired("web", spec).await;
+    let before = Ledger::take().expect("taken");
+    for place in PLACES {
+        die_at(place, &host, &service);
+        host.reconnect().await;
+        for action in up(&service) {
+            let applied = host.apply(action.clone()).await;
+            applied.unwrap_or_else(|error| panic!("{place}: {action}: {error:?}"));
+        }
+        host.until(&replica(), |seen| seen.phase == Phase::Running)
+            .await;
+        let (code, text) = host.exec(&replica(), &["cat", "/run/secrets/key"]).await;
+        assert_eq!((code, text.as_str()), (0, "hunter2"), "{place}");
+        for action in down() {
+            let applied = host.apply(action.clone()).await;
+            applied.unwrap_or_else(|error| panic!("{place}: {action}: {error:?}"));
+        }
+        assert_eq!(host.leftovers(), Vec::<String>::new(), "{place}");
+        let leaks = before.settle(Duration::from_secs(5)).expect("taken");
+        assert!(leaks.is_empty(), "{place}: {leaks}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shim_that_dies_is_replaced_and_the_replica_never_notices() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let id = host.run("a", Service::new(image)).await;
+    let before = host
+        .exec(&id, &["sh", "-c", "echo $$; cat /proc/1/stat"])
+        .await
+        .1;
+    let start = |text: &str| text.split(' ').nth(21).map(str::to_owned);
+    host.kill_shim(&id);
+    let seen = host.seen(&id).await.expect("there");
+    assert_eq!(seen.phase, Phase::Running, "{seen:?}");
+    let after = host
+        .exec(&id, &["sh", "-c", "echo $$; cat /proc/1/stat"])
+        .await
+        .1;
+    assert_eq!(start(&before), start(&after), "the same process 1");
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_database_is_made_again_from_what_runs() {
+    runnable!();
+    let mut host = Host::new().await;
+    let image = host.busybox().await;
+    let data = Action::EnsureVolume {
+        name: volume(),
+        spec: Volume::default(),
+    };
+    host.apply(data).await.expect("made");
+    let secret = Action::EnsureBlob {
+        id: blob(),
+        content: SecretBytes::new(*b"hunter2"),
+    };
+    host.apply(secret).await.expect("stored");
+    let id = host.run("a", Service::new(image.clone())).await;
+    let b = host.run("b", Service::new(image)).await;
+    let before = host
+        .backend
+        .observe(&Default::default())
+        .await
+        .expect("seen");
+    host.forget().await;
+    let after = host
+        .backend
+        .observe(&Default::default())
+        .await
+        .expect("seen");
+    assert_eq!(before.stack(&host.stack), after.stack(&host.stack));
+    let (code, _) = host.exec(&b, &["nslookup", "a"]).await;
+    assert_eq!(code, 0, "names still resolve");
+    host.apply(Action::RemoveReplica { replica: id })
+        .await
+        .expect("removed");
+    host.down().await;
+    assert_eq!(host.leftovers(), Vec::<String>::new());
+}
