@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use super::NetError;
 use super::nl::{Netlink, Refusal};
 use crate::wire::netlink::{
-    Batch, Pair, add_address, add_default_route, add_pair, del_link, set_hairpin, set_up,
+    Batch, Pair, add_address, add_default_route, add_pair, carries, del_link, get_link,
+    set_hairpin, set_up,
 };
 use crate::wire::netplan::{Attachment, NetPlan};
 
@@ -127,6 +129,36 @@ pub(super) fn configure(plan: &NetPlan) -> Result<(), NetError> {
     changed.map_err(NetError::refused(
         "set up the replica's interfaces, addresses and routes",
     ))
+}
+
+/// Waits until packets can pass between the host's bridges and the replica.
+///
+/// The kernel opens a bridge's port a little after both ends of the pair are up. A packet sent in
+/// between is lost, and is sent again only after a second.
+pub(super) fn settle(plan: &NetPlan) -> Result<(), NetError> {
+    const ATTEMPTS: u32 = 200;
+    const BREATH: Duration = Duration::from_micros(250);
+    let netlink = Netlink::route().map_err(NetError::io("open a netlink socket"))?;
+    for attachment in &plan.attachments {
+        for name in [&attachment.host_if, &attachment.bridge] {
+            let failed = || format!("find the interface {name}");
+            let index = netlink.interface(name).map_err(NetError::io(failed()))?;
+            let mut batch = Batch::new();
+            get_link(&mut batch, index);
+            let question = batch.finish();
+            for _ in 0..ATTEMPTS {
+                let mut ready = false;
+                let asked = netlink.exchange(&question, |answer| ready |= carries(answer));
+                asked.map_err(NetError::refused(failed()))?;
+                if ready {
+                    break;
+                }
+                // Older kernels have no event that says so in time.
+                std::thread::sleep(BREATH);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn way_out(attachment: &Attachment) -> Option<std::net::Ipv4Addr> {

@@ -133,8 +133,8 @@ struct Parts {
 }
 
 impl NetService {
-    /// Opens the sockets inside `netns`, reserves published ports, loads the zones and installs
-    /// the address map. The caller must be single-threaded; it is back in its own network
+    /// Opens the sockets inside `netns`, reserves published ports, loads the zones, installs the
+    /// address map, and waits until packets pass: call it after [`child_setup`]. The caller must be single-threaded; it is back in its own network
     /// namespace when this returns.
     ///
     /// # Panics
@@ -261,6 +261,7 @@ impl Parts {
             dirty: false,
         };
         parts.rules.install(parts.balanced())?;
+        link::settle(plan)?;
         Ok(parts)
     }
 

@@ -383,6 +383,23 @@ pub fn set_up(batch: &mut Batch, index: u32) -> u32 {
     batch.message(RTM_NEWLINK, ACK, &ifinfo(0, index, IFF_UP, IFF_UP))
 }
 
+/// Asks for one link; recent kernels first finish whatever they still have to do for it.
+pub fn get_link(batch: &mut Batch, index: u32) -> u32 {
+    batch.message(RTM_GETLINK, 0, &ifinfo(0, index, 0, 0))
+}
+
+/// True when an answer to [`get_link`] says that the link carries packets.
+pub fn carries(message: &Message<'_>) -> bool {
+    const IFLA_OPERSTATE: u16 = 16;
+    const UNKNOWN: u8 = 0;
+    const UP: u8 = 6;
+    let state = message
+        .attrs(16)
+        .find(IFLA_OPERSTATE)
+        .and_then(|value| value.first().copied());
+    message.kind == RTM_NEWLINK && matches!(state, Some(UNKNOWN | UP))
+}
+
 /// Removes a link by name.
 pub fn del_link(batch: &mut Batch, name: &str) -> u32 {
     let seq = batch.message(RTM_DELLINK, ACK, &ifinfo(0, 0, 0, 0));

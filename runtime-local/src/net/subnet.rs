@@ -96,31 +96,28 @@ impl FromStr for Subnet {
 /// `used` are the subnets of networks that are recorded, `host` what the host has addresses in or
 /// routes to.
 pub(crate) fn pick_subnet(used: &[Subnet], host: &[Subnet], prefix: u8) -> Option<Subnet> {
-    let taken: Vec<_> = used.iter().chain(host).copied().collect();
+    let mut taken: Vec<_> = used.iter().chain(host).copied().collect();
+    taken.sort();
     POOLS
         .iter()
         .find_map(|(base, pool)| free_in(Subnet::new(*base, *pool)?, &taken, prefix))
 }
 
+/// The first subnet of a pool that none of `taken`, in order of their first addresses, touches.
 fn free_in(pool: Subnet, taken: &[Subnet], prefix: u8) -> Option<Subnet> {
     if prefix < pool.prefix || prefix > 29 {
         return None;
     }
-    let mut at = pool.base;
-    loop {
-        let candidate = Subnet::new(at, prefix)?;
-        let blockers = taken.iter().filter(|taken| taken.overlaps(candidate));
-        let blocker = blockers.max_by_key(|taken| taken.last());
-        let Some(blocker) = blocker else {
-            return Some(candidate);
-        };
-        // Behind whichever reaches further, so that a large neighbour is passed in one step.
-        let end = blocker.last().max(candidate.last());
-        at = Ipv4Addr::from_bits(end.to_bits().checked_add(1)?);
-        if !pool.contains(at) {
-            return None;
+    let mut candidate = Subnet::new(pool.base, prefix)?;
+    for blocker in taken {
+        if blocker.overlaps(candidate) {
+            // Behind whichever reaches further, so that a large neighbour is passed in one step.
+            let end = blocker.last().max(candidate.last());
+            let next = Ipv4Addr::from_bits(end.to_bits().checked_add(1)?);
+            candidate = Subnet::new(next, prefix)?;
         }
     }
+    pool.contains(candidate.base).then_some(candidate)
 }
 
 #[cfg(test)]

@@ -340,6 +340,8 @@ pub(crate) struct World {
     id: String,
     internal: bool,
     upstream: Arc<AtomicUsize>,
+    /// The host's resolvers.
+    pub(crate) servers: Vec<&'static str>,
 }
 
 impl World {
@@ -387,6 +389,7 @@ impl World {
             id: id.to_owned(),
             internal,
             upstream,
+            servers: vec!["127.0.0.53:53"],
         })
     }
 

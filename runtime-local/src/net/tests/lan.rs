@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,20 +13,31 @@ use super::super::netlink::Netlink;
 use super::super::{
     NetError, NetworkConfig, Publication, Subnet, create_network, publish, unpublish, veth_name,
 };
+use super::shim_net::tests::PATIENCE;
 use super::shim_net::tests::world::{Replica, Space, may_make_namespaces};
 use crate::wire::codec::{Reader, Writer};
 use crate::wire::netlink::{
-    Batch, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, add_address, dump, set_up,
+    Batch, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, add_address, carries, dump, get_link, set_up,
 };
 use crate::wire::netplan::{Attachment, NetPlan, Proto, PublishedPort};
 use crate::wire::nft::Change;
 
-/// How long a call waits for somebody who never answers.
-pub(super) const SOON: Duration = Duration::from_millis(400);
+/// How long a call waits for somebody who is to be out of reach.
+pub(super) const SOON: Duration = Duration::from_millis(800);
 
-/// Asks a service; only refusals and silence are errors.
+/// Asks a service and waits for it.
 pub(super) fn fetch(address: SocketAddr) -> Result<String, ErrorKind> {
-    let mut stream = TcpStream::connect_timeout(&address, SOON).map_err(|error| error.kind())?;
+    fetch_within(address, PATIENCE)
+}
+
+/// True if calls get no answer at all, not even a refusal.
+pub(super) fn silent(address: SocketAddr) -> bool {
+    fetch_within(address, SOON) == Err(ErrorKind::TimedOut)
+}
+
+fn fetch_within(address: SocketAddr, wait: Duration) -> Result<String, ErrorKind> {
+    let mut stream = TcpStream::connect_timeout(&address, wait).map_err(|error| error.kind())?;
+    stream.set_read_timeout(Some(wait)).unwrap();
     let mut text = String::new();
     stream
         .read_to_string(&mut text)
@@ -208,6 +219,10 @@ impl Lan {
         self.outside.run(move || fetch(address))
     }
 
+    pub(super) fn silent_from_outside(&self, address: SocketAddr) -> bool {
+        self.outside.run(move || silent(address))
+    }
+
     pub(super) fn from_host(&self, address: SocketAddr) -> Result<String, ErrorKind> {
         self.host.run(move || fetch(address))
     }
@@ -230,22 +245,13 @@ impl Lan {
         self.host.run(move || TcpListener::bind(address).unwrap())
     }
 
-    /// Sends packets for 127.0.0.1 to the host over the wire; none where that cannot be tried.
-    pub(super) fn loopback_attack_from_outside(&self, port: u16) -> Option<ErrorKind> {
+    /// Sends a packet for 127.0.0.1 to the host over the wire.
+    pub(super) fn loopback_attack_from_outside(&self, port: u16) {
         // Even a host whose administrator let such packets in is not to be reached.
         self.host
             .run(|| fs::write("/proc/sys/net/ipv4/conf/wan0/route_localnet", "1").unwrap());
         self.outside
-            .run(move || attack("eth0", Ipv4Addr::new(192, 0, 2, 1), port))
-    }
-
-    pub(super) fn loopback_attack_from_replica(
-        &self,
-        replica: &Replica,
-        gateway: Ipv4Addr,
-        port: u16,
-    ) -> Option<ErrorKind> {
-        replica.inside(move || attack("eth0", gateway, port))
+            .run(move || attack(Ipv4Addr::new(192, 0, 2, 1), port));
     }
 
     /// Another machine on another wire of the host, with a service; its address.
@@ -340,6 +346,8 @@ fn wire(
         configure(one_name, address);
     });
     two.run(move || configure(two_name, Ipv4Addr::from_bits(address.to_bits() + 1)));
+    one.run(move || settle(one_name));
+    two.run(move || settle(two_name));
 }
 
 fn configure(name: &str, address: Ipv4Addr) {
@@ -350,6 +358,21 @@ fn configure(name: &str, address: Ipv4Addr) {
     set_up(&mut batch, index);
     add_address(&mut batch, index, address, 24);
     route.change(&batch.finish()).unwrap();
+}
+
+/// Waits until an interface carries packets.
+fn settle(name: &str) {
+    let route = Netlink::route().unwrap();
+    let mut batch = Batch::new();
+    get_link(&mut batch, route.interface(name).unwrap().unwrap());
+    let question = batch.finish();
+    while !route
+        .collect(&question, |answer| vec![carries(answer)])
+        .unwrap()
+        .contains(&true)
+    {
+        thread::yield_now();
+    }
 }
 
 pub(super) fn add_default_route(gateway: Ipv4Addr) {
@@ -367,30 +390,42 @@ fn serve(address: SocketAddr) {
     });
 }
 
-/// Calls 127.0.0.1 by way of another machine, as a neighbour with bad intentions would.
-fn attack(interface: &str, gateway: Ipv4Addr, port: u16) -> Option<ErrorKind> {
-    let setting = format!("/proc/sys/net/ipv4/conf/{interface}/route_localnet");
-    fs::write(setting, "1").unwrap();
-    // What usually keeps such packets at home.
-    for table in ["127.0.0.0/8", "127.0.0.1"] {
-        let _ = Command::new("ip")
-            .args(["route", "del", "table", "local", "local", table])
-            .status();
+/// Sends to 127.0.0.1 by way of another machine, as a neighbour with bad intentions would.
+pub(super) fn attack(gateway: Ipv4Addr, port: u16) {
+    fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+    // What usually keeps such packets at home; gone after the first time.
+    for own in ["127.0.0.0/8", "127.0.0.1"] {
+        let args = ["route", "del", "table", "local", "local", own];
+        let _ = Command::new("ip").args(args).output();
     }
-    let _ = Command::new("ip")
-        .args(["link", "set", "lo", "down"])
-        .status();
-    let via = gateway.to_string();
     ip(&[
         "route",
         "replace",
         "127.0.0.0/8",
         "via",
-        &via,
+        &gateway.to_string(),
         "dev",
-        interface,
+        "eth0",
     ]);
-    fetch(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).err()
+    shout(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+}
+
+/// Sends a datagram.
+pub(super) fn shout(address: SocketAddr) {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.send_to(b"hello", address).unwrap();
+}
+
+/// A socket for [`hears`].
+pub(super) fn listen(address: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket
+}
+
+/// True if a datagram arrives soon.
+pub(super) fn hears(socket: &UdpSocket) -> bool {
+    socket.recv(&mut [0; 16]).is_ok()
 }
 
 fn ip(args: &[&str]) {
