@@ -140,3 +140,127 @@ impl Inside {
         Ok(target)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir_all, read_dir, write};
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// A root directory next to a canary that nothing inside may reach.
+    struct Place {
+        base: PathBuf,
+    }
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let base = format!("shim-inside-{name}-{}", std::process::id());
+            let base = std::env::temp_dir().join(base);
+            let _ = std::fs::remove_dir_all(&base);
+            create_dir_all(base.join("root/etc")).expect("make root");
+            create_dir_all(base.join("canary")).expect("make canary");
+            Self { base }
+        }
+
+        fn root(&self) -> PathBuf {
+            self.base.join("root")
+        }
+
+        fn inside(&self) -> Inside {
+            let flags = abi::O_PATH | abi::O_DIRECTORY;
+            let path = self.root().to_string_lossy().into_owned();
+            Inside::new(fs::open(At::Cwd, &path, flags, 0).expect("open root"))
+        }
+
+        fn canary_is_untouched(&self) -> bool {
+            read_dir(self.base.join("canary"))
+                .expect("look")
+                .next()
+                .is_none()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.base);
+        }
+    }
+
+    fn exists(path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
+
+    #[test]
+    fn missing_parts_are_made_inside_whatever_the_links_say() {
+        let place = Place::new("links");
+        let canary = place.base.join("canary");
+        symlink(&canary, place.root().join("absolute")).expect("link");
+        symlink("../../canary", place.root().join("etc/relative")).expect("link");
+        let inside = place.inside();
+        for path in [
+            "/absolute/x",
+            "/etc/relative/y",
+            "/a/b/c",
+            "/../../canary/z",
+        ] {
+            inside.ensure(path, Kind::File).expect(path);
+        }
+        assert!(place.canary_is_untouched());
+        let same = canary.strip_prefix("/").expect("absolute");
+        assert!(exists(&place.root().join(same).join("x")));
+        assert!(exists(&place.root().join("canary/y")));
+        assert!(exists(&place.root().join("a/b/c")));
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_yet_is_followed_inside() {
+        let place = Place::new("dangling");
+        symlink("../run/resolv.conf", place.root().join("etc/resolv.conf")).expect("link");
+        symlink("loop", place.root().join("loop")).expect("link");
+        let inside = place.inside();
+        inside
+            .ensure("/etc/resolv.conf", Kind::File)
+            .expect("follow");
+        assert!(place.root().join("run/resolv.conf").is_file());
+        let error = inside.ensure("/loop", Kind::File).expect_err("a loop");
+        assert_eq!(error.errno, Errno::LOOP.0);
+    }
+
+    #[test]
+    fn own_directories_are_never_links_and_magic_links_never_followed() {
+        let place = Place::new("own");
+        symlink(place.base.join("canary"), place.root().join("proc")).expect("link");
+        write(place.root().join("sys"), "").expect("file");
+        let inside = place.inside();
+        for name in ["proc", "sys"] {
+            let error = inside.own_directory(name).expect_err(name);
+            assert!(error.detail.contains("not a directory"), "{error}");
+        }
+        inside.own_directory("dev").expect("made");
+        assert!(place.root().join("dev").is_dir());
+        let root = fs::open(At::Cwd, "/", abi::O_PATH | abi::O_DIRECTORY, 0).expect("open /");
+        let everything = Inside::new(root);
+        let magic = everything.open("/proc/self/cwd", abi::O_PATH);
+        assert_eq!(magic.map(drop), Err(Errno::LOOP));
+    }
+
+    #[test]
+    fn mounts_go_below_the_root_and_not_into_proc() {
+        let place = Place::new("target");
+        let inside = place.inside();
+        for bad in ["/", "/.", "etc", ""] {
+            assert!(
+                inside.mount_target(bad, Kind::Directory).is_err(),
+                "{bad:?}"
+            );
+        }
+        inside
+            .mount_target("/etc/x", Kind::Directory)
+            .expect("fine");
+        let root = fs::open(At::Cwd, "/", abi::O_PATH | abi::O_DIRECTORY, 0).expect("open /");
+        let error = Inside::new(root).mount_target("/proc/self", Kind::Directory);
+        assert!(error.expect_err("proc").detail.contains("/proc"));
+    }
+}

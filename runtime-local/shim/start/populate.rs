@@ -90,3 +90,45 @@ fn copy_content(from: &OwnedFd, to: &OwnedFd) -> crate::sys::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(path: &Path) -> OwnedFd {
+        let path = path.to_string_lossy().into_owned();
+        fs::open(At::Cwd, &path, abi::O_RDONLY | abi::O_DIRECTORY, 0).expect("open")
+    }
+
+    #[test]
+    fn an_empty_volume_gets_a_copy_and_a_used_one_is_left_alone() {
+        let base = std::env::temp_dir().join(format!("shim-fill-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&base);
+        std::fs::create_dir_all(base.join("root/data/sub")).expect("make");
+        std::fs::create_dir(base.join("volume")).expect("make");
+        std::fs::write(base.join("root/data/sub/file"), "text").expect("write");
+        let mode = std::fs::Permissions::from_mode(0o750);
+        std::fs::set_permissions(base.join("root/data"), mode).expect("mode");
+        symlink("/etc/passwd", base.join("root/data/link")).expect("link");
+        let inside = Inside::new(open(&base.join("root")));
+        let volume = open(&base.join("volume"));
+        fill_empty(&inside, "/data", &volume).expect("fill");
+        let read = |name: &str| std::fs::read_to_string(base.join(name));
+        assert_eq!(read("volume/sub/file").expect("copied"), "text");
+        let link = std::fs::read_link(base.join("volume/link")).expect("a link stays one");
+        assert_eq!(link, Path::new("/etc/passwd"));
+        let mode = std::fs::metadata(base.join("volume"))
+            .expect("look")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o750);
+        std::fs::write(base.join("root/data/later"), "").expect("write");
+        fill_empty(&inside, "/data", &volume).expect("nothing to do");
+        assert!(read("volume/later").is_err());
+        fill_empty(&inside, "/nowhere", &volume).expect("nothing there");
+        std::fs::remove_dir_all(&base).expect("clean up");
+    }
+}

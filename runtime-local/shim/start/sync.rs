@@ -120,3 +120,54 @@ fn parse(buffer: &[u8], mut got: Received) -> Outcome<Message> {
         _ => return Err(unexpected()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::fault::failure;
+    use crate::sys::socket::Pair;
+
+    #[test]
+    fn messages_arrive_in_order_with_their_descriptors() {
+        let (a, b) = socket::pair(Pair::Packets).expect("pair");
+        let (file, _) = socket::pair(Pair::Stream).expect("pair");
+        assert!(try_receive(&b).expect("nothing yet").is_none());
+        send(&a, &Message::Wired).expect("send");
+        send(&a, &Message::Pid(70_000)).expect("send");
+        send(&a, &Message::Ready(Some(file))).expect("send");
+        let failed = failure("exec", Errno::NOENT, "x".repeat(5000));
+        send(&a, &Message::Failed(failed.clone())).expect("send");
+        drop(a);
+        assert!(matches!(receive(&b), Ok(Message::Wired)));
+        assert!(matches!(receive(&b), Ok(Message::Pid(70_000))));
+        assert!(matches!(receive(&b), Ok(Message::Ready(Some(_)))));
+        match try_receive(&b) {
+            Ok(Some(Message::Failed(got))) => assert_eq!(got, failed),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(try_receive(&b), Ok(Some(Message::End))));
+    }
+
+    #[test]
+    fn many_mounts_take_several_messages() {
+        let (a, b) = socket::pair(Pair::Packets).expect("pair");
+        let (file, _) = socket::pair(Pair::Stream).expect("pair");
+        let copy = || file.try_clone().expect("copy");
+        let fds: Vec<OwnedFd> = (0..BATCH * 2 + 3).map(|_| copy()).collect();
+        send_mounts(&a, &fds).expect("send");
+        let mut got = Vec::new();
+        loop {
+            let Ok(Message::Mounts { fds, more }) = receive(&b) else {
+                panic!("mounts")
+            };
+            got.extend(fds);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(got.len(), fds.len());
+        assert!(got.iter().all(|fd| fd.as_raw_fd() > 2));
+    }
+}

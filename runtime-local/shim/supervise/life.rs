@@ -212,7 +212,7 @@ impl Shim {
         let status = &mut self.record.status;
         status.init = ProcessId::default();
         status.ready = false;
-        let policy = self.restart;
+        let policy = self.plan.restart;
         let wanted = may_restart
             && !status.stop_requested
             && restart::is_wanted(policy, status.exit_code, status.restarts);

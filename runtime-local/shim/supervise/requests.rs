@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, RawFd};
 use super::control::{self, Asked, Waiter};
 use super::log::Stream;
 use super::restart::BackOff;
-use super::shim::{Pause, Shim, Stage};
+use super::shim::{Pause, Shim, Stage, keep_plan};
 use crate::sys::{abi, poll, process, tty};
 use crate::wire::control::{Request, Response, VERSION};
+use crate::wire::plan::Restart;
 use crate::wire::status::Phase;
 
 /// How long a freezer may take.
@@ -53,10 +54,7 @@ impl Shim {
                 let result = self.reload_network(net);
                 self.control.answer_result(waiter, result);
             }
-            Request::SetRestart { restart } => {
-                self.restart = restart;
-                self.control.answer(waiter, &Response::Done);
-            }
+            Request::SetRestart { restart } => self.set_restart(waiter, restart),
             Request::Quit => self.quit(waiter),
             Request::Attach { stdin } => self.attach(waiter, stdin),
             Request::CloseStdin => {
@@ -198,6 +196,16 @@ impl Shim {
         self.update_ready();
         self.record.publish();
         self.control.answer(waiter, &Response::Done);
+    }
+
+    fn set_restart(&mut self, waiter: Waiter, restart: Restart) {
+        self.plan.restart = restart;
+        if restart == Restart::No && matches!(self.stage, Stage::Waiting { .. }) {
+            self.over(Phase::Exited);
+        }
+        // A successor goes by the kept plan.
+        let kept = keep_plan(&self.plan);
+        self.control.answer_result(waiter, kept);
     }
 
     fn resize(&mut self, waiter: Waiter, rows: u16, cols: u16) {

@@ -20,7 +20,7 @@ use crate::sys::process::Ended;
 use crate::sys::{Errno, abi, poll};
 use crate::wire::codec::Reader;
 use crate::wire::netplan::NetPlan;
-use crate::wire::plan::{Plan, Restart};
+use crate::wire::plan::Plan;
 use crate::wire::report::Failure;
 use crate::wire::status::{ProcessId, Status};
 
@@ -104,7 +104,6 @@ pub(super) struct Shim {
     pub(super) jobs: Vec<Job>,
     /// Ends of processes that no job has claimed yet.
     pub(super) strays: Vec<(i32, Ended)>,
-    pub(super) restart: Restart,
     pub(super) back_off: BackOff,
     /// Who waits for the end of the replica.
     pub(super) stoppers: Vec<Waiter>,
@@ -185,7 +184,6 @@ impl Shim {
         let log = Log::open(dir, plan.log)?;
         let cgroups = Cgroups::new(plan.cgroups.clone());
         Ok(Self {
-            restart: plan.restart,
             net,
             cgroups,
             run_dir,
