@@ -86,9 +86,12 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
         "-c",
         "trap 'exit 5' TERM; while :; do sleep 0.01; done",
     ];
-    let id = host
-        .run("a", Service::new(image.clone()).command(polite))
-        .await;
+    let term = |command: [&str; 3]| {
+        let mut spec = Service::new(image.clone()).command(command);
+        spec.stop.signal = Some("TERM".to_owned());
+        spec
+    };
+    let id = host.run("a", term(polite)).await;
     let stop = |replica| unmoor_core::backend::Action::StopReplica {
         replica,
         grace: None,
@@ -105,7 +108,7 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
     );
 
     let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"];
-    let id = host.run("b", Service::new(image).command(stubborn)).await;
+    let id = host.run("b", term(stubborn)).await;
     let stop = unmoor_core::backend::Action::StopReplica {
         replica: id.clone(),
         grace: Some(Duration::from_millis(200)),

@@ -106,7 +106,8 @@ impl Host {
         let input = ImageInput::Rootfs {
             path: tree,
             reference: reference.clone(),
-            changes: vec!["CMD [\"sleep\", \"1000\"]".to_owned()],
+            // Process 1 has no handler for any other signal.
+            changes: ["CMD [\"sleep\", \"1000\"]", "STOPSIGNAL SIGKILL"].map(str::to_owned).into(),
         };
         let images = self.backend.images().expect("has images");
         images.load(&input, true).await.expect("loaded");
