@@ -19,6 +19,9 @@ pub(crate) struct Code(pub(crate) u8);
 impl Code {
     /// Done.
     pub(crate) const DONE: Self = Self(0);
+    /// Done, and the answer is no.
+    #[cfg(feature = "conformance")]
+    pub(crate) const NO: Self = Self(1);
     /// `plan --detailed-exitcode`: there is something to change.
     pub(crate) const CHANGES: Self = Self(2);
 

@@ -1,17 +1,123 @@
 //! `conformance`: a backend against what every backend promises.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use unmoor::Uri;
+use unmoor_conformance::{
+    CaseResult, Evidence, Matrix, Options, Report, all_cases, run as run_suite,
+};
+
 use crate::app::App;
-use crate::exit::Code;
+use crate::exit::{Code, Failure};
+use crate::output::{Table, clean};
 use crate::verbs::Outcome;
 
-/// Check a backend.
+/// Check a backend against what every backend promises: named cases, each a claim that is tried.
+///
+/// Cases that need what the backend says it cannot do are skipped, with the reason. It makes
+/// stacks of its own, `uc…`, and removes them. Exit code 1 if a claim does not hold, or none was
+/// tried.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Only cases whose name contains this, or of this operation; repeatable
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+    /// List the cases instead
+    #[arg(long)]
+    list: bool,
+    /// Write the whole result there: JUnit if it ends in `.xml`, else JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Put the result into `matrix.json` and `matrix.md` of this directory
+    #[arg(long, value_name = "DIR")]
+    matrix: Option<PathBuf>,
+    /// What stands behind the backend: model, real, live, twin or tape
+    #[arg(long, value_name = "KIND", value_parser = evidence)]
+    evidence: Option<Evidence>,
     /// The backend [default: that of -b]
     uri: Option<String>,
 }
 
+fn evidence(text: &str) -> Result<Evidence, String> {
+    Evidence::parse(text).ok_or_else(|| "use model, real, live, twin or tape".to_owned())
+}
+
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let _ = (args, app);
+    if args.list {
+        return list(app, &args.filter);
+    }
+    let uri = Uri::parse(args.uri.as_deref().unwrap_or(&app.globals.backend))?;
+    let backend = unmoor::catalog().connect(&uri).await?;
+    let by_scheme = match uri.scheme.as_str() {
+        "sim" => Evidence::Model,
+        _ => Evidence::Real,
+    };
+    // Lines are told as they come; the first that cannot be written is the failure in the end.
+    let unwritten = Mutex::new(None);
+    let tell = |result: &CaseResult| {
+        let told = app.out.line(&clean(&result.to_string()));
+        if let (Err(failure), Ok(mut first)) = (told, unwritten.lock()) {
+            first.get_or_insert(failure);
+        }
+    };
+    let mut options = Options::new()
+        .evidence(args.evidence.unwrap_or(by_scheme))
+        .on_case(&tell);
+    options.filter.clone_from(&args.filter);
+    let report = run_suite(backend, &options).await?;
+    app.out.line(&report.closing_line())?;
+    if let Some(failure) = unwritten.into_inner().ok().flatten() {
+        return Err(failure);
+    }
+    keep(&args, &report)?;
+    Ok(if report.is_success() {
+        Code::DONE
+    } else {
+        Code::NO
+    })
+}
+
+fn list(app: &App, filter: &[String]) -> Outcome {
+    let mut table = Table::new(&["CASE", "OPERATION", "NEEDS", "CLAIM"]);
+    let fits =
+        |text: &String, name: &str, operation: &str| name.contains(text) || operation == text;
+    for case in all_cases() {
+        if filter.is_empty()
+            || filter
+                .iter()
+                .any(|text| fits(text, case.name, case.operation))
+        {
+            let needs: Vec<&str> = case.needs.iter().map(|feature| feature.as_str()).collect();
+            table.row([
+                case.name,
+                case.operation,
+                needs.join(" ").as_str(),
+                case.claim,
+            ]);
+        }
+    }
+    app.out.table(&table)?;
     Ok(Code::DONE)
+}
+
+fn keep(args: &Args, report: &Report) -> Result<(), Failure> {
+    if let Some(file) = &args.report {
+        let junit = file.extension() == Some(Path::new("xml").as_os_str());
+        let text = if junit {
+            report.to_junit()
+        } else {
+            report.to_json()
+        };
+        fs::write(file, text).map_err(|error| Failure::System("write the report", error))?;
+    }
+    if let Some(directory) = &args.matrix {
+        let merged = Matrix::read(directory).and_then(|mut matrix| {
+            matrix.merge(report);
+            matrix.write(directory)
+        });
+        merged.map_err(|error| Failure::System("write the matrix", error))?;
+    }
+    Ok(())
 }
