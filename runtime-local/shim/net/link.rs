@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::NetError;
 use super::nl::{Netlink, Refusal};
@@ -134,31 +134,42 @@ pub(super) fn configure(plan: &NetPlan) -> Result<(), NetError> {
 /// Waits until packets can pass between the host's bridges and the replica.
 ///
 /// The kernel opens a bridge's port a little after both ends of the pair are up. A packet sent in
-/// between is lost, and is sent again only after a second.
+/// between is lost, and is sent again only after a second. A link that does not come up in that
+/// time is not waited for: the start is late, not wrong.
 pub(super) fn settle(plan: &NetPlan) -> Result<(), NetError> {
-    const ATTEMPTS: u32 = 200;
-    const BREATH: Duration = Duration::from_micros(250);
+    const PATIENCE: Duration = Duration::from_secs(1);
     let netlink = Netlink::route().map_err(NetError::io("open a netlink socket"))?;
+    let deadline = Instant::now() + PATIENCE;
     for attachment in &plan.attachments {
         for name in [&attachment.host_if, &attachment.bridge] {
-            let failed = || format!("find the interface {name}");
-            let index = netlink.interface(name).map_err(NetError::io(failed()))?;
-            let mut batch = Batch::new();
-            get_link(&mut batch, index);
-            let question = batch.finish();
-            for _ in 0..ATTEMPTS {
-                let mut ready = false;
-                let asked = netlink.exchange(&question, |answer| ready |= carries(answer));
-                asked.map_err(NetError::refused(failed()))?;
-                if ready {
-                    break;
-                }
-                // Older kernels have no event that says so in time.
-                std::thread::sleep(BREATH);
-            }
+            let index = netlink.interface(name);
+            let index = index.map_err(NetError::io(format!("find the interface {name}")))?;
+            let settled = settle_one(&netlink, index, deadline);
+            settled.map_err(NetError::refused(format!("ask for the state of {name}")))?;
         }
     }
     Ok(())
+}
+
+fn settle_one(netlink: &Netlink, index: u32, deadline: Instant) -> Result<(), Refusal> {
+    let mut batch = Batch::new();
+    get_link(&mut batch, index);
+    let question = batch.finish();
+    let mut follows = false;
+    loop {
+        let mut ready = false;
+        netlink.exchange(&question, |answer| ready |= carries(answer, index))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if ready || left.is_zero() {
+            return Ok(());
+        }
+        // Recent kernels are ready when asked. Older ones tell when they are.
+        if follows {
+            netlink.wait(left)?;
+        }
+        netlink.follow_links()?;
+        follows = true;
+    }
 }
 
 fn way_out(attachment: &Attachment) -> Option<std::net::Ipv4Addr> {

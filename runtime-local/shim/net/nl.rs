@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use super::sys;
+use super::sys::{self, Epoll, READ};
 use crate::wire::netlink::Messages;
 
 /// A change the kernel refused.
@@ -88,6 +89,21 @@ impl Netlink {
                 Err(error) => return Err(Refusal::sending(&error)),
             }
         }
+    }
+
+    /// From now on every change of a link in the namespace is told on this socket too.
+    pub(super) fn follow_links(&self) -> Result<(), Refusal> {
+        sys::follow_links(&self.0).map_err(|error| Refusal::sending(&error))
+    }
+
+    /// Waits until something is told.
+    pub(super) fn wait(&self, longest: Duration) -> Result<(), Refusal> {
+        let waited = Epoll::new().and_then(|epoll| {
+            epoll.add(&self.0, READ, 0)?;
+            epoll.ready(&mut [0; 16], longest);
+            Ok(())
+        });
+        waited.map_err(|error| Refusal::sending(&error))
     }
 
     fn drain(&self) {

@@ -96,6 +96,18 @@ pub(super) fn netlink(protocol: c_int) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Has every change of a link told on a netlink socket; twice is fine.
+pub(super) fn follow_links(fd: &OwnedFd) -> io::Result<()> {
+    const SOL_NETLINK: c_int = 270;
+    const ADD_MEMBERSHIP: c_int = 1;
+    let group = 1_i32;
+    let value = (&raw const group).cast();
+    let len = len_of::<i32>();
+    // SAFETY: the kernel reads one number, which lives until the call returns.
+    check(unsafe { setsockopt(fd.as_raw_fd(), SOL_NETLINK, ADD_MEMBERSHIP, value, len) })?;
+    Ok(())
+}
+
 /// Sends bytes on a connected or netlink socket.
 pub(super) fn send_bytes(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = MSG_NOSIGNAL;

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::wire::zone::{Link, Mode};
-use world::{Replica, World, ask, ask_tcp};
+use world::{NO_INOTIFY, Replica, World, ask, ask_tcp};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -197,6 +197,30 @@ fn links_are_added_pointed_elsewhere_and_removed_while_running() {
     client.link(&[]);
     client.resolves("db", &outside);
     client.sees(vip, &[]);
+}
+
+#[test]
+fn a_shim_without_inotify_follows_changes_too() {
+    let Some(world) = World::new("pipes") else {
+        return;
+    };
+    let vip = world.service("web", 200, Mode::Stable);
+    let one = world.replica("web", 1, 11);
+    let client = world.replica(NO_INOTIFY, 1, 10);
+    one.serve_tcp();
+    one.set_ready(true);
+    client.sees(vip, &["web-1"]);
+    one.set_ready(false);
+    client.sees(vip, &[]);
+    one.set_ready(true);
+    let link = Link {
+        alias: "db".into(),
+        vip: Some(world.address(220)),
+        network: "n-pipes".into(),
+        service: "web".into(),
+    };
+    client.link(&[link]);
+    client.sees(world.address(220), &["web-1"]);
 }
 
 #[test]

@@ -164,6 +164,10 @@ impl Drop for Zones {
 impl Watch {
     fn open(folders: &[String], links: &str, replica: &str) -> Result<Self, NetError> {
         const TOO_MANY: i32 = 24;
+        #[cfg(test)]
+        if tests::without_inotify() {
+            return Self::pipes(folders, links, replica);
+        }
         match sys::inotify() {
             Ok(fd) => Self::inotify(fd, folders, links),
             Err(error) if error.raw_os_error() == Some(TOO_MANY) => {
@@ -354,6 +358,65 @@ fn wake(folder: &str) {
             .open(entry.path());
         if let Ok(mut pipe) = pipe {
             let _ = pipe.write(&[1]);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::{Place, events};
+
+    thread_local! {
+        static WITHOUT_INOTIFY: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Makes this thread behave as if the user had no inotify descriptor left.
+    pub(crate) fn use_up_inotify() {
+        WITHOUT_INOTIFY.set(true);
+    }
+
+    pub(super) fn without_inotify() -> bool {
+        WITHOUT_INOTIFY.get()
+    }
+
+    fn event(number: i32, mask: u32, name: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(name.len()).unwrap();
+        let head = [
+            number.to_ne_bytes(),
+            mask.to_ne_bytes(),
+            [0; 4],
+            len.to_ne_bytes(),
+        ];
+        [&head.concat()[..], name].concat()
+    }
+
+    #[test]
+    fn events_name_their_files_and_losses_are_noticed() {
+        let places = [(1, Place::Services(0)), (2, Place::Endpoints(0))];
+        let mut pending = std::collections::BTreeSet::new();
+        let two = [
+            event(1, 0x80, b"web\0\0\0\0\0"),
+            event(2, 0x200, b"web-1\0\0\0"),
+        ]
+        .concat();
+        assert!(events(&two, &places, &mut pending));
+        let expected = [
+            (Place::Services(0), "web".to_owned()),
+            (Place::Endpoints(0), "web-1".to_owned()),
+        ];
+        assert_eq!(pending, expected.into());
+        assert!(
+            !events(&event(-1, 0x4000, b""), &places, &mut pending),
+            "overflow"
+        );
+        assert!(
+            !events(&event(1, 0x8000, b""), &places, &mut pending),
+            "folder removed"
+        );
+        for len in 0..two.len() {
+            events(&two[..len], &places, &mut pending);
         }
     }
 }

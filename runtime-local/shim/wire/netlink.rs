@@ -388,8 +388,8 @@ pub fn get_link(batch: &mut Batch, index: u32) -> u32 {
     batch.message(RTM_GETLINK, 0, &ifinfo(0, index, 0, 0))
 }
 
-/// True when an answer to [`get_link`] says that the link carries packets.
-pub fn carries(message: &Message<'_>) -> bool {
+/// True when an answer to [`get_link`], or an event, says that the link carries packets.
+pub fn carries(message: &Message<'_>, index: u32) -> bool {
     const IFLA_OPERSTATE: u16 = 16;
     const UNKNOWN: u8 = 0;
     const UP: u8 = 6;
@@ -397,7 +397,9 @@ pub fn carries(message: &Message<'_>) -> bool {
         .attrs(16)
         .find(IFLA_OPERSTATE)
         .and_then(|value| value.first().copied());
-    message.kind == RTM_NEWLINK && matches!(state, Some(UNKNOWN | UP))
+    message.kind == RTM_NEWLINK
+        && message.payload.get(4..8) == Some(&index.to_ne_bytes()[..])
+        && matches!(state, Some(UNKNOWN | UP))
 }
 
 /// Removes a link by name.

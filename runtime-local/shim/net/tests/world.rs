@@ -14,12 +14,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::sys::{self, Epoll, READ};
+use super::super::zones::tests::use_up_inotify;
 use super::super::{NetError, NetService, child_setup, host_setup, host_teardown, nl::Netlink};
 use super::{PATIENCE, who};
 use crate::wire::netlink::{Batch, add_address, add_bridge, mac_of, set_up};
 use crate::wire::netplan::{Attachment, NetPlan};
 use crate::wire::nft::Change;
 use crate::wire::zone::{Link, Mode, ServiceFile};
+
+/// The service whose shims have no inotify descriptor.
+pub(crate) const NO_INOTIFY: &str = "pipes";
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -99,6 +103,9 @@ impl Shim {
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
             sys::enter_netns(home.as_fd()).unwrap();
+            if plan.service == NO_INOTIFY {
+                use_up_inotify();
+            }
             let mut service = NetService::open(&plan, netns.as_fd()).unwrap();
             tell.send(()).unwrap();
             let epoll = Epoll::new().unwrap();
@@ -297,6 +304,11 @@ impl Replica {
         let hidden = format!("{}.new", self.plan.links);
         fs::write(&hidden, Link::format_all(links)).unwrap();
         fs::rename(&hidden, &self.plan.links).unwrap();
+        // As the library does, for those without inotify.
+        let pipe = format!("{}.wake", self.plan.links);
+        if Path::new(&pipe).exists() {
+            fs::write(pipe, [1]).unwrap();
+        }
     }
 
     pub(crate) fn flush_rules(&self) {
@@ -436,10 +448,11 @@ impl World {
                 names: vec![replica],
             }],
             links: run.join("links").to_str().unwrap().into(),
-            upstreams: vec![
-                "127.0.0.54:53".parse().unwrap(),
-                "127.0.0.53:53".parse().unwrap(),
-            ],
+            upstreams: self
+                .servers
+                .iter()
+                .map(|server| server.parse().unwrap())
+                .collect(),
             ports: Vec::new(),
             weight: 1,
         }

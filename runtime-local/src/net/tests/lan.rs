@@ -363,11 +363,12 @@ fn configure(name: &str, address: Ipv4Addr) {
 /// Waits until an interface carries packets.
 fn settle(name: &str) {
     let route = Netlink::route().unwrap();
+    let index = route.interface(name).unwrap().unwrap();
     let mut batch = Batch::new();
-    get_link(&mut batch, route.interface(name).unwrap().unwrap());
+    get_link(&mut batch, index);
     let question = batch.finish();
     while !route
-        .collect(&question, |answer| vec![carries(answer)])
+        .collect(&question, |answer| vec![carries(answer, index)])
         .unwrap()
         .contains(&true)
     {
