@@ -49,16 +49,16 @@ pub(crate) fn digest_like(like: &Digest, bytes: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// Hashes and counts what is read through it.
+/// Hashes, if wanted, and counts what is read through it.
 #[derive(Debug)]
 pub(crate) struct HashingReader<R> {
     inner: R,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
     count: u64,
 }
 
 impl<R: Read> HashingReader<R> {
-    pub(crate) fn new(inner: R, hasher: Hasher) -> Self {
+    pub(crate) fn new(inner: R, hasher: Option<Hasher>) -> Self {
         Self {
             inner,
             hasher,
@@ -66,15 +66,17 @@ impl<R: Read> HashingReader<R> {
         }
     }
 
-    pub(crate) fn finish(self) -> (Digest, u64) {
-        (self.hasher.finish(), self.count)
+    pub(crate) fn finish(self) -> (Option<Digest>, u64) {
+        (self.hasher.map(Hasher::finish), self.count)
     }
 }
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
         self.count += read as u64;
         Ok(read)
     }

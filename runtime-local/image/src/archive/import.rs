@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
-use unmoor_core::image::{Digest, DigestAlgorithm, ImageRef, Platform};
+use unmoor_core::image::{Digest, ImageRef, Platform};
 
 use crate::build::put_image;
 use crate::build::tar_write::{Header, TarWriter};
 use crate::error::{ImageError, IoContext};
-use crate::extract::decode::{Compression, decoder};
+use crate::extract::Expected;
+use crate::extract::decode::Compression;
 use crate::extract::op::Meta;
 use crate::extract::tar::Kind;
-use crate::hash::{Hasher, HashingReader};
 use crate::manifest::config::ImageConfig;
 use crate::manifest::{Descriptor, change, media};
 use crate::store::{Replace, Store, StoredImage};
@@ -59,27 +59,32 @@ pub fn import(
     for line in &options.changes {
         change::apply(&mut config, line).map_err(ImageError::Build)?;
     }
-    let (layer, diff_id) = if std::fs::metadata(path).at("open", path)?.is_dir() {
+    let (kind, digest, size) = if std::fs::metadata(path).at("open", path)?.is_dir() {
         let (digest, size) = store.put_with(|target| directory(path, target, store))?;
-        (
-            Descriptor::new(media::OCI_TAR, digest.clone(), size),
-            digest,
-        )
+        (media::OCI_TAR, digest, size)
     } else {
         tar_file(store, path)?
     };
-    config.diff_ids.push(diff_id);
-    let expected = crate::extract::Expected {
-        digest: layer.digest.clone(),
-        size: layer.size,
-        diff_id: config.diff_ids[0].clone(),
-    };
     // Unpacked now, so that what is not an archive at all is found here and not at a start.
-    store.unpack_layer(&expected)?;
+    let diff_id = match kind {
+        media::OCI_TAR => {
+            let diff_id = digest.clone();
+            store.unpack_layer(&Expected {
+                digest: digest.clone(),
+                size,
+                diff_id,
+            })?;
+            digest.clone()
+        }
+        _ => store.unpack_new(&digest, size)?,
+    };
+    config.diff_ids.push(diff_id);
+    let layer = Descriptor::new(kind, digest, size);
     put_image(store, name, &config, vec![layer], options.replace)
 }
 
-fn tar_file(store: &Store, path: &Path) -> Result<(Descriptor, Digest), ImageError> {
+/// Stores the file as it is; answers what kind of layer it makes.
+fn tar_file(store: &Store, path: &Path) -> Result<(&'static str, Digest, u64), ImageError> {
     let mut file = File::open(path).at("open", path)?;
     let (digest, size) = store.put(&mut file)?;
     if size == 0 {
@@ -89,36 +94,15 @@ fn tar_file(store: &Store, path: &Path) -> Result<(Descriptor, Digest), ImageErr
             problem,
         });
     }
-    let mut blob = store.open_blob(&digest, "an import")?;
-    let mut start = [0; 4];
-    let known = blob.read(&mut start).at("read", path)?;
-    blob.seek(SeekFrom::Start(0)).at("read", path)?;
-    let kind = match Compression::of(&start[..known]) {
-        Compression::None => {
-            return Ok((
-                Descriptor::new(media::OCI_TAR, digest.clone(), size),
-                digest,
-            ));
-        }
+    let mut start = Vec::new();
+    let blob = store.open_blob(&digest, "an import")?;
+    blob.take(4).read_to_end(&mut start).at("read", path)?;
+    let kind = match Compression::of(&start) {
+        Compression::None => media::OCI_TAR,
         Compression::Gzip => media::OCI_TAR_GZIP,
         Compression::Zstd => media::OCI_TAR_ZSTD,
     };
-    let limits = store.limits();
-    let most = limits
-        .layer_bytes
-        .min(size.saturating_mul(limits.ratio).max(limits.ratio_from));
-    let unpacked = decoder(blob).at("unpack", path)?.take(most + 1);
-    let mut hashing = HashingReader::new(unpacked, Hasher::new(DigestAlgorithm::Sha256));
-    io::copy(&mut hashing, &mut io::sink()).at("unpack", path)?;
-    let (diff_id, count) = hashing.finish();
-    if count > most {
-        let problem = format!("it unpacks to more than {most} bytes");
-        return Err(ImageError::Archive {
-            path: path.to_owned(),
-            problem,
-        });
-    }
-    Ok((Descriptor::new(kind, digest, size), diff_id))
+    Ok((kind, digest, size))
 }
 
 /// A directory being written as a tar archive.

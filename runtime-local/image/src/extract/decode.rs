@@ -40,8 +40,9 @@ impl Compression {
 
 /// What is known about the packed stream once all of it has been read.
 #[derive(Debug)]
-pub(crate) struct Packed {
-    pub(crate) digest: Digest,
+pub(crate) struct Exhausted {
+    /// Its digest, if it was wanted.
+    pub(crate) digest: Option<Digest>,
     pub(crate) size: u64,
 }
 
@@ -129,9 +130,9 @@ impl TarSource for Unpacked {}
 pub(crate) fn start<'scope, R: Read + Send + 'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     (source, size): (R, u64),
-    (packed, unpacked): (Hasher, Hasher),
+    (packed, unpacked): (Option<Hasher>, Hasher),
     limits: &Limits,
-) -> io::Result<(Unpacked, ScopedJoinHandle<'scope, Packed>)> {
+) -> io::Result<(Unpacked, ScopedJoinHandle<'scope, Exhausted>)> {
     let (chunk_sender, chunks) = sync_channel(QUEUE);
     let (empties, empty_receiver) = channel();
     let meter = Meter {
@@ -148,7 +149,7 @@ pub(crate) fn start<'scope, R: Read + Send + 'scope>(
             }
             drop(chunk_sender);
             let (digest, size) = source.finish();
-            Packed { digest, size }
+            Exhausted { digest, size }
         })?;
     let reader = Unpacked {
         chunks,

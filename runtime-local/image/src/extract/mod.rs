@@ -14,13 +14,10 @@ pub(crate) mod tar_number;
 pub(crate) mod translate;
 pub(crate) mod whiteout;
 
-#[cfg(test)]
-mod tests;
-
 use std::io::Read;
 use std::thread;
 
-use unmoor_core::image::Digest;
+use unmoor_core::image::{Digest, DigestAlgorithm};
 
 use self::op::Sink;
 use self::tar::{TarReader, stream};
@@ -29,7 +26,7 @@ use crate::error::{LayerContext, LayerError, LayerProblem, shown};
 use crate::hash::Hasher;
 use crate::limits::Limits;
 
-/// What a layer must turn out to be.
+/// What a layer of an image must turn out to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Expected {
     /// Digest of the packed bytes.
@@ -40,9 +37,20 @@ pub(crate) struct Expected {
     pub(crate) diff_id: Digest,
 }
 
+/// What a layer is before it is unpacked.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    /// Digest of the packed bytes.
+    pub(crate) digest: Digest,
+    /// Number of the packed bytes.
+    pub(crate) size: u64,
+}
+
 /// What became of a layer.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Summary {
+    /// Digest of the unpacked bytes.
+    pub(crate) diff_id: Digest,
     /// Unpacked bytes.
     pub(crate) bytes: u64,
     /// Entries read.
@@ -53,21 +61,24 @@ pub(crate) struct Summary {
     pub(crate) opaque_root: bool,
 }
 
-/// Unpacks `source` into `sink` and proves both digests; `sink` is worthless after an error.
+/// Unpacks `source` into `sink` and proves its digest and, if known, that of its content.
+///
+/// `sink` is worthless after an error.
 pub(crate) fn extract(
     source: impl Read + Send,
-    expected: &Expected,
+    packed: &Packed,
+    diff_id: Option<&Digest>,
     sink: &mut dyn Sink,
     limits: &Limits,
 ) -> Result<Summary, LayerError> {
     let mut at = None;
+    // A layer that is not packed has one digest; one look at it is enough.
+    let once = diff_id == Some(&packed.digest);
     let result = thread::scope(|scope| {
-        let hashers = (
-            Hasher::like(&expected.digest),
-            Hasher::like(&expected.diff_id),
-        );
-        let (unpacked, worker) = decode::start(scope, (source, expected.size), hashers, limits)
-            .doing("start the unpacking thread")?;
+        let outside = (!once).then(|| Hasher::like(&packed.digest));
+        let inside = diff_id.map_or_else(|| Hasher::new(DigestAlgorithm::Sha256), Hasher::like);
+        let start = decode::start(scope, (source, packed.size), (outside, inside), limits);
+        let (unpacked, worker) = start.doing("start the unpacking thread")?;
         let mut archive = TarReader::new(unpacked, limits.clone());
         let mut translator = Translator::new(limits.clone());
         while let Some(entry) = archive.next_entry()? {
@@ -75,41 +86,34 @@ pub(crate) fn extract(
             translator.entry(entry, &mut archive, sink)?;
         }
         at = None;
-        let (diff_id, bytes) = archive.into_source().finish().map_err(stream)?;
-        let packed = worker
+        let (inside, bytes) = archive.into_source().finish().map_err(stream)?;
+        let outside = worker
             .join()
             .map_err(|_| LayerProblem::format("the decoder failed"))?;
-        verify(expected, &packed, diff_id)?;
-        Ok(translator.summary(bytes))
+        if outside.size != packed.size {
+            return Err(LayerProblem::Size {
+                wanted: packed.size,
+                found: outside.size,
+            });
+        }
+        let found = outside.digest.unwrap_or_else(|| inside.clone());
+        if found != packed.digest {
+            return Err(LayerProblem::Digest { found });
+        }
+        match diff_id {
+            Some(wanted) if *wanted != inside => Err(LayerProblem::DiffId {
+                wanted: wanted.clone(),
+                found: inside,
+            }),
+            _ => Ok(translator.summary(inside, bytes)),
+        }
     });
     result.map_err(|problem| LayerError {
-        layer: expected.digest.clone(),
+        layer: packed.digest.clone(),
         entry: at,
         problem,
     })
 }
 
-fn verify(
-    expected: &Expected,
-    packed: &decode::Packed,
-    diff_id: Digest,
-) -> Result<(), LayerProblem> {
-    if packed.size != expected.size {
-        return Err(LayerProblem::Size {
-            wanted: expected.size,
-            found: packed.size,
-        });
-    }
-    if packed.digest != expected.digest {
-        return Err(LayerProblem::Digest {
-            found: packed.digest.clone(),
-        });
-    }
-    if diff_id != expected.diff_id {
-        return Err(LayerProblem::DiffId {
-            wanted: expected.diff_id.clone(),
-            found: diff_id,
-        });
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Turns archive entries into checked operations; nothing here touches the file system.
 
+use unmoor_core::image::Digest;
+
 use super::Summary;
 use super::op::{Meta, Op, Sink};
 use super::path::TreePath;
@@ -14,24 +16,31 @@ const MOST_NOTES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Translator {
     limits: Limits,
-    summary: Summary,
+    entries: u64,
     directories: u64,
+    notes: Vec<String>,
+    opaque_root: bool,
 }
 
 impl Translator {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            summary: Summary::default(),
+            entries: 0,
             directories: 0,
+            notes: Vec::new(),
+            opaque_root: false,
         }
     }
 
-    /// What happened so far.
-    pub(crate) fn summary(self, bytes: u64) -> Summary {
+    /// What happened, for a layer that turned out to have this content.
+    pub(crate) fn summary(self, diff_id: Digest, bytes: u64) -> Summary {
         Summary {
+            diff_id,
             bytes,
-            ..self.summary
+            entries: self.entries,
+            notes: self.notes,
+            opaque_root: self.opaque_root,
         }
     }
 
@@ -42,7 +51,7 @@ impl Translator {
         archive: &mut TarReader<R>,
         sink: &mut dyn Sink,
     ) -> Result<(), LayerProblem> {
-        self.summary.entries += 1;
+        self.entries += 1;
         let path = TreePath::parse(&entry.name, &self.limits)?;
         match meaning(&path)? {
             Meaning::Plain => {}
@@ -52,7 +61,7 @@ impl Translator {
             }
             Meaning::Hides(path) => return whiteout(&entry, Op::Whiteout { path }, sink),
             Meaning::HidesAll(dir) => {
-                self.summary.opaque_root |= dir.is_root();
+                self.opaque_root |= dir.is_root();
                 return whiteout(&entry, Op::Opaque { dir }, sink);
             }
         }
@@ -123,10 +132,8 @@ impl Translator {
     }
 
     fn note(&mut self, name: &[u8], what: &str) {
-        if self.summary.notes.len() < MOST_NOTES {
-            self.summary
-                .notes
-                .push(format!("left out {}: {what}", shown(name)));
+        if self.notes.len() < MOST_NOTES {
+            self.notes.push(format!("left out {}: {what}", shown(name)));
         }
     }
 }

@@ -290,7 +290,7 @@ impl Incoming {
 }
 
 /// Copies at most one byte more than `most`, in pieces large enough for hashing at full speed.
-fn copy(source: &mut dyn Read, target: &mut dyn Write, most: u64) -> io::Result<u64> {
+pub(super) fn copy(source: &mut dyn Read, target: &mut dyn Write, most: u64) -> io::Result<u64> {
     let mut buffer = vec![0; COPY_BUFFER];
     let mut copied = 0;
     while copied <= most {

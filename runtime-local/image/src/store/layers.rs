@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +14,13 @@ use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use unmoor_core::image::Digest;
 
+use super::blob::copy;
 use super::{Store, StoredImage};
 use crate::error::{ImageError, IoContext, LayerContext, LayerError, LayerProblem};
 use crate::extract::apply::Applier;
 use crate::extract::remove::{remove_tree, unique};
-use crate::extract::{Expected, Summary, extract};
+use crate::extract::{Expected, Packed, extract};
+use crate::hash::{Hasher, HashingWriter};
 
 /// How many layers are unpacked at once; each takes up to two processors.
 const AT_ONCE: usize = 2;
@@ -182,29 +185,90 @@ impl Store {
         if self.layer_meta(&layer.diff_id).is_some() {
             return Ok(());
         }
-        let name = unique("layer");
-        let result = self.unpack_to(layer, &name, &id);
-        if result.is_err() {
-            let trash = self.open_dir("tmp")?;
-            let _ = remove_tree(&trash, name.as_bytes());
-        }
-        if let Err(ImageError::Layer(LayerError {
-            problem: LayerProblem::Digest { .. } | LayerProblem::Size { .. },
-            ..
-        })) = &result
-        {
-            // The disk lost it since it was verified: make room for a good copy.
-            self.discard_blob(&layer.digest);
-        }
-        result
+        let packed = Packed {
+            digest: layer.digest.clone(),
+            size: layer.size,
+        };
+        self.in_tmp(&packed, |trash, name| {
+            let known = self.unpack_to(&packed, Some(&layer.diff_id), trash, name)?;
+            self.put_layer(trash, name, &known)
+        })
     }
 
-    fn unpack_to(&self, layer: &Expected, name: &str, id: &LayerId) -> Result<(), ImageError> {
-        let blob = self.open_blob(&layer.digest, "an image that is being unpacked")?;
+    /// Unpacks a stored layer whose unpacked content nobody has described, and tells its digest.
+    pub(crate) fn unpack_new(&self, digest: &Digest, size: u64) -> Result<Digest, ImageError> {
+        let packed = Packed {
+            digest: digest.clone(),
+            size,
+        };
+        self.in_tmp(&packed, |trash, name| {
+            let known = self.unpack_to(&packed, None, trash, name)?;
+            let id = LayerId::of(&known.diff_id);
+            let _lock = self.lock(&format!("layer-{id}"))?;
+            match self.layer_meta(&known.diff_id) {
+                Some(_) => remove_tree(trash, name.as_bytes()).at("remove", self.dir("tmp"))?,
+                None => self.put_layer(trash, name, &known)?,
+            }
+            Ok(known.diff_id)
+        })
+    }
+
+    /// Gives the work a name in a place where leftovers do not count, and cleans up after it.
+    fn in_tmp<T>(
+        &self,
+        packed: &Packed,
+        work: impl FnOnce(&OwnedFd, &str) -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
         let trash = self.open_dir("tmp")?;
+        let name = unique("layer");
+        let result = work(&trash, &name);
+        if result.is_err() {
+            let _ = remove_tree(&trash, name.as_bytes());
+        }
+        match result {
+            Err(ImageError::Layer(error)) => match self.damage(packed) {
+                // The disk lost it since it was verified: make room for a good copy.
+                Some(problem) => {
+                    self.discard_blob(&packed.digest);
+                    Err(ImageError::Layer(LayerError {
+                        problem,
+                        entry: None,
+                        ..error
+                    }))
+                }
+                None => Err(ImageError::Layer(error)),
+            },
+            result => result,
+        }
+    }
+
+    /// What is wrong with a stored blob itself, if anything.
+    fn damage(&self, packed: &Packed) -> Option<LayerProblem> {
+        let mut file = self.open_blob(&packed.digest, "a layer").ok()?;
+        let mut hashing = HashingWriter::new(io::sink(), Hasher::like(&packed.digest));
+        copy(&mut file, &mut hashing, packed.size).ok()?;
+        let (_, found, size) = hashing.finish();
+        if size != packed.size {
+            return Some(LayerProblem::Size {
+                wanted: packed.size,
+                found: size,
+            });
+        }
+        (found != packed.digest).then_some(LayerProblem::Digest { found })
+    }
+
+    fn unpack_to(
+        &self,
+        packed: &Packed,
+        diff_id: Option<&Digest>,
+        trash: &OwnedFd,
+        name: &str,
+    ) -> Result<LayerMeta, ImageError> {
+        let blob = self.open_blob(&packed.digest, "an image that is being unpacked")?;
         let failed = |problem| {
+            let layer = packed.digest.clone();
             ImageError::Layer(LayerError {
-                layer: layer.digest.clone(),
+                layer,
                 entry: None,
                 problem,
             })
@@ -213,34 +277,27 @@ impl Store {
         let second = trash.try_clone().at("use", self.dir("tmp"))?;
         let limits = self.limits().clone();
         let mut applier = Applier::new(root, second, self.inner.owners, limits);
-        let summary = extract(blob, layer, &mut applier, self.limits())?;
+        let summary = extract(blob, packed, diff_id, &mut applier, self.limits())?;
         let notes = applier.finish().map_err(failed)?;
-        tracing::debug!(layer = %layer.digest, bytes = summary.bytes, "layer unpacked");
-        self.put_layer(layer, (trash, name), id, summary, notes)
-    }
-
-    /// Makes the tree known; what is known of it is written first.
-    fn put_layer(
-        &self,
-        layer: &Expected,
-        (trash, name): (OwnedFd, &str),
-        id: &LayerId,
-        summary: Summary,
-        notes: Vec<String>,
-    ) -> Result<(), ImageError> {
-        let layers = self.open_dir("layers")?;
-        // A tree whose description was lost, or one that a power failure may have damaged.
-        self.set_aside(id)?;
-        let meta = LayerMeta {
-            diff_id: layer.diff_id.clone(),
+        tracing::debug!(layer = %packed.digest, bytes = summary.bytes, "layer unpacked");
+        Ok(LayerMeta {
+            diff_id: summary.diff_id,
             bytes: summary.bytes,
             entries: summary.entries,
             notes: summary.notes.into_iter().chain(notes).take(128).collect(),
             opaque_root: summary.opaque_root,
             boot: Some(self.inner.boot.clone()),
-        };
-        self.write_meta(id, &meta)?;
-        sys::renameat(&trash, name, &layers, id.as_str()).at("put in place", self.layer_dir())
+        })
+    }
+
+    /// Makes the tree known; what is known of it is written first. The layer is locked.
+    fn put_layer(&self, trash: &OwnedFd, name: &str, known: &LayerMeta) -> Result<(), ImageError> {
+        let id = LayerId::of(&known.diff_id);
+        let layers = self.open_dir("layers")?;
+        // A tree whose description was lost, or one that a power failure may have damaged.
+        self.set_aside(&id)?;
+        self.write_meta(&id, known)?;
+        sys::renameat(trash, name, &layers, id.as_str()).at("put in place", self.layer_dir())
     }
 
     /// Moves a tree out of sight and removes it; absent is fine.
