@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
@@ -237,10 +238,16 @@ fn check_free(port: &PublishedPort) -> Result<(), NetError> {
         .and_then(|socket| set_socket_reuseport(&socket, true).map(|()| socket))
         .and_then(|socket| bind(&socket, &address));
     let proto = port.proto.name();
-    taken.map_err(|error| NetError::PortInUse {
-        address,
-        proto,
-        source: error.into(),
+    taken.map_err(|error| match error {
+        Errno::ADDRINUSE => NetError::PortInUse {
+            address,
+            proto,
+            source: error.into(),
+        },
+        _ => NetError::Kernel {
+            what: format!("take port {address}/{proto} of this host"),
+            source: error.into(),
+        },
     })
 }
 

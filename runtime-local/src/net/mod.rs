@@ -11,7 +11,6 @@ mod ipam;
 mod netlink;
 mod resolv;
 mod subnet;
-mod watch;
 mod zone;
 
 #[cfg(test)]
@@ -24,14 +23,13 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub(crate) use bridge::{
-    Bridge, Changed, NetworkConfig, bridge_name, create_network, default_mtu, host_subnets,
-    list_bridges, remove_interface, remove_network, restore_forwarding, veth_name,
+    NetworkConfig, bridge_name, create_network, default_mtu, host_subnets, list_bridges,
+    remove_interface, remove_network, restore_forwarding, veth_name,
 };
 pub(crate) use firewall::{Publication, publish, republish, restore, unpublish};
 pub(crate) use ipam::{next_replica, next_stable};
-pub(crate) use resolv::{Resolvers, host_resolvers, replica_resolv_conf};
+pub(crate) use resolv::{host_resolvers, replica_resolv_conf};
 pub(crate) use subnet::{Subnet, pick_subnet};
-pub(crate) use watch::Watch;
 pub(crate) use zone::{
     read_endpoints, remove_endpoint, remove_service, remove_zone, write_links, write_service,
     zone_dir,

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::wire::netplan::{Proto, PublishedPort};
 use lan::{Lan, fetch, port, silent};
+use shim_net::tests::world::ask;
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
@@ -282,6 +283,38 @@ fn what_a_lost_shim_left_is_put_right() {
     lan.flush_rules();
     two.set_ready(true);
     lan.from_outside(at).unwrap();
+}
+
+#[test]
+fn a_replica_on_two_networks_uses_both() {
+    let Some(lan) = Lan::new() else { return };
+    let (inner, front) = (
+        lan.network("inner", 0, true),
+        lan.network("front", 1, false),
+    );
+    let (store, web) = (lan.service(&inner, "store"), lan.service(&front, "web"));
+    let one = lan.replica(&inner, "store", 1, &[]);
+    let published = lan.publication(&front, "web", &[port(ANY, 8080)]);
+    lan.publish(&published).unwrap();
+    let two = lan.replica_on(&[&inner, &front], "web", 2, &published.ports);
+    let client = lan.replica(&front, "client", 3, &[]);
+    for replica in [&one, &two] {
+        replica.serve_tcp();
+        replica.set_ready(true);
+    }
+    two.resolves("store", &[store]);
+    two.sees(store, &["store-1"]);
+    client.sees(web, &["web-2"]);
+    // What it does not share it cannot see, by name or by address.
+    assert!(ask(&client, "store").is_empty());
+    let at = SocketAddr::from((inner.address(1), 80));
+    assert!(client.inside(move || silent(at)));
+    // Its way out is the network that has one, and published connections come back by it.
+    let outside = SocketAddr::from((lan.host_address(), 8080));
+    assert_eq!(lan.from_outside(outside).unwrap(), "web-2 192.0.2.2");
+    lan.serve_outside();
+    let out = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 80));
+    assert!(two.inside(move || fetch(out)).is_ok());
 }
 
 #[test]

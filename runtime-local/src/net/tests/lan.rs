@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::super::netlink::Netlink;
 use super::super::{
     NetError, NetworkConfig, Publication, Subnet, create_network, publish, unpublish, veth_name,
+    write_service,
 };
 use super::shim_net::tests::PATIENCE;
 use super::shim_net::tests::world::{Replica, Space, may_make_namespaces};
@@ -21,6 +22,7 @@ use crate::wire::netlink::{
 };
 use crate::wire::netplan::{Attachment, NetPlan, Proto, PublishedPort};
 use crate::wire::nft::Change;
+use crate::wire::zone::ServiceFile;
 
 /// How long a call waits for somebody who is to be out of reach.
 pub(super) const SOON: Duration = Duration::from_millis(800);
@@ -183,26 +185,37 @@ impl Lan {
         n: u8,
         ports: &[PublishedPort],
     ) -> Replica {
-        let address = network.address(n);
+        self.replica_on(&[network], service, n, ports)
+    }
+
+    /// A replica on several networks, nearest first.
+    pub(super) fn replica_on(
+        &self,
+        networks: &[&Network],
+        service: &str,
+        n: u8,
+        ports: &[PublishedPort],
+    ) -> Replica {
         let replica = format!("{service}-{n}");
         let links = self.folder.join(format!("run-{replica}"));
         fs::create_dir_all(&links).unwrap();
+        let attach = |network: &&Network| Attachment {
+            network: network.id.clone(),
+            network_name: network.id.clone(),
+            zone_dir: network.zone.to_str().unwrap().to_owned(),
+            bridge: network.config.bridge.clone(),
+            host_if: veth_name(network.address(n)),
+            address: network.address(n),
+            prefix: network.config.subnet.prefix(),
+            gateway: Some(network.config.gateway),
+            mtu: network.config.mtu,
+            internal: network.config.internal,
+            names: vec![replica.clone()],
+        };
         let plan = NetPlan {
             replica: replica.clone(),
             service: service.to_owned(),
-            attachments: vec![Attachment {
-                network: network.id.clone(),
-                network_name: network.id.clone(),
-                zone_dir: network.zone.to_str().unwrap().to_owned(),
-                bridge: network.config.bridge.clone(),
-                host_if: veth_name(address),
-                address,
-                prefix: network.config.subnet.prefix(),
-                gateway: Some(network.config.gateway),
-                mtu: network.config.mtu,
-                internal: network.config.internal,
-                names: vec![replica],
-            }],
+            attachments: networks.iter().map(attach).collect(),
             links: links.join("links").to_str().unwrap().to_owned(),
             upstreams: Vec::new(),
             ports: ports.to_vec(),
@@ -213,6 +226,18 @@ impl Lan {
         plan.encode(&mut writer);
         let plan = NetPlan::decode(&mut Reader::new(&writer.finish())).unwrap();
         Replica::start(&self.host, plan)
+    }
+
+    /// Declares a service on a network; its stable address.
+    pub(super) fn service(&self, network: &Network, name: &str) -> Ipv4Addr {
+        let vip = network.config.subnet.stable().base();
+        let file = ServiceFile {
+            name: name.to_owned(),
+            vip: Some(vip),
+            ..ServiceFile::default()
+        };
+        write_service(&network.zone, &file).unwrap();
+        vip
     }
 
     pub(super) fn from_outside(&self, address: SocketAddr) -> Result<String, ErrorKind> {
