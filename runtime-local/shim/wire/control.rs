@@ -78,7 +78,8 @@ pub enum Request {
         /// The new policy.
         restart: Restart,
     },
-    /// After the replica has ended: remove its cgroups and run files, and exit.
+    /// After the replica has ended: remove its cgroups and run files, and exit. The process is
+    /// gone a moment after the answer; who must know waits for it by a process descriptor.
     Quit,
     /// Follow the program's output live and, if asked, feed its input.
     Attach {
@@ -87,6 +88,12 @@ pub enum Request {
     },
     /// Close the program's stdin once everything sent has been read.
     CloseStdin,
+    /// Keep the replica out of discovery, whatever its health, or let it in again. A start by
+    /// request lets it in; so does an adoption.
+    Drain {
+        /// Whether it is kept out.
+        drained: bool,
+    },
 }
 
 /// A program to run inside a running replica.
@@ -215,6 +222,7 @@ impl Request {
             Self::Quit => w.u32(12),
             Self::Attach { stdin } => w.u32(13).bool(*stdin),
             Self::CloseStdin => w.u32(14),
+            Self::Drain { drained } => w.u32(15).bool(*drained),
         };
         w.finish()
     }
@@ -255,6 +263,7 @@ impl Request {
             12 => Self::Quit,
             13 => Self::Attach { stdin: r.bool()? },
             14 => Self::CloseStdin,
+            15 => Self::Drain { drained: r.bool()? },
             _ => return Ok(Incoming::Unknown(number)),
         };
         Ok(Incoming::Request(number, request))
