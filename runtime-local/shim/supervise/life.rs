@@ -262,6 +262,7 @@ impl Shim {
 
     /// Publishes the replica as an endpoint, or withdraws it, as its state demands.
     pub(super) fn update_ready(&mut self) {
+        let drained = self.drained;
         let Some(run) = self.running_mut() else {
             return;
         };
@@ -269,7 +270,8 @@ impl Shim {
             .health
             .as_ref()
             .is_none_or(|h| h.state == HealthState::Healthy);
-        let ready = healthy && run.kill_at_ms.is_none() && matches!(run.pause, Pause::No);
+        let wanted = run.kill_at_ms.is_none() && !drained;
+        let ready = healthy && wanted && matches!(run.pause, Pause::No);
         let told = run.net.as_mut().map_or(Ok(()), |net| net.set_ready(ready));
         if let Err(error) = told {
             self.record.status.error = format!("publish endpoint: {error}");

@@ -61,6 +61,12 @@ impl Shim {
                 self.streams.close_input();
                 self.control.answer(waiter, &Response::Done);
             }
+            Request::Drain { drained } => {
+                self.drained = drained;
+                self.update_ready();
+                self.record.publish();
+                self.control.answer(waiter, &Response::Done);
+            }
         }
     }
 
@@ -128,6 +134,7 @@ impl Shim {
         match self.stage {
             Stage::Over | Stage::Waiting { .. } => {
                 self.starters.push(waiter);
+                self.drained = false;
                 let status = &mut self.record.status;
                 status.stop_requested = false;
                 status.restarts = 0;

@@ -105,6 +105,8 @@ pub(super) struct Shim {
     /// Ends of processes that no job has claimed yet.
     pub(super) strays: Vec<(i32, Ended)>,
     pub(super) back_off: BackOff,
+    /// Kept out of discovery by request.
+    pub(super) drained: bool,
     /// Who waits for the end of the replica.
     pub(super) stoppers: Vec<Waiter>,
     /// Who waits for the start of the program.
@@ -196,6 +198,7 @@ impl Shim {
             jobs: Vec::new(),
             strays: Vec::new(),
             back_off: BackOff::default(),
+            drained: false,
             stoppers: Vec::new(),
             starters: Vec::new(),
             report: None,
