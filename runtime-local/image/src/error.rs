@@ -69,14 +69,14 @@ pub enum ImageError {
     },
     /// A layer cannot be unpacked.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Layer(#[from] Box<LayerError>),
     /// The image exists, but not for the wanted platform.
     #[error("{what} has no image for {wanted}; it offers {}", listed(offered))]
     NoPlatform {
         /// Which index or image.
         what: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         offered: Vec<Platform>,
     },
@@ -86,7 +86,7 @@ pub enum ImageError {
     )]
     TagTaken {
         /// The name in question.
-        reference: ImageRef,
+        reference: Box<ImageRef>,
         /// What it names now.
         present: Digest,
         /// What the archive would make it name.

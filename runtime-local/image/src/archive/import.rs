@@ -14,7 +14,7 @@ use crate::build::tar_write::{Header, TarWriter};
 use crate::error::{ImageError, IoContext};
 use crate::extract::Expected;
 use crate::extract::decode::Compression;
-use crate::extract::op::Meta;
+use crate::extract::op::{Meta, Xattrs};
 use crate::extract::tar::Kind;
 use crate::manifest::config::ImageConfig;
 use crate::manifest::{Descriptor, change, media};
@@ -233,7 +233,7 @@ impl<W: Write> Walk<'_, W> {
         name: &[u8],
         kind: Kind,
         link: &[u8],
-        (stat, xattrs): (&Stat, Vec<(Vec<u8>, Vec<u8>)>),
+        (stat, xattrs): (&Stat, Xattrs),
         content: &mut dyn Read,
     ) -> Result<(), ImageError> {
         let meta = Meta {
@@ -262,7 +262,7 @@ impl<W: Write> Walk<'_, W> {
 }
 
 /// The attributes an image may have; see the rules for unpacking.
-fn xattrs(file: &impl AsFd) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn xattrs(file: &impl AsFd) -> Xattrs {
     let mut names = vec![0_u8; 64 << 10];
     let Ok(length) = fs::flistxattr(file, names.as_mut_slice()) else {
         return Vec::new();

@@ -70,7 +70,7 @@ fn check_platform(config: &ImageConfig, wanted: &Platform, what: &str) -> Result
     }
     Err(ImageError::NoPlatform {
         what: what.to_owned(),
-        wanted: wanted.clone(),
+        wanted: Box::new(wanted.clone()),
         offered: vec![offered.clone()],
     })
 }

@@ -70,7 +70,7 @@ pub(crate) fn extract(
     diff_id: Option<&Digest>,
     sink: &mut dyn Sink,
     limits: &Limits,
-) -> Result<Summary, LayerError> {
+) -> Result<Summary, Box<LayerError>> {
     let mut at = None;
     // A layer that is not packed has one digest; one look at it is enough.
     let once = diff_id == Some(&packed.digest);
@@ -108,10 +108,13 @@ pub(crate) fn extract(
             _ => Ok(translator.summary(inside, bytes)),
         }
     });
-    result.map_err(|problem| LayerError {
-        layer: packed.digest.clone(),
-        entry: at,
-        problem,
+    result.map_err(|problem| {
+        let layer = packed.digest.clone();
+        Box::new(LayerError {
+            layer,
+            entry: at,
+            problem,
+        })
     })
 }
 

@@ -3,6 +3,9 @@
 use super::path::TreePath;
 use crate::error::LayerProblem;
 
+/// Extended attributes: names and values.
+pub(crate) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Owner, permissions, time and attributes of one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
@@ -11,7 +14,7 @@ pub(crate) struct Meta {
     pub(crate) gid: u32,
     pub(crate) mtime_s: i64,
     pub(crate) mtime_ns: u32,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Xattrs,
 }
 
 /// One step of building a tree.

@@ -91,8 +91,11 @@ pub(crate) fn time(value: &[u8]) -> Result<(i64, u32), LayerProblem> {
     }
 }
 
+/// Keys and values of an extended header.
+pub(crate) type Records<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// The records of an extended header: `length key=value newline`, nothing else.
-pub(crate) fn records(mut data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, LayerProblem> {
+pub(crate) fn records(mut data: &[u8]) -> Result<Records<'_>, LayerProblem> {
     let refused = || LayerProblem::format("an extended header before it is malformed");
     let mut records = Vec::new();
     while !data.is_empty() {

@@ -377,7 +377,7 @@ pub(crate) fn select<'a>(
     offered.dedup();
     Err(ImageError::NoPlatform {
         what: what.to_owned(),
-        wanted: wanted.clone(),
+        wanted: Box::new(wanted.clone()),
         offered,
     })
 }

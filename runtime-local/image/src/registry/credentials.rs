@@ -200,7 +200,7 @@ async fn from_file(
             .and_then(|known| config.auths.get(known))
     });
     match entry {
-        Some(entry) => login(entry).map_err(|problem| failed(problem)),
+        Some(entry) => login(entry).map_err(failed),
         None => Ok(None),
     }
 }

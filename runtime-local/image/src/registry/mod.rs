@@ -223,4 +223,6 @@ impl fmt::Display for Progress {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod trust_tests;
+#[cfg(test)]
 mod wire;

@@ -180,7 +180,7 @@ fn check_platform(
     }
     Err(ImageError::NoPlatform {
         what: reference.familiar(),
-        wanted: wanted.clone(),
+        wanted: Box::new(wanted.clone()),
         offered: vec![offered.clone()],
     })
 }

@@ -230,11 +230,11 @@ impl Store {
                 // The disk lost it since it was verified: make room for a good copy.
                 Some(problem) => {
                     self.discard_blob(&packed.digest);
-                    Err(ImageError::Layer(LayerError {
+                    Err(ImageError::Layer(Box::new(LayerError {
                         problem,
                         entry: None,
-                        ..error
-                    }))
+                        ..*error
+                    })))
                 }
                 None => Err(ImageError::Layer(error)),
             },
@@ -267,11 +267,11 @@ impl Store {
         let blob = self.open_blob(&packed.digest, "an image that is being unpacked")?;
         let failed = |problem| {
             let layer = packed.digest.clone();
-            ImageError::Layer(LayerError {
+            ImageError::Layer(Box::new(LayerError {
                 layer,
                 entry: None,
                 problem,
-            })
+            }))
         };
         let root = make_root(trash.as_fd(), name).map_err(failed)?;
         let second = trash.try_clone().at("use", self.dir("tmp"))?;

@@ -158,7 +158,7 @@ impl Store {
             Some(known) if known == *record => return Ok(()),
             Some(known) if replace == Replace::No && known.manifest != record.manifest => {
                 return Err(ImageError::TagTaken {
-                    reference: record.reference.clone(),
+                    reference: Box::new(record.reference.clone()),
                     present: known.manifest,
                     offered: record.manifest.clone(),
                 });
