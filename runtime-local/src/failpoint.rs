@@ -16,3 +16,15 @@ pub(crate) fn failpoint(place: &str) {
 /// Nothing: failpoints are not compiled in.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn failpoint(_place: &str) {}
+
+/// The number of the boot that a test pretends to be in.
+#[cfg(feature = "failpoints")]
+pub(crate) fn pretended_boot() -> Option<String> {
+    std::env::var("UNMOOR_BOOT").ok()
+}
+
+/// None: failpoints are not compiled in.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn pretended_boot() -> Option<String> {
+    None
+}

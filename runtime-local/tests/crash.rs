@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::Host;
-use unmoor_core::backend::{Action, DesiredService, Phase};
+use unmoor_core::backend::{Action, Applied, DesiredService, Phase};
 use unmoor_core::name::{BlobName, NetworkName, ReplicaId, StackName, VolumeName};
 use unmoor_core::spec::{
-    BlobGrant, BlobId, BlobKind, Mount, Network, PortRange, Published, SecretBytes, Service, Volume,
+    BlobGrant, BlobId, BlobKind, Mount, Network, PortRange, Published, RestartPolicy, SecretBytes,
+    Service, Volume,
 };
 use unmoor_tools::ledger::{Exclusive, Ledger};
 
@@ -241,4 +242,79 @@ async fn a_lost_database_is_made_again_from_what_runs() {
         .expect("removed");
     host.down().await;
     assert_eq!(host.leftovers(), Vec::<String>::new());
+}
+
+/// The first command after the reboot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test below, in another boot"]
+async fn after_the_reboot() {
+    let root = std::env::var(ROOT).expect("given by the test");
+    let host = Host::at(root.as_ref()).await;
+    let (always, never) = (host.id("always", 1), host.id("never", 1));
+    let seen = host.seen(&always).await.expect("kept");
+    if seen.phase != Phase::Running {
+        let service = host.desired("always", always_again()).await;
+        panic!("{seen:?}: {:?}", host.start(&service, 1).await);
+    }
+    let seen = host.seen(&never).await.expect("kept");
+    assert_eq!(seen.phase, Phase::Failed, "{seen:?}");
+    let (_, text) = host.exec(&always, &["cat", "/data/file"]).await;
+    assert_eq!(text, "kept");
+    let (code, _) = host.exec(&always, &["nslookup", "never"]).await;
+    assert_eq!(code, 0, "names resolve again");
+    let again = host.desired("never", never_again()).await;
+    assert_eq!(
+        host.start(&again, 1).await.expect("started"),
+        Applied::Changed
+    );
+    host.down().await;
+    assert_eq!(host.leftovers(), Vec::<String>::new());
+}
+
+fn always_again() -> Service {
+    never_again()
+        .mount(Mount::volume("data".parse().expect("a name"), "/data"))
+        .restart(RestartPolicy::Always)
+}
+
+fn never_again() -> Service {
+    Service::new("test/busybox:1".parse().expect("a reference"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_reboot_what_should_always_run_runs_again() {
+    runnable!();
+    let host = Host::new().await;
+    host.busybox().await;
+    let data = "data".parse().expect("a name");
+    let volume = Action::EnsureVolume {
+        name: data,
+        spec: Volume::default(),
+    };
+    host.apply(volume).await.expect("made");
+    let always = host.run("always", always_again()).await;
+    host.exec(&always, &["sh", "-c", "echo kept > /data/file"])
+        .await;
+    let never = host.run("never", never_again()).await;
+    // What a reboot does: every process is gone, every bridge, every rule.
+    for id in [&always, &never] {
+        host.kill_shim(id);
+        host.kill_init(id);
+    }
+    let clean =
+        "ip -o link | grep -o 'um-[a-z0-9]*' | sort -u | xargs -n1 ip link del; nft flush ruleset";
+    assert!(
+        Command::new("sh")
+            .args(["-c", clean])
+            .status()
+            .expect("run")
+            .success()
+    );
+    let status = Command::new(std::env::current_exe().expect("this program"))
+        .env("UNMOOR_BOOT", "11111111222233334444555555555555")
+        .args(["--exact", "after_the_reboot", "--ignored", "--nocapture"])
+        .env(ROOT, host.root())
+        .status()
+        .expect("run");
+    assert!(status.success());
 }

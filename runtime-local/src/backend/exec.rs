@@ -9,7 +9,7 @@ use unmoor_core::backend::{Exec, ExecOptions, ExecSession};
 use unmoor_core::name::ReplicaId;
 
 use super::LocalBackend;
-use crate::engine::{Running, Runtime};
+use crate::engine::{Running, Runtime, groups};
 use crate::error::LocalError;
 use crate::shim::Session;
 use crate::wire::control;
@@ -85,6 +85,6 @@ fn resolve(running: &Running, text: &str) -> Result<control::ExecUser, LocalErro
     Ok(control::ExecUser {
         uid: user.uid,
         gid: user.gid,
-        groups: user.groups,
+        groups: groups(&user),
     })
 }

@@ -37,43 +37,43 @@ impl LocalBackend {
         let (runtime, stack) = (&self.runtime, step.stack.clone());
         match action.clone() {
             Action::EnsureNetwork { name, spec } => {
-                let _lock = runtime.lock("network", &stack, name.as_str()).await?;
+                let lock = runtime.lock("network", &stack, name.as_str()).await?;
                 runtime
-                    .block("makes a network", move |r| {
+                    .block_with(lock, "makes a network", move |r| {
                         r.ensure_network(&stack, &name, &spec)
                     })
                     .await
             }
             Action::EnsureVolume { name, spec } => {
-                let _lock = runtime.lock("volume", &stack, name.as_str()).await?;
+                let lock = runtime.lock("volume", &stack, name.as_str()).await?;
                 runtime
-                    .block("makes a volume", move |r| {
+                    .block_with(lock, "makes a volume", move |r| {
                         r.ensure_volume(&stack, &name, &spec)
                     })
                     .await
             }
             Action::EnsureBlob { id, content } => {
-                let _lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
+                let lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
                 runtime
-                    .block("stores a blob", move |r| {
+                    .block_with(lock, "stores a blob", move |r| {
                         r.ensure_blob(&stack, &id, &content)
                     })
                     .await
             }
             Action::EnsureService { service } => {
-                let _lock = runtime
+                let lock = runtime
                     .lock("service", &stack, service.name.as_str())
                     .await?;
                 runtime
-                    .block("declares a service", move |r| {
+                    .block_with(lock, "declares a service", move |r| {
                         r.ensure_service(&stack, &service)
                     })
                     .await
             }
             Action::StartReplica { replica, service } => {
-                let _lock = runtime.lock_replica(&replica).await?;
+                let lock = runtime.lock_replica(&replica).await?;
                 runtime
-                    .block("starts a replica", move |r| {
+                    .block_with(lock, "starts a replica", move |r| {
                         r.start_replica(&replica, &service)
                     })
                     .await
@@ -86,29 +86,31 @@ impl LocalBackend {
         let (runtime, stack) = (&self.runtime, step.stack.clone());
         match action.clone() {
             Action::RemoveNetwork { name } => {
-                let _lock = runtime.lock("network", &stack, name.as_str()).await?;
+                let lock = runtime.lock("network", &stack, name.as_str()).await?;
                 runtime
-                    .block("removes a network", move |r| {
+                    .block_with(lock, "removes a network", move |r| {
                         r.remove_network(&stack, &name)
                     })
                     .await
             }
             Action::RemoveVolume { name } => {
-                let _lock = runtime.lock("volume", &stack, name.as_str()).await?;
+                let lock = runtime.lock("volume", &stack, name.as_str()).await?;
                 runtime
-                    .block("removes a volume", move |r| r.remove_volume(&stack, &name))
+                    .block_with(lock, "removes a volume", move |r| {
+                        r.remove_volume(&stack, &name)
+                    })
                     .await
             }
             Action::RemoveBlob { id } => {
-                let _lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
+                let lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
                 runtime
-                    .block("forgets a blob", move |r| r.remove_blob(&stack, &id))
+                    .block_with(lock, "forgets a blob", move |r| r.remove_blob(&stack, &id))
                     .await
             }
             Action::RemoveService { name } => {
-                let _lock = runtime.lock("service", &stack, name.as_str()).await?;
+                let lock = runtime.lock("service", &stack, name.as_str()).await?;
                 runtime
-                    .block("removes a service", move |r| {
+                    .block_with(lock, "removes a service", move |r| {
                         r.remove_service(&stack, &name)
                     })
                     .await
@@ -144,9 +146,9 @@ impl LocalBackend {
         replica: ReplicaId,
         work: impl FnOnce(&Runtime, &ReplicaId) -> Result<Applied, LocalError> + Send + 'static,
     ) -> Result<Applied, LocalError> {
-        let _lock = self.runtime.lock_replica(&replica).await?;
+        let lock = self.runtime.lock_replica(&replica).await?;
         self.runtime
-            .block(what, move |runtime| work(runtime, &replica))
+            .block_with(lock, what, move |runtime| work(runtime, &replica))
             .await
     }
 }
@@ -174,10 +176,7 @@ impl Backend for LocalBackend {
 
     async fn observe(&self, selector: &Selector) -> Result<Observed> {
         let selector = selector.clone();
-        let look = move |runtime: &Runtime| {
-            runtime.adopt_orphans()?;
-            runtime.observe(&selector)
-        };
+        let look = move |runtime: &Runtime| runtime.observe(&selector);
         Ok(self.runtime.block("observes", look).await?)
     }
 

@@ -58,6 +58,14 @@ pub(super) fn command(desired: &DesiredService) -> Result<Vec<String>, LocalErro
     Ok(words)
 }
 
+/// The supplementary groups of a user: its own group is one of them, so that a file that its
+/// group may not read stays unreadable after a change of the effective group.
+pub(crate) fn groups(user: &RootfsUser) -> Vec<u32> {
+    let mut groups = vec![user.gid];
+    groups.extend(user.groups.iter().filter(|gid| **gid != user.gid));
+    groups
+}
+
 /// How long a replica of this service has to end.
 pub(super) fn grace(spec: &Service) -> Duration {
     spec.stop.grace.unwrap_or(GRACE)
@@ -215,7 +223,7 @@ impl Runtime {
                 .to_owned(),
             uid: user.uid,
             gid: user.gid,
-            groups: user.groups.clone(),
+            groups: groups(&user),
             caps: Capabilities {
                 bounding: set.0,
                 effective: set.0,

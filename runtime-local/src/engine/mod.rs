@@ -20,6 +20,7 @@ mod service;
 mod start;
 mod volume;
 
+pub(crate) use compile::groups;
 pub(crate) use lookup::Running;
 
 use std::path::{Path, PathBuf};
@@ -150,10 +151,35 @@ impl Runtime {
         .await
     }
 
+    /// The same, unless another command holds it.
+    fn try_lock(
+        &self,
+        kind: &str,
+        stack: &StackName,
+        name: &str,
+    ) -> Result<Option<Lock>, LocalError> {
+        Lock::attempt(&self.layout().lock(&format!("{kind}.{stack}.{name}")))
+    }
+
     /// Keeps other commands from working on the same replica.
     pub(crate) async fn lock_replica(&self, id: &ReplicaId) -> Result<Lock, LocalError> {
         self.lock("replica", &id.stack, &format!("{}.{}", id.service, id.slot))
             .await
+    }
+
+    /// Runs blocking work that needs a lock; both go on although the caller gives up.
+    pub(crate) async fn block_with<T: Send + 'static>(
+        &self,
+        lock: Lock,
+        what: &'static str,
+        work: impl FnOnce(&Self) -> Result<T, LocalError> + Send + 'static,
+    ) -> Result<T, LocalError> {
+        let locked = move |runtime: &Self| {
+            let result = work(runtime);
+            drop(lock);
+            result
+        };
+        self.block(what, locked).await
     }
 
     /// Runs blocking work on a thread for it; goes on although the caller gives up.

@@ -24,6 +24,7 @@ pub(super) struct Sight {
 impl Sight {
     pub(super) fn phase(&self) -> Phase {
         match &self.seen {
+            Seen::Nothing if self.record.problem.is_some() => Phase::Failed,
             Seen::Nothing => Phase::Pending,
             Seen::Alive(status) => phase(status),
             Seen::Orphan(status) | Seen::Past(status) => match phase(status) {
@@ -64,6 +65,9 @@ impl Sight {
     }
 
     fn message(&self) -> Option<String> {
+        if self.record.problem.is_some() {
+            return self.record.problem.clone();
+        }
         let status = self.seen.status()?;
         if !status.error.is_empty() {
             return Some(status.error.clone());
@@ -126,9 +130,13 @@ fn time(nanos: u64) -> Option<SystemTime> {
 }
 
 impl Runtime {
-    /// Looks at a replica without changing anything.
+    /// Looks at a replica; one whose shim has died gets a new one, and only if that fails it is
+    /// seen as it was left.
     pub(super) fn sight(&self, record: ReplicaRecord) -> Result<Sight, LocalError> {
-        let seen = shim::see(&self.layout().run(&record.key))?;
+        let seen = match self.see_alive(&record) {
+            Ok(seen) => seen,
+            Err(_) => shim::see(&self.layout().run(&record.key))?,
+        };
         Ok(Sight { record, seen })
     }
 

@@ -118,13 +118,26 @@ impl Runtime {
         };
         for port in candidates.flatten() {
             let host_port = Some(PortRange::one(port));
-            record.ports.push(Published {
+            let wanted = Published {
                 host_port,
                 ..published.clone()
-            });
-            let store = |c: &_| replicas::store(c, record);
-            self.db()
-                .write("record a published port", Durability::Process, store)?;
+            };
+            record.ports.push(wanted.clone());
+            let noted = self.db().write("record a port", Durability::Process, |c| {
+                let others = replicas::list(c, None)?;
+                let has = |other: &ReplicaRecord| other.ports.iter().any(|p| same(p, &wanted));
+                let taken = others
+                    .iter()
+                    .any(|other| other.key != record.key && has(other));
+                if !taken {
+                    replicas::store(c, record)?;
+                }
+                Ok(!taken)
+            })?;
+            if !noted {
+                record.ports.pop();
+                continue;
+            }
             let ports = vec![port_on(published, port, on)?];
             match net::publish(&self.publication(&record.id.service, ports, on)?) {
                 Ok(()) => return Ok(()),
@@ -201,6 +214,15 @@ pub(super) fn port_on(
         proto: proto(published.protocol),
         network: network.id.clone(),
     })
+}
+
+/// True if both want the same port on an address that they share.
+fn same(one: &Published, other: &Published) -> bool {
+    let shared = match (one.host_ip, other.host_ip) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    shared && one.protocol == other.protocol && fixed(one) == fixed(other)
 }
 
 /// A port that the kernel finds free now.

@@ -27,7 +27,57 @@ impl Runtime {
             let note = |c: &_| meta::store(c, BOOT, boot_id());
             self.db().write("note the boot", Durability::Power, note)?;
         }
+        self.restore_host()?;
         self.adopt_orphans()
+    }
+
+    /// Puts back bridges and rules that others have removed, as a reload of the firewall does.
+    ///
+    /// What another command works on is left to it.
+    fn restore_host(&self) -> Result<(), LocalError> {
+        let (all_networks, all_services) = self.db().read("read the record", |c| {
+            Ok((networks::list(c, None)?, services::list(c, None)?))
+        })?;
+        if all_networks.is_empty() {
+            return Ok(());
+        }
+        let there = net::list_bridges()?;
+        for network in &all_networks {
+            let (stack, name) = (&network.stack, &network.name);
+            let Some(_lock) = self.try_lock("network", stack, name.as_str())? else {
+                continue;
+            };
+            if self
+                .db()
+                .read(READ, |c| networks::load(c, stack, name))?
+                .is_none()
+            {
+                continue;
+            }
+            let config = self.network_config(network)?;
+            if there.iter().any(|bridge| bridge.name == config.bridge) {
+                net::restore(&[config], &[])?;
+            } else {
+                self.make_network(network)?;
+            }
+        }
+        for service in &all_services {
+            let (stack, name) = (&service.stack, &service.desired.name);
+            let Some(_lock) = self.try_lock("service", stack, name.as_str())? else {
+                continue;
+            };
+            if self
+                .db()
+                .read(READ, |c| services::load(c, stack, name))?
+                .is_none()
+            {
+                continue;
+            }
+            let on = self.network_records(stack, name, &service.desired.spec)?;
+            let ports = Self::fixed_ports(&service.desired.spec, &on)?;
+            net::restore(&[], &[self.publication(name, ports, &on)?])?;
+        }
+        Ok(())
     }
 
     /// Finishes or undoes what commands that have died were in the middle of. Cheap if there is
@@ -130,26 +180,36 @@ impl Runtime {
                     replicas::list(c, None)?,
                 ))
             })?;
-        let mut failed = Vec::new();
+        let mut failed: Vec<unmoor_core::Error> = Vec::new();
         for network in &all_networks {
             // Endpoints of the former boot answer no more.
             net::remove_zone(&self.zone(network)?)?;
-            failed.extend(self.make_network(network).err());
+            failed.extend(
+                self.make_network(network)
+                    .err()
+                    .map(unmoor_core::Error::from),
+            );
         }
         for service in &all_services {
-            failed.extend(self.restore_service(service).err());
+            failed.extend(
+                self.restore_service(service)
+                    .err()
+                    .map(unmoor_core::Error::from),
+            );
         }
         for replica in &all_replicas {
             if self.is_wanted_after_reboot(replica)? {
-                failed.extend(self.restore_replica(replica).err());
+                let restored = self
+                    .restore_replica(replica)
+                    .map_err(unmoor_core::Error::from);
+                let problem = restored.as_ref().err().map(unmoor_core::Error::chain);
+                self.update(replica, |record| record.problem = problem)?;
+                failed.extend(restored.err());
             }
         }
         // One thing that cannot come back must not keep the others down.
         for error in failed {
-            tracing::warn!(
-                "after the reboot: {}",
-                unmoor_core::Error::from(error).chain()
-            );
+            tracing::warn!("after the reboot: {}", error.chain());
         }
         Ok(())
     }
@@ -179,7 +239,7 @@ impl Runtime {
     }
 
     /// Gives replicas whose shim has died a new one.
-    pub(crate) fn adopt_orphans(&self) -> Result<(), LocalError> {
+    fn adopt_orphans(&self) -> Result<(), LocalError> {
         let all = self
             .db()
             .read("read replicas", |c| replicas::list(c, None))?;

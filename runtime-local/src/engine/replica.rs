@@ -51,7 +51,7 @@ impl Runtime {
             };
         }
         if record.drained {
-            self.withdraw(record)?;
+            self.ask_to_drain(record, true)?;
         }
         shim::see(&run)
     }
@@ -71,22 +71,29 @@ impl Runtime {
         })
     }
 
-    pub(super) fn set_drained(
+    /// Changes a replica's record, in both places.
+    pub(super) fn update(
         &self,
         record: &ReplicaRecord,
-        drained: bool,
+        change: impl FnOnce(&mut ReplicaRecord),
     ) -> Result<(), LocalError> {
-        if record.drained == drained {
+        let mut changed = record.clone();
+        change(&mut changed);
+        if changed == *record {
             return Ok(());
         }
-        let changed = ReplicaRecord {
-            drained,
-            ..record.clone()
-        };
         write_json(&self.layout().replica(&record.key).join("record"), &changed)?;
         let store = |c: &_| replicas::store(c, &changed);
         self.db()
             .write("record a replica", Durability::Power, store)
+    }
+
+    /// A replica that was started anew is in discovery.
+    pub(super) fn note_started(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
+        self.update(record, |record| {
+            record.drained = false;
+            record.problem = None;
+        })
     }
 
     /// Takes a replica out of discovery: no new connection reaches it.
@@ -97,34 +104,25 @@ impl Runtime {
         if record.drained {
             return Ok(Applied::Unchanged);
         }
-        self.set_drained(&record, true)?;
+        self.update(&record, |record| record.drained = true)?;
         failpoint("replica.drained");
-        self.withdraw(&record)?;
+        if let Seen::Alive(_) = self.see_alive(&record)? {
+            self.ask_to_drain(&record, true)?;
+        }
         Ok(Applied::Changed)
     }
 
-    /// Removes a replica's endpoints, and lets published ports follow.
-    fn withdraw(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
-        let on = self.networks_of_replica(record)?;
-        for network in &on {
-            net::remove_endpoint(&self.zone(network)?, &record.key)?;
-        }
-        self.republish(record, &on)
-    }
-
-    fn republish(&self, record: &ReplicaRecord, on: &[NetworkRecord]) -> Result<(), LocalError> {
-        let ports = Self::published_ports(record, on)?;
-        let publication = self.publication(&record.id.service, ports, on)?;
-        Ok(net::republish(&publication)?)
-    }
-
-    /// Puts a drained replica back into discovery: its shim announces it anew.
-    pub(super) fn undrain(&self, record: &ReplicaRecord) -> Result<Applied, LocalError> {
-        self.set_drained(record, false)?;
-        let plan = self.kept_plan(record)?;
+    /// Tells the shim to keep its replica out of discovery, or to let it in again.
+    fn ask_to_drain(&self, record: &ReplicaRecord, drained: bool) -> Result<(), LocalError> {
         let run = self.layout().run(&record.key);
-        let mut control = Control::connect(&run, &record.id.to_string())?;
-        control.ask(&Request::Reload { net: plan.net })?;
+        Control::connect(&run, &record.id.to_string())?.ask(&Request::Drain { drained })?;
+        Ok(())
+    }
+
+    /// Puts a drained replica back into discovery.
+    pub(super) fn undrain(&self, record: &ReplicaRecord) -> Result<Applied, LocalError> {
+        self.note_started(record)?;
+        self.ask_to_drain(record, false)?;
         Ok(Applied::Changed)
     }
 
@@ -206,22 +204,13 @@ impl Runtime {
         intent: Option<i64>,
         durability: Durability,
     ) -> Result<(), LocalError> {
-        self.dismiss(record)?;
+        let left = self.dismiss(record)?;
         failpoint("replica.dismissed");
         let on = self.networks_of_replica(record)?;
-        for network in &on {
-            net::remove_endpoint(&self.zone(network)?, &record.key)?;
-        }
-        for address in record.addresses.values() {
-            net::remove_interface(&net::veth_name(*address))?;
+        if left == Left::Unclean {
+            self.clear_traces(record, &on)?;
         }
         self.unpublish_own(record, &on)?;
-        for path in self
-            .hierarchies()
-            .directories(&self.cgroup_path(&record.key))
-        {
-            remove_cgroup(&path)?;
-        }
         remove_tree(&self.layout().run(&record.key))?;
         remove_tree(&self.layout().replica(&record.key))?;
         failpoint("replica.erased");
@@ -235,8 +224,27 @@ impl Runtime {
         })
     }
 
+    /// Removes what a shim removes when it goes, for one that could not.
+    fn clear_traces(&self, record: &ReplicaRecord, on: &[NetworkRecord]) -> Result<(), LocalError> {
+        for network in on {
+            net::remove_endpoint(&self.zone(network)?, &record.key)?;
+        }
+        let ports = Self::published_ports(record, on)?;
+        net::republish(&self.publication(&record.id.service, ports, on)?)?;
+        for address in record.addresses.values() {
+            net::remove_interface(&net::veth_name(*address))?;
+        }
+        for path in self
+            .hierarchies()
+            .directories(&self.cgroup_path(&record.key))
+        {
+            remove_cgroup(&path)?;
+        }
+        Ok(())
+    }
+
     /// Stops a replica and lets its shim go.
-    fn dismiss(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
+    fn dismiss(&self, record: &ReplicaRecord) -> Result<Left, LocalError> {
         let run = self.layout().run(&record.key);
         let seen = match self.see_alive(record) {
             Ok(seen) => seen,
@@ -250,34 +258,43 @@ impl Runtime {
             Seen::Alive(status) => {
                 if !matches!(status.phase, Phase::Exited | Phase::Failed) {
                     // A shim in the middle of its first start ends when it is told to stop.
-                    let asked = self.ask_to_stop(record, None);
-                    if asked.is_err() && shim::is_shim_alive(&run) {
-                        return asked;
+                    match self.ask_to_stop(record, None) {
+                        Err(error) if shim::is_shim_alive(&run) => return Err(error),
+                        Ok(()) | Err(_) => {}
                     }
                 }
                 let shim = open_process(status.shim);
                 let quit = Control::connect(&run, &record.id.to_string())
                     .and_then(|mut control| control.ask(&Request::Quit));
-                match quit {
-                    Ok(_) => {}
-                    Err(_) if !shim::is_shim_alive(&run) => {}
+                let left = match quit {
+                    Ok(_) => Left::Clean,
+                    Err(_) if !shim::is_shim_alive(&run) => Left::Unclean,
                     Err(error) => return Err(error),
-                }
+                };
                 if let Some(shim) = shim {
                     wait_for_end(&shim, LEAVE);
                 }
-                Ok(())
+                Ok(left)
             }
             Seen::Orphan(status) => {
                 if let Some(init) = open_process(status.init) {
                     let _ = pidfd_send_signal(&init, Signal::KILL);
                     wait_for_end(&init, LEAVE);
                 }
-                Ok(())
+                Ok(Left::Unclean)
             }
-            Seen::Past(_) | Seen::Nothing => Ok(()),
+            Seen::Past(_) | Seen::Nothing => Ok(Left::Unclean),
         }
     }
+}
+
+/// How a shim has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// By itself, with everything that it had made.
+    Clean,
+    /// It is dead, or never was; what it had made may be there.
+    Unclean,
 }
 
 /// A descriptor of a process, if it is still the one meant.

@@ -69,6 +69,7 @@ impl Runtime {
             command,
             created_ns: now_ns(),
             drained: false,
+            problem: None,
         };
         let (record, intent) = self
             .db()
@@ -161,7 +162,7 @@ impl Runtime {
                     Err(LocalError::WrongPhase(text))
                 }
                 Phase::Exited | Phase::Failed => {
-                    self.set_drained(&record, false)?;
+                    self.note_started(&record)?;
                     Control::connect(&run, &replica)?.ask(&Request::Start)?;
                     Ok(Applied::Changed)
                 }
@@ -169,8 +170,8 @@ impl Runtime {
                 _ => Ok(Applied::Unchanged),
             },
             Seen::Orphan(_) | Seen::Past(_) | Seen::Nothing => {
-                self.set_drained(&record, false)?;
                 self.relaunch(&record)?;
+                self.note_started(&record)?;
                 Ok(Applied::Changed)
             }
         }

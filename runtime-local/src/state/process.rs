@@ -6,11 +6,15 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LocalError;
+use crate::failpoint::pretended_boot;
 
 /// The number of this boot, without dashes.
 pub(crate) fn boot_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     ID.get_or_init(|| {
+        if let Some(pretended) = pretended_boot() {
+            return pretended;
+        }
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         text.chars().filter(char::is_ascii_hexdigit).collect()
     })

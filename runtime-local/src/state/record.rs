@@ -81,4 +81,7 @@ pub(crate) struct ReplicaRecord {
     /// Taken out of discovery on request.
     #[serde(default)]
     pub(crate) drained: bool,
+    /// Why it could not be started again after a reboot.
+    #[serde(default)]
+    pub(crate) problem: Option<String>,
 }

@@ -23,9 +23,10 @@ use unmoor_core::{Result, Uri};
 use unmoor_runtime_local::LocalConnect;
 
 const BUSYBOX: &str = "/bin/busybox";
-const PROGRAMS: [&str; 23] = [
+const PROGRAMS: [&str; 29] = [
     "sh", "true", "false", "sleep", "cat", "echo", "id", "ls", "nslookup", "wget", "nc", "httpd",
-    "hostname", "env", "mkdir", "rm", "touch", "kill", "ip", "mount", "grep", "stat", "dd",
+    "hostname", "env", "mkdir", "rm", "touch", "kill", "ip", "mount", "grep", "stat", "dd", "head",
+    "wc", "tty", "stty", "unshare", "test",
 ];
 
 /// Why these tests cannot run here; `None` if they can.
@@ -60,6 +61,7 @@ macro_rules! runnable {
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) dir: tempfile::TempDir,
+    root: PathBuf,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) stack: StackName,
 }
@@ -67,16 +69,32 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let backend = connect(&dir.path().join("root")).await;
+        let root = dir.path().join("root");
+        let backend = connect(&root).await;
+        let stack = StackName::parse("t").expect("a name");
         Self {
             dir,
+            root,
             backend,
-            stack: StackName::parse("t").expect("a name"),
+            stack,
+        }
+    }
+
+    /// An installation that somebody else has made.
+    pub(crate) async fn at(root: &Path) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let backend = connect(root).await;
+        let stack = StackName::parse("t").expect("a name");
+        Self {
+            dir,
+            root: root.to_owned(),
+            backend,
+            stack,
         }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.dir.path().join("root")
+        self.root.clone()
     }
 
     /// Another connection to the same installation, as another command would make.
@@ -107,7 +125,9 @@ impl Host {
             path: tree,
             reference: reference.clone(),
             // Process 1 has no handler for any other signal.
-            changes: ["CMD [\"sleep\", \"1000\"]", "STOPSIGNAL SIGKILL"].map(str::to_owned).into(),
+            changes: ["CMD [\"sleep\", \"1000\"]", "STOPSIGNAL SIGKILL"]
+                .map(str::to_owned)
+                .into(),
         };
         let images = self.backend.images().expect("has images");
         images.load(&input, true).await.expect("loaded");
@@ -243,40 +263,65 @@ impl Host {
             .collect()
     }
 
-    /// Kills the shim of the only replica, as the kernel might when memory is short.
+    /// Kills the shim of a replica, as the kernel might when memory is short.
     pub(crate) fn kill_shim(&self, id: &ReplicaId) {
         let wanted = format!("unmoor-shim {id}");
-        let mut killed = 0;
-        for entry in std::fs::read_dir("/proc").expect("there").flatten() {
-            let name = entry.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let run = format!("{}/", self.root().join("run").display());
-            let ours = || {
-                let fds = std::fs::read_dir(entry.path().join("fd"))
+        let run = format!("{}/", self.root().join("run").display());
+        let ours = |process: &Path| {
+            let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            let files = std::fs::read_dir(process.join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            let mut files = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+            line.starts_with(wanted.as_bytes()) && files.any(|target| target.starts_with(&run))
+        };
+        let found: Vec<_> = std::fs::read_dir("/proc")
+            .expect("there")
+            .flatten()
+            .filter(|entry| ours(&entry.path()))
+            .collect();
+        assert_eq!(found.len(), 1, "one shim of {id}");
+        let name = found[0].file_name();
+        kill(
+            name.to_str()
+                .and_then(|name| name.parse().ok())
+                .expect("a number"),
+        );
+    }
+
+    /// Kills process 1 of a replica.
+    pub(crate) fn kill_init(&self, id: &ReplicaId) {
+        let run = self.root().join("run");
+        let wanted = format!("{}/", run.display());
+        let own = std::fs::read_dir("/proc").expect("there").flatten();
+        let name = id.to_string();
+        let found: Vec<_> = own
+            .filter(|entry| {
+                let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+                let files = std::fs::read_dir(entry.path().join("fd"))
                     .into_iter()
                     .flatten();
-                fds.flatten()
-                    .filter_map(|fd| std::fs::read_link(fd.path()).ok())
-                    .any(|target| target.starts_with(&run))
-            };
-            if line.starts_with(wanted.as_bytes()) && ours() {
-                let pid = rustix::process::Pid::from_raw(pid).expect("not 0");
-                let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-                    .expect("there");
-                let kill = rustix::process::Signal::KILL;
-                rustix::process::pidfd_send_signal(&handle, kill).expect("sent");
-                let mut end = [rustix::event::PollFd::new(
-                    &handle,
-                    rustix::event::PollFlags::IN,
-                )];
-                rustix::event::poll(&mut end, None).expect("ended");
-                killed += 1;
-            }
+                let mut files = files
+                    .flatten()
+                    .filter_map(|file| std::fs::read_link(file.path()).ok());
+                let named = format!("HOSTNAME={name}");
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|pair| pair == named.as_bytes())
+                    && files.any(|target| target.starts_with(&wanted))
+            })
+            .collect();
+        assert!(!found.is_empty(), "processes of {id}");
+        for entry in found {
+            kill(
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok())
+                    .expect("a number"),
+            );
         }
-        assert_eq!(killed, 1, "one shim of {id}");
     }
 
     /// Deletes the database and connects anew.
@@ -330,26 +375,28 @@ impl Drop for Host {
         if !std::thread::panicking() {
             return;
         }
-        let (root, stack) = (self.root(), self.stack.clone());
+        let root = self.root();
         let clean = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            runtime.expect("a runtime").block_on(async {
-                let backend = connect(&root).await;
-                let dir = tempfile::tempdir().expect("a directory");
-                Self {
-                    dir,
-                    backend,
-                    stack,
-                }
-                .down()
-                .await;
-            });
+            runtime
+                .expect("a runtime")
+                .block_on(async { Self::at(&root).await.down().await });
         };
         // The test's own runtime cannot be entered from its thread while it unwinds.
         let _ = std::thread::spawn(clean).join();
     }
+}
+
+/// Kills a process and waits for its end.
+fn kill(pid: i32) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    let pid = Pid::from_raw(pid).expect("not 0");
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("there");
+    pidfd_send_signal(&process, Signal::KILL).expect("sent");
+    poll(&mut [PollFd::new(&process, PollFlags::IN)], None).expect("ended");
 }
 
 pub(crate) fn step() -> Step {
