@@ -103,7 +103,9 @@ pub(crate) fn host_teardown(plan: &NetPlan) -> Result<(), NetError> {
     for attachment in &plan.attachments {
         first = first.and(withdraw(plan, attachment));
     }
-    first.and(link::remove(plan))
+    first
+        .and(publish::forget_flows(plan))
+        .and(link::remove(plan))
 }
 
 /// Answers names and keeps the address map of one replica while it runs.
@@ -284,8 +286,14 @@ impl Parts {
             applied = self.rules.update(self.balanced());
         }
         self.server.expire(epoll, now, &self.zone);
+        let applied = applied.and(self.rules.expire(now));
         let next = self.dirty.then(|| self.applied + BREATH);
-        let next = next.into_iter().chain(self.server.deadline()).min();
+        let others = self
+            .server
+            .deadline()
+            .into_iter()
+            .chain(self.rules.deadline());
+        let next = next.into_iter().chain(others).min();
         if next != self.due {
             self.due = next;
             if let Some(next) = next {

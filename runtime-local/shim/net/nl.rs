@@ -1,10 +1,12 @@
 //! Sends netlink messages and reads what the kernel says to them.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::sys::{self, Epoll, READ};
+use crate::wire::conntrack::{Flow, ask_flows, flow, forget};
 use crate::wire::netlink::Messages;
 
 /// A change the kernel refused.
@@ -109,6 +111,29 @@ impl Netlink {
     fn drain(&self) {
         let mut buffer = [0; 512];
         while sys::receive(&self.0, &mut buffer).is_ok() {}
+    }
+
+    /// Forgets the datagram flows that `target` answers and that `which` picks.
+    ///
+    /// The next datagram of each is sent as a first one, to a target that is ready.
+    pub(super) fn forget_flows(
+        &self,
+        target: Ipv4Addr,
+        which: impl Fn(&Flow) -> bool,
+    ) -> Result<(), Refusal> {
+        let mut found = Vec::new();
+        self.exchange(&ask_flows(target), |answer| found.extend(flow(answer)))?;
+        for flow in found
+            .iter()
+            .filter(|flow| flow.target == target && which(flow))
+        {
+            match self.change(&forget(flow)) {
+                // It may have ended by itself.
+                Err(refusal) if refusal.errno != Refusal::NOENT => return Err(refusal),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The namespace's current generation of firewall rules.

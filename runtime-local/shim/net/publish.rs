@@ -72,6 +72,20 @@ impl Ports {
     }
 }
 
+/// Moves the datagram flows of a replica that has ended to those that are left.
+pub(super) fn forget_flows(plan: &NetPlan) -> Result<(), NetError> {
+    if !plan.ports.iter().any(|port| port.proto == Proto::Udp) {
+        return Ok(());
+    }
+    let netlink = Netlink::netfilter().map_err(NetError::io("open a netfilter socket"))?;
+    for attachment in &plan.attachments {
+        let target = attachment.address;
+        let forgotten = netlink.forget_flows(target, |flow| flow.destination != target);
+        forgotten.map_err(NetError::refused(format!("forget flows to {target}")))?;
+    }
+    Ok(())
+}
+
 fn rebuild(c: &mut crate::wire::nft::Change, plan: &NetPlan) {
     base(c);
     for attachment in &plan.attachments {

@@ -1,8 +1,23 @@
 //! Keeps the firewall table inside a replica's namespace equal to what it should be.
 
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
 use super::NetError;
 use super::nl::Netlink;
 use crate::wire::nft_client::{Balanced, Client};
+
+/// How long datagram flows stay with a target that takes no new ones: it may be draining, and ends
+/// within its grace time.
+const DRAIN: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 12 });
+
+/// A target that left a stable address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Departed {
+    due: Instant,
+    vip: Ipv4Addr,
+    target: Ipv4Addr,
+}
 
 /// The table in one namespace.
 #[derive(Debug)]
@@ -10,15 +25,18 @@ pub(super) struct Rules {
     netlink: Netlink,
     client: Client,
     installed: Balanced,
+    departed: Vec<Departed>,
 }
 
 impl Rules {
     /// Takes charge of the namespace in which `netlink` was opened; installs nothing yet.
     pub(super) fn new(netlink: Netlink, client: Client) -> Self {
+        let (installed, departed) = (Balanced::new(), Vec::new());
         Self {
             netlink,
             client,
-            installed: Balanced::new(),
+            installed,
+            departed,
         }
     }
 
@@ -29,7 +47,7 @@ impl Rules {
         self.netlink
             .change(&change)
             .map_err(NetError::refused(what))?;
-        self.installed = balanced;
+        self.note(balanced);
         Ok(())
     }
 
@@ -40,10 +58,54 @@ impl Rules {
         };
         match self.netlink.change(&change) {
             Ok(()) => {
-                self.installed = balanced;
+                self.note(balanced);
                 Ok(())
             }
             Err(_) => self.install(balanced),
         }
+    }
+
+    fn note(&mut self, balanced: Balanced) {
+        let due = Instant::now() + DRAIN;
+        for (vip, targets) in &self.installed {
+            let left = balanced.get(vip).map_or(&[][..], Vec::as_slice);
+            for target in targets.iter().filter(|target| !left.contains(target)) {
+                let known = |gone: &Departed| gone.vip == *vip && gone.target == *target;
+                if !self.departed.iter().any(known) {
+                    self.departed.push(Departed {
+                        due,
+                        vip: *vip,
+                        target: *target,
+                    });
+                }
+            }
+        }
+        self.installed = balanced;
+        let installed = &self.installed;
+        self.departed.retain(|gone| {
+            !installed
+                .get(&gone.vip)
+                .is_some_and(|targets| targets.contains(&gone.target))
+        });
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.departed.iter().map(|gone| gone.due).min()
+    }
+
+    /// Moves the datagram flows of targets that left long ago to those that are there.
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), NetError> {
+        let late = |gone: &Departed| gone.due <= now;
+        let due: Vec<_> = self.departed.iter().copied().filter(late).collect();
+        self.departed.retain(|gone| !late(gone));
+        for gone in due {
+            let forgotten = self
+                .netlink
+                .forget_flows(gone.target, |flow| flow.destination == gone.vip);
+            let what = "move datagram flows from a target that is gone";
+            forgotten.map_err(NetError::refused(what))?;
+        }
+        Ok(())
     }
 }

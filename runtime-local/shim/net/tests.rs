@@ -143,6 +143,48 @@ fn datagrams_reach_the_replicas_too() {
 }
 
 #[test]
+fn datagrams_move_when_their_target_is_long_gone() {
+    let Some(world) = World::new("flows") else {
+        return;
+    };
+    let vip = world.service("web", 200, Mode::Stable);
+    let (one, two) = (world.replica("web", 1, 11), world.replica("web", 2, 12));
+    let client = world.replica("client", 1, 10);
+    for replica in [&one, &two] {
+        replica.serve_udp();
+        replica.serve_tcp();
+    }
+    one.set_ready(true);
+    client.sees(vip, &["web-1"]);
+    let socket = client.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ask = move || {
+        socket.send_to(b"hello", (vip, 82)).unwrap();
+        let mut buffer = [0; 64];
+        let len = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..len])
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(ask(), "web-1");
+    one.set_ready(false);
+    two.set_ready(true);
+    client.sees(vip, &["web-2"]);
+    // It may be draining: the flow stays for a while, and not for ever.
+    assert_eq!(ask(), "web-1");
+    let started = Instant::now();
+    while ask() == "web-1" {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "still with a target that left"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn names_are_answered_inside() {
     let Some(world) = World::new("names") else {
         return;

@@ -5,6 +5,7 @@
 //! declared.
 
 pub mod codec;
+pub mod conntrack;
 pub mod control;
 pub mod dns;
 pub mod names;

@@ -157,6 +157,31 @@ fn packets_for_loopback_that_come_from_elsewhere_reach_nobody() {
 }
 
 #[test]
+fn published_datagrams_move_when_their_replica_ends() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let udp = PublishedPort {
+        port: 82,
+        proto: Proto::Udp,
+        ..port(ANY, 8080)
+    };
+    let published = lan.publication(&front, "web", &[udp]);
+    lan.publish(&published).unwrap();
+    let one = lan.replica(&front, "web", 1, &published.ports);
+    let two = lan.replica(&front, "web", 2, &published.ports);
+    one.serve_udp();
+    two.serve_udp();
+    one.set_ready(true);
+    let at = SocketAddr::from((lan.host_address(), 8080));
+    let ask = lan.conversation(at);
+    assert_eq!(ask(), "web-1 192.0.2.2");
+    two.set_ready(true);
+    assert_eq!(ask(), "web-1 192.0.2.2", "a flow stays where it is");
+    drop(one);
+    assert_eq!(ask(), "web-2 192.0.2.2");
+}
+
+#[test]
 fn networks_are_islands() {
     for filtered in [false, true] {
         let Some(lan) = Lan::new() else { return };

@@ -127,6 +127,7 @@ impl Shim {
                     Command::Ready(ready) => service.set_ready(ready),
                     Command::Reload => service.reload(),
                     Command::Stop => {
+                        service.set_ready(false).unwrap();
                         drop(service);
                         host_teardown(&plan).unwrap();
                         reply.send(Ok(())).unwrap();

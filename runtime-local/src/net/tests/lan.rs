@@ -244,6 +244,20 @@ impl Lan {
         self.outside.run(move || fetch(address))
     }
 
+    /// Asks by datagrams that all come from one port outside.
+    pub(super) fn conversation(&self, address: SocketAddr) -> impl Fn() -> String + use<> {
+        let socket = self
+            .outside
+            .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        move || {
+            socket.send_to(b"hello", address).unwrap();
+            let mut buffer = [0; 64];
+            let len = socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..len]).into_owned()
+        }
+    }
+
     pub(super) fn silent_from_outside(&self, address: SocketAddr) -> bool {
         self.outside.run(move || silent(address))
     }
