@@ -209,7 +209,18 @@ impl<R: TarSource> TarReader<R> {
             data.extend_from_slice(bytes);
             Ok(())
         })?;
-        self.skip(padding(size))?;
+        let mut rest_is_zero = true;
+        self.content = padding(size);
+        self.content(|bytes| {
+            rest_is_zero &= bytes.iter().all(|b| *b == 0);
+            Ok(())
+        })?;
+        if !rest_is_zero {
+            // Some readers look for further records there.
+            return Err(LayerProblem::format(
+                "there are bytes after an extended header",
+            ));
+        }
         match kind {
             b'g' => check_global(&data)?,
             b'x' => set_once(&mut known.pax, data)?,
