@@ -1,7 +1,9 @@
 //! A command inside a replica, joined to this terminal or these pipes until it ends.
 
 use std::io;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use unmoor::backend::{ExecOutput, ExecSession, Feature};
@@ -14,6 +16,11 @@ use crate::interrupt::Interrupts;
 use crate::output::raw_bytes;
 use crate::terminal::{self, Raw};
 use crate::verbs::Outcome;
+
+/// What a pipe takes whole or not at all (`PIPE_BUF`).
+const ATOM: usize = 4096;
+/// Time until input is tried again that the command had no room for.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Refuses before anything is sent if the backend lacks what is needed.
 pub(crate) fn need(client: &Client, feature: Feature) -> Result<(), Failure> {
@@ -37,6 +44,43 @@ pub(crate) fn variables(words: &[String]) -> Vec<(String, String)> {
     pairs.collect()
 }
 
+/// Input on its way to a command.
+#[derive(Debug, Default)]
+struct Input {
+    waiting: Vec<u8>,
+    ended: bool,
+    closed: bool,
+}
+
+impl Input {
+    /// Passes on as much as the command takes now.
+    ///
+    /// A command that does not read because nobody reads what it writes would wait for us as we
+    /// wait for it, so a write that does not succeed at once is dropped and tried again later. What
+    /// is tried fits into one atomic write of a pipe: it is taken whole or not at all.
+    async fn feed(&mut self, session: &mut dyn ExecSession) -> Result<(), Failure> {
+        while !self.waiting.is_empty() {
+            let count = self.waiting.len().min(ATOM);
+            match session.write(&self.waiting[..count]).now_or_never() {
+                None => return Ok(()),
+                Some(Ok(())) => drop(self.waiting.drain(..count)),
+                // The command does not listen any more.
+                Some(Err(error)) if error.kind() == ErrorKind::WrongPhase => {
+                    self.waiting.clear();
+                    self.ended = true;
+                    self.closed = true;
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+        if self.ended && !self.closed {
+            self.closed = true;
+            session.close_stdin().await?;
+        }
+        Ok(())
+    }
+}
+
 /// Passes input, output, sizes and the exit code. A signal ends it and kills the command.
 pub(crate) async fn carry(
     mut session: Box<dyn ExecSession>,
@@ -50,10 +94,12 @@ pub(crate) async fn carry(
     };
     let mut sizes = signal(SignalKind::window_change())
         .map_err(|error: io::Error| Failure::System("listen for signals", error))?;
-    let mut input = tokio::io::stdin();
+    let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 16 << 10];
-    let mut open = true;
+    let mut input = Input::default();
     let code = loop {
+        input.feed(session.as_mut()).await?;
+        let full = !input.waiting.is_empty();
         tokio::select! {
             output = session.next() => match output? {
                 Some(ExecOutput::Stdout(bytes)) => app.out.bytes(&bytes)?,
@@ -64,14 +110,13 @@ pub(crate) async fn carry(
                     return Err(Error::new(ErrorKind::Unavailable, text).into());
                 }
             },
-            read = input.read(&mut buffer), if open => {
+            read = stdin.read(&mut buffer), if !full && !input.ended => {
                 // An input that cannot be read is one that has ended.
                 let count = read.unwrap_or(0);
-                open = count > 0 && feed(session.as_mut(), &buffer[..count]).await?;
-                if count == 0 {
-                    session.close_stdin().await?;
-                }
+                input.ended = count == 0;
+                input.waiting.extend(&buffer[..count]);
             }
+            () = tokio::time::sleep(AGAIN), if full => {}
             Some(()) = sizes.recv(), if tty => {
                 if let Some((columns, rows)) = terminal::size() {
                     session.resize(columns, rows).await?;
@@ -82,15 +127,6 @@ pub(crate) async fn carry(
     };
     drop(raw);
     Ok(Code::of_child(code))
-}
-
-/// Writes to the command; false if it does not listen any more.
-async fn feed(session: &mut dyn ExecSession, bytes: &[u8]) -> Result<bool, Failure> {
-    match session.write(bytes).await {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::WrongPhase => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Follows one replica to its end, stopping it on a signal; returns its exit code.

@@ -230,8 +230,8 @@ impl Stage {
         let events = err
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let done = events.filter(|event| event["event"] == "done").last();
-        done.expect("it says what it did")["changed"]
+        let mut done = events.filter(|event| event["event"] == "done");
+        done.next().expect("it says what it did")["changed"]
             .as_u64()
             .expect("a number")
     }

@@ -91,6 +91,24 @@ fn logs_keep_the_two_streams_apart() {
     assert_eq!(missing, Some(1));
 }
 
+/// What a command inside writes that is given this to read.
+fn fed(stage: &Stage, command: &[&str], data: &[u8]) -> Vec<u8> {
+    let words = [&["exec", "-T", "web"], command].concat();
+    let mut child = stage
+        .unmoor(&words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    let data = data.to_vec();
+    let writer = std::thread::spawn(move || input.write_all(&data));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("no panic").expect("all is taken");
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    output.stdout
+}
+
 #[test]
 fn exec_passes_input_output_and_the_exit_code() {
     let Some(stage) = up() else { return };
@@ -104,25 +122,16 @@ fn exec_passes_input_output_and_the_exit_code() {
         let words = [&["exec", "-T", "web"], words].concat();
         assert_eq!(code(&stage, &words).0, Some(wanted), "{words:?}");
     }
-    let mut cat = stage
-        .unmoor(&["exec", "-T", "web", "cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
     let data: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
-    let mut input = cat.stdin.take().expect("a pipe");
-    let written = data.clone();
-    let writer = std::thread::spawn(move || input.write_all(&written));
-    let output = cat.wait_with_output().expect("it ends");
-    writer.join().expect("no panic").expect("all is taken");
-    assert!(output.status.success());
-    assert!(
-        output.stdout == data,
-        "{} of {} bytes",
-        output.stdout.len(),
-        data.len()
+    let output = fed(&stage, &["cat"], &data);
+    assert!(output == data, "{} of {} bytes", output.len(), data.len());
+    // It says much before it listens: neither waits for the other.
+    let said = fed(
+        &stage,
+        &["sh", "-c", "cat /usr/bin/busybox; cat >/dev/null"],
+        &data,
     );
+    assert!(said.len() > 1 << 20, "only {} bytes", said.len());
     let words = [
         "exec",
         "-T",
