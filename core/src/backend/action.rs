@@ -86,7 +86,8 @@ pub enum Action {
         /// Which.
         name: ServiceName,
     },
-    /// Make and start a replica, or start the one that is there and stopped.
+    /// Make and start a replica, start the one that is there and stopped, or put the one that runs
+    /// and was drained back into discovery.
     ///
     /// A replica of this slot with another spec hash is `Conflict`.
     StartReplica {

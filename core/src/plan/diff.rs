@@ -264,14 +264,14 @@ impl Planner<'_> {
         }
     }
 
-    /// True for a replica that is as wanted but does not run and should.
+    /// True for a replica that is as wanted but does not serve and should.
     fn needs_start(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
         let job = service.spec.role == Role::Job || self.is_awaited_completed(&service.name);
         match replica.phase {
             Phase::Stopped | Phase::Failed if service.spec.labels.contains_key(ONE_OFF) => false,
             Phase::Stopped => !(job && replica.exit.is_some_and(|exit| exit.code == 0)),
             Phase::Failed => true,
-            _ => false,
+            _ => is_drained(replica),
         }
     }
 
@@ -314,7 +314,11 @@ impl Planner<'_> {
         let mut last = Vec::new();
         for replica in &kept {
             if self.needs_start(replica, service) {
-                let reason = format!("it is {}", replica.phase.as_str());
+                let state = match is_drained(replica) {
+                    true => "drained",
+                    false => replica.phase.as_str(),
+                };
+                let reason = format!("it is {state}");
                 last.push(self.start(service, replica.id.slot, &reason, after));
             }
         }
@@ -556,6 +560,11 @@ pub(super) fn retire(
     plan.push(Action::RemoveReplica { replica: id }, reason, &before)
 }
 
+/// True for a replica that could serve and was taken out, by a change that was not finished.
+fn is_drained(replica: &ObservedReplica) -> bool {
+    replica.is_ready() && !replica.in_discovery
+}
+
 /// Which of the current replicas stay: those that run first, then low slots.
 fn choose<'a>(
     current: &[&'a ObservedReplica],
@@ -565,6 +574,7 @@ fn choose<'a>(
     ranked.sort_by_key(|replica| {
         (
             !replica.is_ready(),
+            !replica.in_discovery,
             !replica.phase.is_alive(),
             replica.id.slot,
         )

@@ -366,3 +366,21 @@ fn a_one_off_copy_that_failed_is_not_started_again() {
         "the service itself is started, its one-off copy is not"
     );
 }
+
+#[test]
+fn a_replica_that_an_unfinished_change_drained_is_put_back() {
+    let desired = desired(&[("web", service().replicas(2))]);
+    let mut seen = settled(&desired);
+    seen.replicas[0].in_discovery = false;
+    assert_eq!(texts(&planned(&desired, &seen)), ["start replica t-web-1"]);
+    let fewer = self::desired(&[("web", service().replicas(1))]);
+    let gone = texts(&planned(&fewer, &seen));
+    assert_eq!(
+        gone,
+        ["remove replica t-web-1"],
+        "the one that serves stays"
+    );
+    // What is not ready is out by itself and comes back by itself.
+    seen.replicas[0].health = HealthState::Starting;
+    assert!(planned(&desired, &seen).is_empty());
+}
