@@ -41,7 +41,7 @@ fn reaches_from_everywhere(filtered: bool) {
     // Nobody is ready: the port refuses.
     let outside = SocketAddr::from((lan.host_address(), 8080));
     assert_eq!(
-        lan.from_outside(outside).unwrap_err(),
+        lan.call_outside(outside).unwrap_err(),
         ErrorKind::ConnectionRefused
     );
     one.set_ready(true);
@@ -54,7 +54,7 @@ fn reaches_from_everywhere(filtered: bool) {
             .map(|answer| answer.split(' ').next().unwrap().to_owned())
             .collect()
     };
-    let outside_answers: Vec<_> = (0..4).map(|_| lan.from_outside(outside).unwrap()).collect();
+    let outside_answers: Vec<_> = (0..4).map(|_| lan.call_outside(outside).unwrap()).collect();
     // The caller's own address arrives.
     assert!(
         outside_answers
@@ -64,7 +64,7 @@ fn reaches_from_everywhere(filtered: bool) {
     assert_eq!(names(outside_answers), both);
     for address in [LOOPBACK, lan.host_address(), front.config.gateway] {
         let at = SocketAddr::from((address, 8080));
-        let answers: Vec<_> = (0..4).map(|_| lan.from_host(at).unwrap()).collect();
+        let answers: Vec<_> = (0..4).map(|_| lan.call_here(at).unwrap()).collect();
         assert!(
             answers.iter().all(|answer| !answer.ends_with(" 127.0.0.1")),
             "{answers:?}"
@@ -78,11 +78,11 @@ fn reaches_from_everywhere(filtered: bool) {
     }
 
     two.set_ready(false);
-    let left = (0..4).map(|_| lan.from_outside(outside).unwrap()).collect();
+    let left = (0..4).map(|_| lan.call_outside(outside).unwrap()).collect();
     assert_eq!(names(left), BTreeSet::from(["web-1".to_owned()]));
     lan.unpublish(&published);
     assert_eq!(
-        lan.from_outside(outside).unwrap_err(),
+        lan.call_outside(outside).unwrap_err(),
         ErrorKind::ConnectionRefused
     );
 }
@@ -110,12 +110,12 @@ fn a_loopback_port_is_for_the_host_alone() {
     let local = SocketAddr::from((LOOPBACK, 8080));
     // The replica sees the bridge, not 127.0.0.1: nobody is mistaken for itself.
     assert_eq!(
-        lan.from_host(local).unwrap(),
+        lan.call_here(local).unwrap(),
         format!("web-1 {}", front.config.gateway)
     );
     let outside = SocketAddr::from((lan.host_address(), 8080));
     assert_eq!(
-        lan.from_outside(outside).unwrap_err(),
+        lan.call_outside(outside).unwrap_err(),
         ErrorKind::ConnectionRefused
     );
     let gateway = SocketAddr::from((front.config.gateway, 8080));
@@ -145,14 +145,14 @@ fn packets_for_loopback_that_come_from_elsewhere_reach_nobody() {
 
     // Neither the published port nor what listens on the host's loopback.
     for port in [8080, 9090] {
-        lan.loopback_attack_from_outside(port);
+        lan.loopback_attack(port);
         let gateway = front.config.gateway;
         other.inside(move || lan::attack(gateway, port));
     }
     assert!(!lan::hears(&inside) && !lan::hears(&host));
     // The attack is a real one: without our rules it succeeds.
     lan.flush_rules();
-    lan.loopback_attack_from_outside(9090);
+    lan.loopback_attack(9090);
     assert!(lan::hears(&host));
 }
 
@@ -196,11 +196,11 @@ fn networks_are_islands() {
         one.serve_tcp();
         let at = SocketAddr::from((front.address(1), 80));
         assert!(near.inside(move || fetch(at)).is_ok());
-        assert!(lan.from_host(at).is_ok());
+        assert!(lan.call_here(at).is_ok());
         assert!(far.inside(move || silent(at)));
         // Somebody on the wire who knows the way gets nowhere either.
-        lan.route_from_outside(front.config.subnet);
-        assert!(lan.silent_from_outside(at));
+        lan.route_outside(front.config.subnet);
+        assert!(lan.silent_outside(at));
     }
 }
 
@@ -228,7 +228,7 @@ fn an_internal_network_has_no_way_out_or_in() {
     let host = lan.listen_on_host(SocketAddr::from((ANY, 9090)));
     let at = SocketAddr::from((inner.address(1), 80));
     assert!(two.inside(move || fetch(at)).is_ok(), "neighbours talk");
-    assert!(lan.from_host(at).is_ok(), "the host may look in");
+    assert!(lan.call_here(at).is_ok(), "the host may look in");
     let out = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 80));
     assert_eq!(
         one.inside(move || fetch(out).unwrap_err()),
@@ -240,8 +240,8 @@ fn an_internal_network_has_no_way_out_or_in() {
     assert!(one.inside(move || silent(out)));
     let up = SocketAddr::from((gateway, 9090));
     assert!(one.inside(move || silent(up)));
-    lan.route_from_outside(inner.config.subnet);
-    assert!(lan.silent_from_outside(at));
+    lan.route_outside(inner.config.subnet);
+    assert!(lan.silent_outside(at));
     drop(host);
 }
 
@@ -291,23 +291,23 @@ fn what_a_lost_shim_left_is_put_right() {
     lan.host.run(move || republish(&again)).unwrap();
     let at = SocketAddr::from((lan.host_address(), 8080));
     for _ in 0..4 {
-        assert!(lan.from_outside(at).unwrap().starts_with("web-1 "));
+        assert!(lan.call_outside(at).unwrap().starts_with("web-1 "));
     }
     // And what somebody flushed.
     lan.flush_rules();
     assert_eq!(
-        lan.from_outside(at).unwrap_err(),
+        lan.call_outside(at).unwrap_err(),
         ErrorKind::ConnectionRefused
     );
     let (networks, published) = (vec![front.config.clone()], vec![web.clone()]);
     lan.host
         .run(move || restore(&networks, &published))
         .unwrap();
-    assert!(lan.from_outside(at).unwrap().starts_with("web-1 "));
+    assert!(lan.call_outside(at).unwrap().starts_with("web-1 "));
     // A replica that becomes ready puts them back too.
     lan.flush_rules();
     two.set_ready(true);
-    lan.from_outside(at).unwrap();
+    lan.call_outside(at).unwrap();
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_replica_on_two_networks_uses_both() {
     assert!(client.inside(move || silent(at)));
     // Its way out is the network that has one, and published connections come back by it.
     let outside = SocketAddr::from((lan.host_address(), 8080));
-    assert_eq!(lan.from_outside(outside).unwrap(), "web-2 192.0.2.2");
+    assert_eq!(lan.call_outside(outside).unwrap(), "web-2 192.0.2.2");
     lan.serve_outside();
     let out = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 80));
     assert!(two.inside(move || fetch(out)).is_ok());
@@ -377,8 +377,8 @@ fn routing_stays_off_for_everyone_else() {
     assert!(lan.switched_on());
     // A second wire: the host now routes, but not between these two.
     let at = lan.second_wire();
-    lan.route_from_outside("198.51.100.0/24".parse().unwrap());
-    assert!(lan.silent_from_outside(at));
+    lan.route_outside("198.51.100.0/24".parse().unwrap());
+    assert!(lan.silent_outside(at));
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn many_networks_at_once_from_several_callers() {
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
     };
-    work(|network| drop(create_network(network).unwrap()));
+    work(|network| assert!(create_network(network).is_ok()));
     assert_eq!(lan.host.run(list_bridges).unwrap().len(), 24);
     work(|network| remove_network(network).unwrap());
     lan.host.run(restore_forwarding).unwrap();
@@ -415,7 +415,7 @@ fn the_first_packet_arrives() {
         replicas.push(lan.replica(&front, "web", n, &[]));
         let to = SocketAddr::from((front.address(n), 9));
         let started = Instant::now();
-        assert_eq!(lan.from_host(to).unwrap_err(), ErrorKind::ConnectionRefused);
+        assert_eq!(lan.call_here(to).unwrap_err(), ErrorKind::ConnectionRefused);
         slow += u32::from(started.elapsed() > Duration::from_millis(900));
     }
     assert_eq!(slow, 0, "first packets were lost and sent again");

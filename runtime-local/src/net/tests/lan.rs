@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -77,6 +78,7 @@ impl Network {
 pub(super) struct Lan {
     pub(super) host: Space,
     outside: Space,
+    others: Mutex<Vec<Space>>,
     folder: PathBuf,
     forwarding: AtomicBool,
 }
@@ -97,6 +99,7 @@ impl Lan {
         Some(Self {
             host,
             outside,
+            others: Mutex::default(),
             folder,
             forwarding: AtomicBool::new(false),
         })
@@ -240,7 +243,7 @@ impl Lan {
         vip
     }
 
-    pub(super) fn from_outside(&self, address: SocketAddr) -> Result<String, ErrorKind> {
+    pub(super) fn call_outside(&self, address: SocketAddr) -> Result<String, ErrorKind> {
         self.outside.run(move || fetch(address))
     }
 
@@ -258,16 +261,16 @@ impl Lan {
         }
     }
 
-    pub(super) fn silent_from_outside(&self, address: SocketAddr) -> bool {
+    pub(super) fn silent_outside(&self, address: SocketAddr) -> bool {
         self.outside.run(move || silent(address))
     }
 
-    pub(super) fn from_host(&self, address: SocketAddr) -> Result<String, ErrorKind> {
+    pub(super) fn call_here(&self, address: SocketAddr) -> Result<String, ErrorKind> {
         self.host.run(move || fetch(address))
     }
 
     /// The machine outside learns that the host leads to a subnet.
-    pub(super) fn route_from_outside(&self, subnet: Subnet) {
+    pub(super) fn route_outside(&self, subnet: Subnet) {
         let to = subnet.to_string();
         self.outside
             .run(move || ip(&["route", "add", &to, "via", "192.0.2.1"]));
@@ -285,7 +288,7 @@ impl Lan {
     }
 
     /// Sends a packet for 127.0.0.1 to the host over the wire.
-    pub(super) fn loopback_attack_from_outside(&self, port: u16) {
+    pub(super) fn loopback_attack(&self, port: u16) {
         // Even a host whose administrator let such packets in is not to be reached.
         self.host
             .run(|| fs::write("/proc/sys/net/ipv4/conf/wan0/route_localnet", "1").unwrap());
@@ -308,8 +311,7 @@ impl Lan {
             serve(address);
             ip(&["route", "add", "default", "via", "198.51.100.1"]);
         });
-        // It stays for as long as its service runs.
-        std::mem::forget(other);
+        self.others.lock().unwrap().push(other);
         address
     }
 
