@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use unmoor_core::backend::{LogLine, LogOptions, Logs, Phase, Stream};
+use unmoor_core::backend::{LogLine, LogOptions, Logs, Stream};
 use unmoor_core::label::Selector;
 use unmoor_core::name::ReplicaId;
 use unmoor_core::{Error, ErrorKind, Result};
@@ -44,9 +44,10 @@ impl Logs for Sim {
                 if let Some(line) = state.queue.pop_front() {
                     return Some((Ok(line), state));
                 }
-                if !state.follow || !state.more().await {
+                if !state.follow {
                     return None;
                 }
+                state.more().await;
             }
         })
         .boxed())
@@ -96,8 +97,8 @@ fn first_lines(model: &Model, selector: &Selector, options: &LogOptions) -> Opti
 }
 
 impl Follow {
-    /// Waits for further lines; false once none can come.
-    async fn more(&mut self) -> bool {
+    /// Waits for further lines, also of replicas that come later.
+    async fn more(&mut self) {
         let Self {
             world,
             selector,
@@ -107,23 +108,19 @@ impl Follow {
         let news = world
             .until(|model| {
                 let mut lines = Vec::new();
-                let mut ended = true;
                 for replica in selected(model, selector) {
                     let from = seen.get(&replica.id).copied().unwrap_or(0);
                     // A replica made anew in the same place begins its log anew.
                     let from = if from > replica.logs.len() { 0 } else { from };
                     lines.extend(replica.logs[from..].iter().cloned());
-                    ended &= matches!(replica.phase, Phase::Stopped | Phase::Failed);
                 }
                 lines.sort_by_key(|line| line.time);
-                (ended || !lines.is_empty()).then_some(lines)
+                (!lines.is_empty()).then_some(lines)
             })
             .await;
         for line in &news {
             *self.seen.entry(line.replica.clone()).or_insert(0) += 1;
         }
-        let more = !news.is_empty();
         self.queue.extend(news);
-        more
     }
 }

@@ -254,14 +254,12 @@ async fn a_watch_tells_of_changes_in_order() -> Outcome {
 }
 
 #[tokio::test]
-async fn logs_are_followed_to_the_end() -> Outcome {
+async fn logs_are_followed() -> Outcome {
     let sim = world().await?;
     start(&sim, "job", probe("tick 1000 3")).await?;
     let options = LogOptions::new().follow(true);
-    let lines: Vec<_> = Logs::logs(&sim, &Selector::all(), &options)
-        .await?
-        .collect()
-        .await;
+    let stream = Logs::logs(&sim, &Selector::all(), &options).await?;
+    let lines: Vec<_> = stream.take(3).collect().await;
     let texts: Vec<String> = lines
         .into_iter()
         .map(|line| line.map(|line| line.text))

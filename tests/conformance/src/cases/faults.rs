@@ -30,6 +30,8 @@ cases! { "faults";
     cancelled_down_then_down_completes [Spawn];
     /// An update that was given up anywhere is completed by the next, with no failed connection.
     cancelled_update_is_resumed [Spawn, Links, InternalTcp, RollingUpdate, Drain, HealthExec];
+    /// A replica that an unfinished change left drained is put back by the next `up`.
+    drained_replica_is_put_back [Spawn, Drain, Discover];
     /// A program that dies is started again and reached under the same name.
     dead_program_comes_back [Spawn, Links, InternalTcp, RestartAlways];
     /// A dead replica's share goes to the others.
@@ -296,6 +298,32 @@ async fn cancelled_update_is_resumed(t: &Fixture) -> Verdict {
     }
     let after = super::update::enough_load(t, &load, before.ok + 10).await?;
     ensure_eq!(after.failed, before.failed, "failed connections");
+    Ok(())
+}
+
+async fn drained_replica_is_put_back(t: &Fixture) -> Verdict {
+    use unmoor_core::backend::{Action, Step};
+    let stack = t
+        .stack()
+        .service(named("web"), t.server("--tcp 80").replicas(2));
+    t.up(&stack).await?;
+    let drained = slot(&stack.name, "web", 1);
+    let started = t.replicas(&stack.name, "web").await?[0].started;
+    let step = Step {
+        stack: stack.name.clone(),
+        plan: "conformance".to_owned(),
+        index: 0,
+        deadline: PATIENCE,
+    };
+    let drain = Action::DrainReplica {
+        replica: drained.clone(),
+    };
+    t.backend().apply(&drain, &step).await?;
+    super::discover::until_out(t, &drained).await?;
+    t.up(&stack).await?;
+    super::discover::until_in(t, &drained).await?;
+    let after = t.replicas(&stack.name, "web").await?[0].started;
+    ensure_eq!(after, started, "start of the replica");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use unmoor_core::ErrorKind;
 use unmoor_core::apply::RunOptions;
-use unmoor_core::backend::{Channel, LogLine, LogOptions, Phase};
+use unmoor_core::backend::{Channel, LogLine, LogOptions, Phase, Stream};
 use unmoor_core::label::Selector;
 use unmoor_core::name::StackName;
 use unmoor_core::spec::Service;
@@ -18,8 +18,10 @@ cases! { "logs";
     logs_complete_and_ordered [Spawn, Logs, RestartNo];
     /// Standard error is told apart from standard output.
     logs_stderr_kept_apart [Spawn, Logs, RestartNo];
-    /// Following gives lines as they are written, and ends when nothing more can come.
+    /// Following gives what is there and every line that comes, up to the program's last.
     logs_follow_until_exit [Spawn, LogsFollow, RestartNo];
+    /// A follower sees what replicas write that came later.
+    logs_follow_later_replicas [Spawn, Scale, LogsFollow];
     /// A follower sees the first line of a running replica long before its last.
     logs_follow_is_prompt [Spawn, LogsFollow];
     /// A tail is the last lines of each replica and no more.
@@ -95,13 +97,44 @@ async fn logs_stderr_kept_apart(t: &Fixture) -> Verdict {
     Ok(())
 }
 
+/// The next line of a follower.
+async fn next(t: &Fixture, stream: &mut Stream<LogLine>) -> Result<LogLine, Failure> {
+    let line = tokio::select! {
+        biased;
+        line = stream.next() => line,
+        () = t.pass(PATIENCE) => return Err("no line in time".to_owned().into()),
+    };
+    Ok(line.ok_or_else(|| "the stream ended".to_owned())??)
+}
+
 async fn logs_follow_until_exit(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), t.probe("tick 100 5"));
     t.up_only(&stack).await?;
     let options = LogOptions::new().follow(true);
-    let lines = read(t, &Selector::stack(stack.name.clone()), &options).await?;
-    let wanted = ["tick 0", "tick 1", "tick 2", "tick 3", "tick 4"];
-    ensure_eq!(texts(&lines), wanted, "what was followed");
+    let selector = Selector::stack(stack.name.clone());
+    let mut stream = t.client().logs(&selector, &options).await?;
+    for number in 0..5 {
+        let line = next(t, &mut stream).await?;
+        ensure_eq!(line.text, format!("tick {number}"), "the line");
+    }
+    Ok(())
+}
+
+async fn logs_follow_later_replicas(t: &Fixture) -> Verdict {
+    let stack = t.stack().service(named("a"), t.probe("serve"));
+    t.up(&stack).await?;
+    let options = LogOptions::new().follow(true);
+    let selector = Selector::service(stack.name.clone(), named("a"));
+    let mut stream = t.client().logs(&selector, &options).await?;
+    let first = next(t, &mut stream).await?;
+    ensure_eq!(first.replica, slot(&stack.name, "a", 1), "who wrote first");
+    let scaled = unmoor_core::client::UpOptions::new();
+    t.client()
+        .scale(&stack.name, &named("a"), 2, &scaled)
+        .await?;
+    let later = next(t, &mut stream).await?;
+    ensure_eq!(later.replica, slot(&stack.name, "a", 2), "who wrote later");
+    ensure_eq!(later.text, "serving", "what it wrote");
     Ok(())
 }
 
@@ -109,21 +142,12 @@ async fn logs_follow_is_prompt(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), t.probe("tick 1000"));
     t.up_only(&stack).await?;
     let options = LogOptions::new().follow(true);
-    let mut stream = t
-        .client()
-        .logs(&Selector::stack(stack.name.clone()), &options)
-        .await?;
+    let selector = Selector::stack(stack.name.clone());
+    let mut stream = t.client().logs(&selector, &options).await?;
     let mut last = None;
     for number in 0..3 {
-        let line = tokio::select! {
-            biased;
-            line = stream.next() => line,
-            () = t.pass(PATIENCE) => return Err("no line in time".to_owned().into()),
-        };
-        let Some(line) = line else {
-            return Err("the stream ended".to_owned().into());
-        };
-        ensure_eq!(line?.text, format!("tick {number}"), "the line");
+        let line = next(t, &mut stream).await?;
+        ensure_eq!(line.text, format!("tick {number}"), "the line");
         let now = t.time();
         if let Some(before) = last.replace(now) {
             let pause: Duration = now - before;
