@@ -329,7 +329,10 @@ impl Client {
         }
     }
 
-    pub(super) async fn load_record(&self, stack: &StackName) -> Result<(StackRecord, Option<Revision>)> {
+    pub(super) async fn load_record(
+        &self,
+        stack: &StackName,
+    ) -> Result<(StackRecord, Option<Revision>)> {
         let Some(state) = self.backend.state() else {
             return Ok((StackRecord::default(), None));
         };
