@@ -62,6 +62,8 @@ const SET_CONSTANT: u32 = 2;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
 const ELEM_INTERVAL_END: u32 = 1;
+/// Tells `nft list` that the keys are in the machine's order.
+const HOST_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
 
 /// A set or map to make.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +181,9 @@ impl Change {
             b.attr(6, &types::VERDICT.to_be_bytes());
         }
         b.attr(10, &id.to_be_bytes());
+        if set.key == types::IFNAME {
+            b.attr(13, &HOST_ORDER);
+        }
     }
 
     /// Adds a key; with `exclusive` it must not be there yet.
@@ -251,8 +256,7 @@ impl Change {
             b.attr(1, &count.to_be_bytes());
         });
         b.attr(10, &id.to_be_bytes());
-        // Tells `nft list` that the keys are in the machine's order.
-        b.attr(13, &[0, 4, 1, 0, 0, 0]);
+        b.attr(13, &HOST_ORDER);
         let b = self.start(NEWSETELEM, CREATE).attr_str(2, "__map%d");
         b.attr(4, &id.to_be_bytes());
         b.nest(3, &[], |b| {
