@@ -6,15 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use unmoor::Client;
-use unmoor::backend::{LogLine, LogOptions, ObservedReplica};
+use unmoor::backend::{Feature, LogLine, LogOptions, ObservedReplica};
 use unmoor::label::Selector;
 use unmoor::name::ReplicaId;
 
 use crate::app::App;
 use crate::change::told;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::interrupt::{Interrupts, Signal};
-use crate::output::{LogPrinter, LogStyle, Progress};
+use crate::output::{LogStyle, Progress};
+use crate::verbs::Outcome;
 use crate::view;
 
 /// Time between two looks at the replicas: short at first, because one-off commands often are.
@@ -23,6 +24,44 @@ const PACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_mi
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Most lines printed at a time.
 const BATCH: usize = 256;
+
+/// True if the backend lets logs be followed; else says what that means.
+pub(crate) fn is_possible(app: &App, client: &Client) -> bool {
+    let possible = client.capabilities().has(Feature::LogsFollow);
+    if !possible {
+        let text = "this backend does not let logs be followed, so this ends once all is started";
+        app.ui.warn(text);
+    }
+    possible
+}
+
+/// Stays with a stack that was started, until all of it has ended or a signal stops it.
+pub(crate) async fn stay(
+    app: &App,
+    client: &Client,
+    selector: Selector,
+    begun: SystemTime,
+    signals: &mut Interrupts,
+) -> Outcome {
+    let look = LogStyle {
+        prefix: true,
+        timestamps: false,
+        json: false,
+    };
+    let follow = Follow {
+        app,
+        client,
+        selector,
+        since: Some(begun),
+        look,
+        tell_ends: true,
+    };
+    let Some(signal) = follow.until_ended_or_stopped(signals).await? else {
+        return Ok(Code::DONE);
+    };
+    let advice = "the stack is stopped; `unmoor start` or `up` starts it, `down` removes it";
+    Err(Failure::Interrupted(signal, Some(advice.to_owned())))
+}
 
 /// Whose lines are followed, and how they look.
 #[derive(Debug)]
@@ -54,7 +93,9 @@ impl Follow<'_> {
         let replicas = loop {
             tokio::select! {
                 batch = lines.next(), if open => match batch {
-                    Some(batch) => self.print(&mut printer, batch)?,
+                    Some(batch) => {
+                        printer.print_read(batch, self.app.ui)?;
+                    }
                     None => open = false,
                 },
                 () = &mut look => {
@@ -125,21 +166,6 @@ impl Follow<'_> {
     async fn replicas(&self) -> Result<Vec<ObservedReplica>, Failure> {
         let observed = self.client.observe(&self.selector).await?;
         Ok(observed.replicas().cloned().collect())
-    }
-
-    fn print(
-        &self,
-        printer: &mut LogPrinter,
-        batch: Vec<unmoor::Result<LogLine>>,
-    ) -> Result<(), Failure> {
-        let mut lines = Vec::with_capacity(batch.len());
-        for item in batch {
-            match item {
-                Ok(line) => lines.push(line),
-                Err(error) => self.app.ui.warn(&error.chain()),
-            }
-        }
-        printer.print(&lines)
     }
 
     fn tell(&self, replicas: &[ObservedReplica], ends: &mut BTreeMap<ReplicaId, bool>) {

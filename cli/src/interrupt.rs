@@ -1,6 +1,7 @@
 //! Signals that ask the program to end.
 
 use std::fmt;
+use std::fs;
 use std::io;
 
 use tokio::signal::unix::{Signal as Source, SignalKind, signal};
@@ -42,30 +43,36 @@ impl fmt::Display for Signal {
 /// Listens for signals; none is lost while it lives.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
-    interrupt: Source,
-    terminate: Source,
-    hang_up: Source,
+    interrupt: Option<Source>,
+    terminate: Option<Source>,
+    hang_up: Option<Source>,
 }
 
 impl Interrupts {
     /// Starts listening; from now on the signals do not end the program by themselves.
+    ///
+    /// Signals that were ignored when the program began stay so: `nohup`, and shells that start
+    /// something in the background, mean it.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let open = |kind| {
-            signal(kind).map_err(|error: io::Error| Failure::System("listen for signals", error))
+        let ignored = ignored();
+        let open = |kind: SignalKind| match ignored & (1 << (kind.as_raw_value() - 1)) {
+            0 => signal(kind).map(Some),
+            _ => Ok(None),
         };
+        let failed = |error: io::Error| Failure::System("listen for signals", error);
         Ok(Self {
-            interrupt: open(SignalKind::interrupt())?,
-            terminate: open(SignalKind::terminate())?,
-            hang_up: open(SignalKind::hangup())?,
+            interrupt: open(SignalKind::interrupt()).map_err(failed)?,
+            terminate: open(SignalKind::terminate()).map_err(failed)?,
+            hang_up: open(SignalKind::hangup()).map_err(failed)?,
         })
     }
 
     /// The next signal.
     pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.hang_up.recv() => Signal::HangUp,
+            () = heard(&mut self.interrupt) => Signal::Interrupt,
+            () = heard(&mut self.terminate) => Signal::Terminate,
+            () = heard(&mut self.hang_up) => Signal::HangUp,
         }
     }
 
@@ -79,4 +86,19 @@ impl Interrupts {
             signal = self.next() => Err(Failure::Interrupted(signal, None)),
         }
     }
+}
+
+async fn heard(source: &mut Option<Source>) {
+    match source {
+        Some(source) => drop(source.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Signals that this process ignores, one bit each; none where the system does not tell.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }

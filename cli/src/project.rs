@@ -87,8 +87,9 @@ pub(crate) fn service<'s>(stack: &'s Stack, name: &ServiceName) -> Result<&'s Se
     })?)
 }
 
-/// Twelve hexadecimal digits that no other one-off copy has.
-pub(crate) fn random_id() -> String {
+/// A name for a one-off copy of a service that no other copy has.
+pub(crate) fn copy_name(service: &ServiceName) -> Result<ServiceName, Failure> {
     let random = RandomState::new().build_hasher().finish();
-    format!("{:012x}", random & 0xffff_ffff_ffff)
+    let name = format!("{service}-run-{:012x}", random & 0xffff_ffff_ffff);
+    Ok(ServiceName::parse(name).map_err(Error::from)?)
 }

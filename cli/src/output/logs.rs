@@ -9,7 +9,7 @@ use unmoor::name::{ReplicaId, ServiceName};
 
 use crate::args::Ansi;
 use crate::exit::Failure;
-use crate::output::{Out, Style, raw_bytes};
+use crate::output::{Out, Style, Ui, raw_bytes};
 use crate::time::rfc3339;
 
 /// How log lines look.
@@ -76,6 +76,27 @@ impl LogPrinter {
             self.format(line, channel, &mut run);
         }
         self.write(channel, &run)
+    }
+
+    /// Prints what a stream gave; tells what could not be read, and returns whether there was such.
+    pub(crate) fn print_read(
+        &mut self,
+        batch: Vec<unmoor::Result<LogLine>>,
+        ui: Ui,
+    ) -> Result<bool, Failure> {
+        let mut lines = Vec::with_capacity(batch.len());
+        let mut unreadable = false;
+        for item in batch {
+            match item {
+                Ok(line) => lines.push(line),
+                Err(error) => {
+                    ui.warn(&error.chain());
+                    unreadable = true;
+                }
+            }
+        }
+        self.print(&lines)?;
+        Ok(unreadable)
     }
 
     /// Prints what of a complete log was not printed yet.

@@ -92,20 +92,13 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let observed = client.observe(&selector).await?;
     printer.expect(observed.replicas().map(|replica| &replica.id));
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
-    let mut unreadable = None;
+    let mut unreadable = false;
     while let Some(batch) = lines.next().await {
-        let (good, bad): (Vec<_>, Vec<_>) = batch.into_iter().partition(Result::is_ok);
-        printer.print(&good.into_iter().flatten().collect::<Vec<_>>())?;
-        for error in bad.into_iter().filter_map(Result::err) {
-            app.ui.warn(&error.chain());
-            unreadable = Some(error);
-        }
+        unreadable |= printer.print_read(batch, app.ui)?;
     }
-    match unreadable {
-        None => Ok(Code::DONE),
-        Some(cause) => {
-            let error = Error::new(ErrorKind::Corrupt, "some of the log could not be read");
-            Err(error.on(&stack).because(cause).into())
-        }
+    if unreadable {
+        let error = Error::new(ErrorKind::Corrupt, "some of the log could not be read");
+        return Err(error.on(&stack).into());
     }
+    Ok(Code::DONE)
 }

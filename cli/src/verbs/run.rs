@@ -10,7 +10,7 @@ use unmoor::spec::{RestartPolicy, Role, Service};
 use crate::app::App;
 use crate::attach::Follow;
 use crate::change::{Change, told};
-use crate::exit::{Code, Failure};
+use crate::exit::Code;
 use crate::interrupt::Interrupts;
 use crate::output::{LogStyle, Progress};
 use crate::verbs::Outcome;
@@ -60,17 +60,6 @@ impl Args {
         spec.environment.extend(session::variables(&self.env));
         spec.label(ONE_OFF, self.service.as_str())
     }
-
-    fn copy_name(&self) -> Result<ServiceName, Failure> {
-        if let Some(name) = &self.name {
-            return Ok(name.clone());
-        }
-        let id = project::random_id();
-        Ok(
-            ServiceName::parse(format!("{}-run-{id}", self.service))
-                .map_err(unmoor::Error::from)?,
-        )
-    }
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
@@ -78,7 +67,10 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     let client = app.connect().await?.in_stack(stack.name.clone());
     session::need(&client, Feature::LogsFollow)?;
     let spec = project::service(&stack, &args.service)?.clone();
-    let name = args.copy_name()?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => project::copy_name(&args.service)?,
+    };
     let progress = Progress::new(app.ui);
     let (step, pull) = (|step| progress.step(step), |pull| progress.pull(pull));
     let options = UpOptions::new().on_progress(&step).on_pull(&pull);

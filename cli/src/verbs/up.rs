@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use unmoor::backend::Feature;
 use unmoor::client::UpOptions;
 use unmoor::label::Selector;
 use unmoor::name::ServiceName;
 use unmoor::plan::Recreate;
 
 use crate::app::App;
-use crate::attach::Follow;
+use crate::attach;
 use crate::change::Change;
-use crate::exit::{Code, Failure};
+use crate::exit::Code;
 use crate::interrupt::Interrupts;
-use crate::output::{LogStyle, Progress};
+use crate::output::Progress;
 use crate::project;
 use crate::verbs::Outcome;
 
@@ -71,12 +70,7 @@ impl Args {
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let stack = app.stack(project::on_unsupported(args.allow_gaps))?;
     let client = app.connect().await?;
-    let mut stays = !args.detach && !args.wait;
-    if stays && !client.capabilities().has(Feature::LogsFollow) {
-        app.ui
-            .warn("this backend does not let logs be followed, so this ends once all is started");
-        stays = false;
-    }
+    let stays = !args.detach && !args.wait && attach::is_possible(app, &client);
     let begun = client.clock().now();
     let progress = Progress::new(app.ui);
     let (step, pull, plan) = (
@@ -102,24 +96,5 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     }
     let mut selector = Selector::stack(stack.name.clone());
     selector.services.clone_from(&args.services);
-    let follow = Follow {
-        app,
-        client: &client,
-        selector,
-        since: Some(begun),
-        look: LogStyle {
-            prefix: true,
-            timestamps: false,
-            json: false,
-        },
-        tell_ends: true,
-    };
-    match follow.until_ended_or_stopped(signals).await? {
-        None => Ok(Code::DONE),
-        Some(signal) => {
-            let advice =
-                "the stack is stopped; `unmoor start` or `up` starts it, `down` removes it";
-            Err(Failure::Interrupted(signal, Some(advice.to_owned())))
-        }
-    }
+    attach::stay(app, &client, selector, begun, signals).await
 }

@@ -95,3 +95,28 @@ fn ran_with(command: &mut Command) -> (Option<i32>, String) {
         String::from_utf8(output.stderr).expect("text"),
     )
 }
+
+#[test]
+fn a_signal_ends_it_with_its_code_unless_it_was_ignored_before() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead as _, BufReader};
+    let place = Place::with(SHOP);
+    for (ignore, wanted) in [("", Some(130)), ("trap '' INT; ", Some(143))] {
+        let mut command = Command::new("/bin/sh");
+        // A watch never ends by itself; its first line says that it runs.
+        let line = format!("{ignore}exec \"$0\" -b sim: endpoints --watch");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_unmoor")]);
+        command.current_dir(place.path()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut first = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        out.read_line(&mut first).expect("a line");
+        assert_eq!(first, "# 0 endpoints\n");
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::INT).expect("it is there");
+        if wanted == Some(143) {
+            kill_process(pid, Signal::TERM).expect("the first signal did not end it");
+        }
+        assert_eq!(child.wait().expect("it ends").code(), wanted);
+    }
+}

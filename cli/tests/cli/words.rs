@@ -192,3 +192,51 @@ fn capabilities_name_every_feature_with_who_acts() {
         assert_eq!(available, !feature["by"].is_null(), "{feature}");
     }
 }
+
+#[cfg(feature = "conformance")]
+#[test]
+fn conformance_lists_runs_and_reports() {
+    let place = Place::new();
+    let list = place.run(&["conformance", "--list", "--filter", "exec_user"]);
+    assert_eq!(list.out.lines().count(), 2, "{}", list.out);
+    let words = [
+        "conformance",
+        "sim:",
+        "--filter",
+        "exec_user",
+        "--report",
+        "r.xml",
+        "--matrix",
+        ".",
+    ];
+    let ran = place.run(&words);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let closing = "unmoor-conformance: 1 passed, 0 failed, 0 skipped\n";
+    assert!(
+        ran.out.starts_with("pass ") && ran.out.ends_with(closing),
+        "{}",
+        ran.out
+    );
+    for (file, part) in [
+        ("r.xml", "<testcase"),
+        ("matrix.json", "exec_user"),
+        ("matrix.md", "exec_user"),
+    ] {
+        let text = std::fs::read_to_string(place.path().join(file)).expect("it was written");
+        assert!(text.contains(part), "{file}: {text}");
+    }
+    let broken = place.run(&[
+        "conformance",
+        "sim:?bug=exec-user-ignored",
+        "--filter",
+        "exec_user",
+    ]);
+    assert_eq!(broken.code, Some(1), "{}", broken.out);
+    let none = place.run(&["conformance", "sim:", "--filter", "no_such_case"]);
+    assert_eq!(
+        none.code,
+        Some(1),
+        "nothing tried is a failure: {}",
+        none.out
+    );
+}
