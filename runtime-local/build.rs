@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::Command;
 
 fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
@@ -32,7 +32,7 @@ fn variable(name: &str) -> String {
 
 fn fail(message: &str) -> ! {
     println!("cargo::error={}", message.replace('\n', " | "));
-    exit(1)
+    panic!("the shim cannot be compiled")
 }
 
 /// Every file by its own, and every folder so that a new file is noticed.
