@@ -181,6 +181,10 @@ impl LocalError {
             Self::NoController(_) => Some("remove the limit, or mount the controller".to_owned()),
             Self::Newer { .. } => Some("use the newer unmoor for this directory".to_owned()),
             Self::Rlimit { .. } => Some("lower the limit, or raise the caller's".to_owned()),
+            Self::Store { source, .. } if store_kind(source) == ErrorKind::Corrupt => Some(
+                "move the database away: the next command makes it again from what is there"
+                    .to_owned(),
+            ),
             Self::Busy { .. } => Some("wait for it to end, or end it".to_owned()),
             _ => None,
         }

@@ -20,11 +20,12 @@ const ROOT: &str = "UNMOOR_TEST_ROOT";
 const SERVICE: &str = "UNMOOR_TEST_SERVICE";
 
 /// Every place at which a command may die, and whether it is on the way up or down.
-const PLACES: [&str; 19] = [
+const PLACES: [&str; 20] = [
     "network.recorded",
     "network.made",
     "volume.made",
     "blob.written",
+    "service.declared",
     "service.recorded",
     "service.written",
     "replica.recorded",

@@ -84,7 +84,7 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
     let polite = [
         "sh",
         "-c",
-        "trap 'exit 5' TERM; while :; do sleep 0.01; done",
+        "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done",
     ];
     let term = |command: [&str; 3]| {
         let mut spec = Service::new(image.clone()).command(command);
@@ -92,6 +92,7 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
         spec
     };
     let id = host.run("a", term(polite)).await;
+    host.said(&id, "ready").await;
     let stop = |replica| unmoor_core::backend::Action::StopReplica {
         replica,
         grace: None,
@@ -107,8 +108,13 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
         Applied::Unchanged
     );
 
-    let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"];
+    let stubborn = [
+        "sh",
+        "-c",
+        "trap '' TERM; echo ready; while :; do sleep 0.01; done",
+    ];
     let id = host.run("b", term(stubborn)).await;
+    host.said(&id, "ready").await;
     let stop = unmoor_core::backend::Action::StopReplica {
         replica: id.clone(),
         grace: Some(Duration::from_millis(200)),

@@ -76,8 +76,7 @@ async fn a_link_is_pointed_elsewhere_while_everything_runs() {
     assert_eq!(host.exec(&id, &fetch).await.1, "blue");
     let address = |text: String| {
         text.lines()
-            .filter(|l| l.contains("Address"))
-            .last()
+            .rfind(|line| line.contains("Address"))
             .map(str::to_owned)
     };
     let before = address(host.exec(&id, &["nslookup", "shop"]).await.1);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use unmoor_core::Result;
 use unmoor_core::backend::{ImageDefaults, ImageEntry, ImageInput, Images, OnPull, ResolvedImage};
 use unmoor_core::image::{ImageRef, Platform};
 use unmoor_core::spec::{Exposed, Health, HealthTest, Protocol, PullPolicy};
-use unmoor_core::{Error, ErrorKind, Result};
 use unmoor_image::archive::{ImportOptions, LoadOptions};
 use unmoor_image::{HealthTest as ImageTest, Healthcheck, ImageConfig, Replace, StoredImage};
 
@@ -73,8 +73,10 @@ impl LocalBackend {
     ) -> Result<StoredImage> {
         let name = reference.familiar();
         let text = format!("image {name} is not here, and this build cannot pull");
-        Err(Error::new(ErrorKind::NotFound, text)
-            .hint("load it from a file, or build with the cargo feature `pull`"))
+        Err(
+            unmoor_core::Error::new(unmoor_core::ErrorKind::NotFound, text)
+                .hint("load it from a file, or build with the cargo feature `pull`"),
+        )
     }
 }
 

@@ -103,9 +103,10 @@ impl Reading {
             if let Some(notices) = &self.notices {
                 notices.add(&directory)?;
             }
-            self.sources
-                .entry(record.key.clone())
-                .or_insert_with(|| Source::new(record.id.clone(), directory, wanted));
+            self.sources.entry(record.key.clone()).or_insert_with(|| {
+                let terminal = record.desired.spec.tty;
+                Source::new(record.id.clone(), directory, wanted, terminal)
+            });
         }
         let keys: Vec<_> = found.iter().map(|record| record.key.as_str()).collect();
         self.sources.retain(|key, _| keys.contains(&key.as_str()));

@@ -8,6 +8,7 @@ mod compile;
 mod endpoints;
 mod environment;
 mod files;
+mod links;
 mod lookup;
 mod mounts;
 mod network;

@@ -9,7 +9,7 @@ use unmoor_core::spec::{PortRange, Protocol, Published, Service};
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
 use crate::net::{self, NetError, Publication};
-use crate::state::{Durability, NetworkRecord, ReplicaRecord, networks, replicas};
+use crate::state::{Durability, NetworkRecord, ReplicaRecord, networks, replicas, services};
 use crate::wire::netplan::{Proto, PublishedPort};
 
 /// Tries to find a free port when any will do.
@@ -149,6 +149,38 @@ impl Runtime {
         }
         Err(LocalError::Taken(format!(
             "no port of this host is free for {published}"
+        )))
+    }
+
+    /// Says whose a port is that could not be published.
+    pub(super) fn name_owner(&self, error: NetError) -> Result<LocalError, LocalError> {
+        let NetError::PortPublished { address, proto } = &error else {
+            return Ok(error.into());
+        };
+        let wants = |published: &Published| {
+            fixed(published) == Some(address.port()) && published.protocol.to_string() == *proto
+        };
+        let (services, replicas) = self.db().read("read the record", |c| {
+            Ok((services::list(c, None)?, replicas::list(c, None)?))
+        })?;
+        let service = services
+            .iter()
+            .find(|service| service.desired.spec.ports.iter().any(wants));
+        let replica = replicas
+            .iter()
+            .find(|replica| replica.ports.iter().any(wants));
+        let owner = match (service, replica) {
+            (Some(service), _) => {
+                format!(
+                    "service {} of stack {}",
+                    service.desired.name, service.stack
+                )
+            }
+            (None, Some(replica)) => format!("replica {}", replica.id),
+            (None, None) => return Ok(error.into()),
+        };
+        Ok(LocalError::Taken(format!(
+            "publish port {address}/{proto}: {owner} has it"
         )))
     }
 

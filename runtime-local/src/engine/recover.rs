@@ -5,8 +5,8 @@ use crate::error::LocalError;
 use crate::net;
 use crate::shim::{self, Seen};
 use crate::state::{
-    Durability, Intent, IntentKind, ReplicaRecord, boot_id, meta, networks, replicas, services,
-    volumes,
+    Durability, Intent, IntentKind, ReplicaRecord, ServiceRecord, boot_id, meta, networks,
+    replicas, services, volumes,
 };
 use crate::wire::plan::{Plan, Restart};
 
@@ -131,8 +131,7 @@ impl Runtime {
             IntentKind::EnsureService => {
                 let load = |c: &_| services::load(c, stack, &subject.parse()?);
                 if let Some(record) = self.db().read(READ, load)? {
-                    self.restore_service(&record)?;
-                    self.renew_links(&record)?;
+                    return self.finish_declaration(&record, intent.id);
                 }
             }
             IntentKind::RemoveService => {
@@ -148,6 +147,29 @@ impl Runtime {
             })
     }
 
+    /// A declaration whose command has died: it is finished, or withdrawn if it cannot be and
+    /// nothing depends on it yet.
+    fn finish_declaration(&self, record: &ServiceRecord, intent: i64) -> Result<(), LocalError> {
+        let result = self
+            .restore_service(record)
+            .and_then(|()| self.renew_links(record));
+        let used = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, Some(&record.stack)))?
+            .iter()
+            .any(|replica| replica.id.service == record.desired.name);
+        if let Err(error) = result {
+            let error = unmoor_core::Error::from(error);
+            tracing::warn!(service = %record.desired.name, "declare it: {}", error.chain());
+            if !used {
+                return self.finish_remove_service(record, intent);
+            }
+        }
+        self.db().write("record a service", Durability::Power, |c| {
+            Intent::end(c, intent)
+        })
+    }
+
     /// A start whose command has died: what runs stays, what does not goes.
     fn finish_start(&self, intent: &Intent) -> Result<(), LocalError> {
         let run = self.layout().run(&intent.subject);
@@ -159,10 +181,7 @@ impl Runtime {
     }
 
     /// Writes names and rules of a service again.
-    pub(super) fn restore_service(
-        &self,
-        record: &crate::state::ServiceRecord,
-    ) -> Result<(), LocalError> {
+    pub(super) fn restore_service(&self, record: &ServiceRecord) -> Result<(), LocalError> {
         let (stack, name) = (&record.stack, &record.desired.name);
         let on = self.network_records(stack, name, &record.desired.spec)?;
         self.write_zone(record, &on)?;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use unmoor_core::backend::{Applied, DesiredService};
-use unmoor_core::name::{Alias, NetworkName, ServiceName, StackName};
+use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::spec::{NetworkMode, Service};
 use unmoor_image::{ImageError, LayerId};
 
-use super::{Runtime, networks_of, subnet};
+use super::{Runtime, subnet};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::net;
@@ -18,9 +18,9 @@ use crate::sandbox::caps::CapSet;
 use crate::sandbox::{rlimits, signal};
 use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ServiceRecord, addresses,
-    make_private_dir, networks, remove_file, replicas, services, write_json,
+    make_private_dir, remove_file, replicas, services, write_json,
 };
-use crate::wire::zone::{Link, Mode, ServiceFile};
+use crate::wire::zone::{Mode, ServiceFile};
 
 impl Runtime {
     /// Declares a service: its names and stable addresses resolve from now on.
@@ -42,20 +42,22 @@ impl Runtime {
         self.hierarchies().plan("unmoor", &desired.spec.resources)?;
         let on = self.network_records(stack, name, &desired.spec)?;
         let ports = Self::fixed_ports(&desired.spec, &on)?;
-        // Before anything is written: a port that is taken must not leave half a service.
         let publication = self.publication(name, ports, &on)?;
-        net::publish(&publication)?;
-        let declared = self.declare(stack, desired, &on);
-        if declared.is_err() && former.is_none() {
-            net::unpublish(name.as_str(), &publication.ports)?;
+        let (record, relinked, intent) = self.declare(stack, desired, &on)?;
+        failpoint("service.declared");
+        if let Err(error) = net::publish(&publication) {
+            // A port that is taken must not leave half a service.
+            self.take_back_declaration(former.as_ref(), &record, intent)?;
+            return Err(self.name_owner(error)?);
         }
-        let (record, intent) = declared?;
         failpoint("service.recorded");
         self.write_zone(&record, &on)?;
         if let Some(former) = former {
             self.withdraw_former(stack, &former, &record)?;
         }
-        self.renew_links(&record)?;
+        for changed in relinked.iter().chain([&record]) {
+            self.renew_links(changed)?;
+        }
         failpoint("service.written");
         self.db()
             .write("record a service", Durability::Power, |c| {
@@ -70,7 +72,7 @@ impl Runtime {
         stack: &StackName,
         desired: &Arc<DesiredService>,
         on: &[NetworkRecord],
-    ) -> Result<(ServiceRecord, i64), LocalError> {
+    ) -> Result<(ServiceRecord, Vec<ServiceRecord>, i64), LocalError> {
         // Nothing may be pruned between the look at the layers and the record of their use.
         let _hold = self.images().hold()?;
         let layers = self.layers(stack, desired)?;
@@ -102,7 +104,8 @@ impl Runtime {
                 services::store(c, &record)?;
                 let name = record.desired.name.as_str();
                 let intent = Intent::begin(c, IntentKind::EnsureService, stack, name)?;
-                Ok((record, intent))
+                let relinked = self.relink(c, &record)?;
+                Ok((record, relinked, intent))
             })
     }
 
@@ -128,56 +131,21 @@ impl Runtime {
             .ok_or_else(|| ImageError::NotFound(pinned).into())
     }
 
-    /// A stable address for each explicit link that has a network to be on.
-    fn link_addresses(
+    /// Puts the former declaration back, or withdraws one that had none before.
+    fn take_back_declaration(
         &self,
-        c: &Connection,
-        stack: &StackName,
-        desired: &DesiredService,
         former: Option<&ServiceRecord>,
-    ) -> Result<BTreeMap<Alias, (NetworkName, Ipv4Addr)>, DbFailure> {
-        let mut given = BTreeMap::new();
-        let own = networks_of(&desired.spec);
-        for link in &desired.links {
-            if link
-                .target
-                .stack
-                .as_ref()
-                .is_some_and(|other| other != stack)
-            {
-                return Err(LocalError::Unsupported {
-                    what: format!("link {} leads to another stack", link.alias),
-                    hint: "publish the port there and use this host's address".to_owned(),
-                }
-                .into());
-            }
-            let target = services::load(c, stack, &link.target.service)?;
-            let theirs = match &target {
-                Some(target) => networks_of(&target.desired.spec),
-                // A service that links to itself, or whose target is declared later.
-                None => own.clone(),
-            };
-            let Some(shared) = own.iter().find(|network| theirs.contains(network)) else {
-                let text = format!(
-                    "link {}: {} and {} have no network in common; put both on one",
-                    link.alias, desired.name, link.target.service
-                );
-                return Err(LocalError::Spec(text).into());
-            };
-            let kept = former.and_then(|former| former.links.get(&link.alias));
-            let address = match kept {
-                Some((network, address)) if network == shared => *address,
-                _ => {
-                    let Some(network) = networks::load(c, stack, shared)? else {
-                        continue;
-                    };
-                    let owner = format!("link {stack} {} {}", desired.name, link.alias);
-                    stable_address(c, &network, &owner)?
-                }
-            };
-            given.insert(link.alias.clone(), (shared.clone(), address));
-        }
-        Ok(given)
+        record: &ServiceRecord,
+        intent: i64,
+    ) -> Result<(), LocalError> {
+        let Some(former) = former else {
+            return self.finish_remove_service(record, intent);
+        };
+        self.db()
+            .write("put a service back", Durability::Power, |c| {
+                services::store(c, former)?;
+                Intent::end(c, intent)
+            })
     }
 
     /// Writes what every replica of the service's networks may know about it.
@@ -260,43 +228,6 @@ impl Runtime {
             })
     }
 
-    /// The private links of a service's replicas, as their shims read them.
-    pub(super) fn links_of(&self, record: &ServiceRecord) -> Result<Vec<Link>, LocalError> {
-        let mut links = Vec::new();
-        for link in &record.desired.links {
-            let Some((network, vip)) = record.links.get(&link.alias) else {
-                continue;
-            };
-            let load = |c: &_| networks::load(c, &record.stack, network);
-            let Some(network) = self.db().read("read networks", load)? else {
-                continue;
-            };
-            links.push(Link {
-                alias: link.alias.as_str().to_owned(),
-                vip: Some(*vip),
-                network: network.id,
-                service: link.target.service.as_str().to_owned(),
-            });
-        }
-        Ok(links)
-    }
-
-    /// Lets the replicas that are there follow changed links.
-    pub(super) fn renew_links(&self, record: &ServiceRecord) -> Result<(), LocalError> {
-        let stack = &record.stack;
-        let all = self
-            .db()
-            .read("read replicas", |c| replicas::list(c, Some(stack)))?;
-        let links = self.links_of(record)?;
-        for replica in all.iter().filter(|r| r.id.service == record.desired.name) {
-            let run = self.layout().run(&replica.key);
-            if run.is_dir() {
-                net::write_links(&run.join("links"), &links)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Withdraws a service that has no replicas left; absent is success.
     pub(crate) fn remove_service(
         &self,
@@ -350,7 +281,7 @@ impl Runtime {
     }
 }
 
-fn stable_address(
+pub(super) fn stable_address(
     c: &Connection,
     network: &NetworkRecord,
     owner: &str,

@@ -1,15 +1,16 @@
 //! Named volumes: a directory each, owners on disk counted from 0.
 
+use rusqlite::Connection;
 use unmoor_core::backend::Applied;
-use unmoor_core::name::{StackName, VolumeName};
+use unmoor_core::name::{ReplicaId, StackName, VolumeName};
 use unmoor_core::spec::{MountSource, Volume};
 
 use super::Runtime;
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::state::{
-    Durability, Intent, IntentKind, VolumeRecord, make_private_dir, remove_tree, replicas, volumes,
-    write_json,
+    DbFailure, Durability, Intent, IntentKind, VolumeRecord, make_private_dir, remove_tree,
+    replicas, volumes, write_json,
 };
 
 impl Runtime {
@@ -75,26 +76,50 @@ impl Runtime {
         stack: &StackName,
         name: &VolumeName,
     ) -> Result<Applied, LocalError> {
-        let begun = self.db().write("remove a volume", Durability::Process, |c| {
-            let Some(record) = volumes::load(c, stack, name)? else { return Ok(None) };
-            for replica in replicas::list(c, Some(stack))? {
-                let uses = |source: &MountSource| {
-                    matches!(source, MountSource::Volume(volume) if volume == name)
+        let begun = self
+            .db()
+            .write("remove a volume", Durability::Process, |c| {
+                let Some(record) = volumes::load(c, stack, name)? else {
+                    return Ok(None);
                 };
-                if replica.desired.spec.mounts.iter().any(|mount| uses(&mount.source)) {
-                    let text = format!("remove volume {name}: replica {} uses it", replica.id);
+                if record.spec.external.is_none()
+                    && let Some(user) = self.user_of(c, &record)?
+                {
+                    let text = format!("remove volume {name}: replica {user} uses it");
                     return Err(LocalError::WrongPhase(text).into());
                 }
-            }
-            let intent = Intent::begin(c, IntentKind::RemoveVolume, stack, name.as_str())?;
-            Ok(Some((record, intent)))
-        })?;
+                let intent = Intent::begin(c, IntentKind::RemoveVolume, stack, name.as_str())?;
+                Ok(Some((record, intent)))
+            })?;
         let Some((record, intent)) = begun else {
             return Ok(Applied::Unchanged);
         };
         failpoint("volume.leaving");
         self.finish_remove_volume(&record, intent)?;
         Ok(Applied::Changed)
+    }
+
+    /// A replica, of whatever stack, that has the volume's files.
+    fn user_of(
+        &self,
+        c: &Connection,
+        volume: &VolumeRecord,
+    ) -> Result<Option<ReplicaId>, DbFailure> {
+        let data = self.volume_data(volume)?;
+        for replica in replicas::list(c, None)? {
+            for mount in &replica.desired.spec.mounts {
+                let MountSource::Volume(name) = &mount.source else {
+                    continue;
+                };
+                let Some(used) = volumes::load(c, &replica.id.stack, name)? else {
+                    continue;
+                };
+                if self.volume_data(&used)? == data {
+                    return Ok(Some(replica.id));
+                }
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn finish_remove_volume(

@@ -35,6 +35,8 @@ pub(crate) struct Source {
     replica: ReplicaId,
     directory: PathBuf,
     wanted: Wanted,
+    /// What a line ends with beyond the newline: a terminal's ends in a carriage return.
+    terminal: bool,
     current: Option<File>,
     /// The end of what was read, which is not a whole entry yet.
     rest: Vec<u8>,
@@ -46,11 +48,17 @@ pub(crate) struct Source {
 
 impl Source {
     /// The log in a replica's directory.
-    pub(crate) fn new(replica: ReplicaId, directory: PathBuf, wanted: Wanted) -> Self {
+    pub(crate) fn new(
+        replica: ReplicaId,
+        directory: PathBuf,
+        wanted: Wanted,
+        terminal: bool,
+    ) -> Self {
         Self {
             replica,
             directory,
             wanted,
+            terminal,
             current: None,
             rest: Vec::new(),
             begun: [Vec::new(), Vec::new()],
@@ -192,7 +200,10 @@ impl Source {
         if !entry.whole && begun.len() < LINE_MAX {
             return;
         }
-        let text = std::mem::take(begun);
+        let mut text = std::mem::take(begun);
+        if self.terminal && text.last() == Some(&b'\r') {
+            text.pop();
+        }
         if self.wanted.since.is_some_and(|since| entry.time < since) {
             return;
         }
@@ -228,7 +239,7 @@ mod tests {
 
     fn source(dir: &Path, wanted: Wanted) -> Source {
         let id = ReplicaId::new("s".parse().unwrap(), "a".parse().unwrap(), 1);
-        Source::new(id, dir.to_owned(), wanted)
+        Source::new(id, dir.to_owned(), wanted, false)
     }
 
     fn texts(source: &mut Source) -> Vec<String> {

@@ -6,13 +6,19 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
 
 use super::install::Program;
 use crate::error::LocalError;
 use crate::wire::plan::Plan;
 use crate::wire::report::Report;
+
+/// Longest wait for a start; filling a new volume from its image is part of it.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A shim that has been launched and has not yet said how it went.
 #[derive(Debug)]
@@ -83,6 +89,7 @@ impl Launching {
     /// `Shim` with the step that failed; everything made on the way is gone then.
     pub(crate) fn wait(mut self) -> Result<(), LocalError> {
         let mut bytes = Vec::new();
+        self.listen()?;
         self.report.read_to_end(&mut bytes).map_err(|source| {
             LocalError::io("hear from the shim of", Path::new(&self.replica), source)
         })?;
@@ -97,6 +104,29 @@ impl Launching {
             Err(error) => {
                 let problem = format!("sent a report that cannot be read: {error}");
                 Err(LocalError::Protocol { replica, problem })
+            }
+        }
+    }
+
+    /// Waits until the shim speaks; one that is frozen must not freeze its launcher.
+    fn listen(&self) -> Result<(), LocalError> {
+        let limit = Timespec::try_from(PATIENCE).ok();
+        let mut fds = [PollFd::new(&self.report, PollFlags::IN)];
+        loop {
+            match poll(&mut fds, limit.as_ref()) {
+                Ok(0) => {
+                    let problem = format!("has said nothing for {} s", PATIENCE.as_secs());
+                    return Err(LocalError::Protocol {
+                        replica: self.replica.clone(),
+                        problem,
+                    });
+                }
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(source) => {
+                    let what = Path::new(&self.replica);
+                    return Err(LocalError::io("wait for the shim of", what, source));
+                }
             }
         }
     }

@@ -73,13 +73,7 @@ impl Db {
     /// # Errors
     /// `Newer` for a later schema, of which nothing is touched; `Store` for what is no database.
     pub(crate) fn open(path: &Path) -> Result<(Self, bool), LocalError> {
-        // SQLite would make it readable for everybody.
-        File::options()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| LocalError::io("open", path, source))?;
+        make_private(path)?;
         let wrong = |action| {
             move |source| LocalError::Store {
                 action,
@@ -205,6 +199,23 @@ impl From<NameError> for Failure {
 impl From<LocalError> for Failure {
     fn from(error: LocalError) -> Self {
         Self::Local(Box::new(error))
+    }
+}
+
+/// Makes the file, which SQLite would make readable for everybody.
+///
+/// A file that is there is not opened: closing it would drop the locks that another connection of
+/// this process holds on it.
+fn make_private(path: &Path) -> Result<(), LocalError> {
+    let made = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(LocalError::io("make", path, source)),
     }
 }
 

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use unmoor_core::backend::{
-    Action, Applied, Backend, DesiredService, ExecOptions, ExecOutput, ImageInput, ObservedReplica,
-    Step,
+    Action, Applied, Backend, DesiredService, ExecOptions, ExecOutput, ImageInput, LogOptions,
+    ObservedReplica, Step,
 };
 use unmoor_core::catalog::Connect;
 use unmoor_core::image::ImageRef;
@@ -231,6 +232,27 @@ impl Host {
         {
             panic!("{id} stays as it is: {:?}", self.seen(id).await);
         }
+    }
+
+    /// Waits until a replica has written this line.
+    pub(crate) async fn said(&self, id: &ReplicaId, line: &str) {
+        let logs = self.backend.logs().expect("has logs");
+        let mut options = LogOptions::new();
+        options.follow = true;
+        let mut lines = logs
+            .logs(&Selector::replica(id), &options)
+            .await
+            .expect("followed");
+        let wait = async {
+            while let Some(next) = lines.next().await {
+                if next.expect("read").text == line {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .expect("said in time");
     }
 
     /// Runs a command inside: its exit code and what it wrote.
