@@ -182,7 +182,7 @@ fn last(server: Option<&Arc<Server>>, worker: Option<Receiver<u8>>) -> ExitCode 
     if let Some(worker) = worker {
         thread::spawn(move || {
             if let Ok(code) = worker.recv() {
-                std::process::exit(i32::from(code));
+                leave(code);
             }
         });
     }
@@ -197,6 +197,15 @@ fn last(server: Option<&Arc<Server>>, worker: Option<Receiver<u8>>) -> ExitCode 
         }
         return ExitCode::SUCCESS;
     }
+}
+
+/// Ends the process from any of its threads.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the first thread could return from main, and it waits for signals"
+)]
+fn leave(code: u8) -> ! {
+    std::process::exit(i32::from(code))
 }
 
 fn finish(reply: Reply) -> ExitCode {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::{self, Reply};
 use crate::load::Load;
-use crate::{files, pause, system};
+use crate::{files, leave, pause, system};
 
 /// Longest line that is read.
 const LINE: u64 = 64 * 1024;
@@ -82,7 +82,7 @@ pub(crate) fn start(words: &[String]) -> Result<Arc<Server>, Option<String>> {
         let code = options.code;
         thread::spawn(move || {
             pause(after);
-            std::process::exit(i32::from(code));
+            leave(code);
         });
     }
     server.note_presence("start");
@@ -94,7 +94,7 @@ pub(crate) fn start(words: &[String]) -> Result<Arc<Server>, Option<String>> {
             pause(options.listen_after);
             if let Err(Some(problem)) = listen(&server, &tcp, &udp) {
                 eprintln!("{problem}");
-                std::process::exit(1);
+                leave(1);
             }
         });
     }
@@ -168,7 +168,7 @@ impl Server {
     pub(crate) fn die(&self, code: u8) {
         thread::spawn(move || {
             pause(Duration::from_millis(50));
-            std::process::exit(i32::from(code));
+            leave(code);
         });
     }
 
