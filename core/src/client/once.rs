@@ -13,7 +13,7 @@ use crate::spec::{Service, Stack};
 impl Client {
     /// Starts a service beside `stack`, with what it depends on; nothing else is touched.
     ///
-    /// The service is labelled [`ONE_OFF`](crate::label::ONE_OFF): once it has ended, no plan
+    /// The service is labelled [`ONE_OFF`]: once it has ended, no plan
     /// starts it again. It stays until [`remove_once`](Self::remove_once).
     /// *Cancelled*: it may run; `remove_once` removes it.
     ///
