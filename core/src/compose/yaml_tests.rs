@@ -1,3 +1,5 @@
+//! The spanned tree: places, merges, duplicates and bounds.
+
 use super::*;
 
 fn tree(text: &str) -> Node {

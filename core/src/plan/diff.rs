@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::judge::{change_reason, choose, reached, same_network};
+use super::order::{networks_of, selected_services, start_order};
 use super::{Desired, Plan, PlanOptions, Recreate, Undo};
 use crate::backend::{
     Action, Actor, Capabilities, DesiredService, Feature, ObservedReplica, ObservedStack, Phase,
@@ -13,7 +15,7 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::ONE_OFF;
 use crate::name::{NetworkName, ReplicaId, ServiceName};
-use crate::spec::{Condition, Network, NetworkMode, Role, Service, UpdateOrder, default_network};
+use crate::spec::{Condition, Role, UpdateOrder};
 
 /// Everything the planning of one stack looks at.
 struct Planner<'a> {
@@ -57,53 +59,6 @@ pub(super) fn diff(
     planner.orphans();
     planner.final_wait(&selected);
     Ok(())
-}
-
-fn selected_services(desired: &Desired, options: &PlanOptions) -> BTreeSet<ServiceName> {
-    if options.services.is_empty() {
-        return desired.stack.services.keys().cloned().collect();
-    }
-    let mut selected = BTreeSet::new();
-    let mut queue: Vec<ServiceName> = options.services.clone();
-    while let Some(name) = queue.pop() {
-        if let Some(service) = desired.stack.services.get(&name)
-            && selected.insert(name)
-        {
-            queue.extend(service.depends_on.keys().cloned());
-        }
-    }
-    selected
-}
-
-/// Services with every dependency before its dependents; by name where the order is free.
-fn start_order(desired: &Desired, selected: &BTreeSet<ServiceName>) -> Vec<ServiceName> {
-    let mut order = Vec::new();
-    let mut placed: BTreeSet<&ServiceName> = BTreeSet::new();
-    let mut rest: Vec<&ServiceName> = selected.iter().collect();
-    while !rest.is_empty() {
-        let ready = |name: &&ServiceName| {
-            let needs = desired.stack.services[*name].depends_on.keys();
-            needs
-                .filter(|need| selected.contains(*need))
-                .all(|need| placed.contains(need))
-        };
-        let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(ready);
-        // Cycles were refused before; an empty level would loop for ever.
-        assert!(!now.is_empty(), "dependencies were checked for cycles");
-        placed.extend(&now);
-        order.extend(now.into_iter().cloned());
-        rest = later;
-    }
-    order
-}
-
-/// Networks that a service is on, the default one included.
-fn networks_of(service: &Service) -> Vec<NetworkName> {
-    match service.network_mode {
-        NetworkMode::Networks if service.networks.is_empty() => vec![default_network()],
-        NetworkMode::Networks => service.networks.keys().cloned().collect(),
-        NetworkMode::None | NetworkMode::Host => Vec::new(),
-    }
 }
 
 impl Planner<'_> {
@@ -563,46 +518,4 @@ pub(super) fn retire(
 /// True for a replica that could serve and was taken out, by a change that was not finished.
 fn is_drained(replica: &ObservedReplica) -> bool {
     replica.is_ready() && !replica.in_discovery
-}
-
-/// Which of the current replicas stay: those that run first, then low slots.
-fn choose<'a>(
-    current: &[&'a ObservedReplica],
-    wanted: usize,
-) -> (Vec<&'a ObservedReplica>, Vec<&'a ObservedReplica>) {
-    let mut ranked = current.to_vec();
-    ranked.sort_by_key(|replica| {
-        (
-            !replica.is_ready(),
-            !replica.in_discovery,
-            !replica.phase.is_alive(),
-            replica.id.slot,
-        )
-    });
-    let surplus = ranked.split_off(wanted.min(ranked.len()));
-    (ranked, surplus)
-}
-
-fn reached(replica: &ObservedReplica, until: Until) -> bool {
-    match until {
-        Until::Running => replica.phase == Phase::Running,
-        Until::Ready => replica.is_ready(),
-        Until::Completed => {
-            replica.phase == Phase::Stopped && replica.exit.is_some_and(|exit| exit.code == 0)
-        }
-    }
-}
-
-fn change_reason(old: &ObservedReplica, new: &DesiredService, options: &PlanOptions) -> String {
-    if options.recreate == Recreate::Always && old.spec_hash == new.spec_hash {
-        return "recreated on request".to_owned();
-    }
-    if old.image_digest != new.image.digest.to_string() {
-        return format!("its image changed to {}", new.image.digest);
-    }
-    "its specification changed".to_owned()
-}
-
-fn same_network(there: &Network, wanted: &Network) -> bool {
-    there.internal == wanted.internal && (wanted.subnet.is_none() || there.subnet == wanted.subnet)
 }

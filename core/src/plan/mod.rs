@@ -3,6 +3,8 @@
 mod desired;
 mod diff;
 mod gaps;
+mod judge;
+mod order;
 mod removal;
 
 pub use desired::Desired;
