@@ -9,7 +9,9 @@ use unmoor_core::ErrorKind;
 use unmoor_core::compose::{Environment, LoadOptions, OnUnsupported, ReadRequest, read, to_json};
 
 fn corpus() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/compose-corpus");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join("shared/compose-corpus");
     let folder = folder.canonicalize().ok()?;
     folder.join("PROJECTS.txt").is_file().then_some(folder)
 }

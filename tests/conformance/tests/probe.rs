@@ -75,7 +75,7 @@ impl Model {
         let mut service = Service::new("probe:1".parse().expect("valid"))
             .entrypoint(["/probe", "sleep"])
             .env("SET", "value");
-        service.working_dir = Some("/work".to_owned());
+        service.working_dir = Some("/area".to_owned());
         let name = StackName::parse("s").expect("valid");
         let service_name = ServiceName::parse("a").expect("valid");
         let stack = Stack::new(name.clone()).service(service_name.clone(), service);

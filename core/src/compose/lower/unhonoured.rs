@@ -150,7 +150,11 @@ fn report(field: &At<'_>, effect: Effect, text: &str, cx: &mut Context<'_>) {
 
 /// Reports `models`, of the stack or of a service.
 pub(super) fn models(field: &At<'_>, cx: &mut Context<'_>) {
-    cx.unsupported(field, "language models are not available", "");
+    cx.unsupported(
+        field,
+        "models that are called as services are not available",
+        "",
+    );
 }
 
 fn logging(field: &At<'_>, cx: &mut Context<'_>) {

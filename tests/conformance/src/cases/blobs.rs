@@ -50,7 +50,7 @@ async fn secret_file_mode_and_content(t: &Fixture) -> Verdict {
         .secrets
         .push(BlobGrant::new(BlobKind::Secret, blob("pass")));
     service.secrets.push(BlobGrant {
-        target: "/work/deep/er/pass".to_owned(),
+        target: "/area/deep/er/pass".to_owned(),
         uid: 1000,
         gid: 2000,
         mode: 0o440,
@@ -71,14 +71,14 @@ async fn secret_file_mode_and_content(t: &Fixture) -> Verdict {
         format!("0444 0 0 {size} file\n"),
         "mode and owner by default"
     );
-    let stat = t.ok(&a, "stat /work/deep/er/pass").await?;
+    let stat = t.ok(&a, "stat /area/deep/er/pass").await?;
     ensure_eq!(
         stat,
         format!("0440 1000 2000 {size} file\n"),
         "mode and owner as given"
     );
     ensure_eq!(
-        t.ok(&a, "read /work/deep/er/pass").await?,
+        t.ok(&a, "read /area/deep/er/pass").await?,
         CONTENT,
         "content at another place"
     );

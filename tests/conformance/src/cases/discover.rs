@@ -195,20 +195,20 @@ async fn discover_by_label(t: &Fixture) -> Verdict {
 
 async fn unready_replica_leaves_discovery(t: &Fixture) -> Verdict {
     let web = t
-        .server("--tcp 80 --unready-file /work/unready")
+        .server("--tcp 80 --unready-file /area/unready")
         .health(t.health(80))
         .replicas(2);
     let stack = t.stack().service(named("web"), web);
     t.up(&stack).await?;
     let (one, two) = (slot(&stack.name, "web", 1), slot(&stack.name, "web", 2));
     until_in(t, &one).await?;
-    t.ok(&one, "write /work/unready x").await?;
+    t.ok(&one, "write /area/unready x").await?;
     until_out(t, &one).await?;
     ensure!(
         is_in(t, &two).await?,
         "the other replica left discovery too"
     );
-    t.ok(&one, "remove /work/unready").await?;
+    t.ok(&one, "remove /area/unready").await?;
     until_in(t, &one).await
 }
 

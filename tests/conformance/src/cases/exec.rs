@@ -137,10 +137,10 @@ async fn exec_env_and_dir(t: &Fixture) -> Verdict {
         "new\n",
         "a variable of the command"
     );
-    let cwd = ExecOptions::new(["/probe", "cwd"]).working_dir(Some("/work".to_owned()));
+    let cwd = ExecOptions::new(["/probe", "cwd"]).working_dir(Some("/area".to_owned()));
     ensure_eq!(
         t.exec(&a, &cwd).await?.out,
-        "/work\n",
+        "/area\n",
         "the working directory"
     );
     Ok(())

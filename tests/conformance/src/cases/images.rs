@@ -86,7 +86,7 @@ async fn image_from_rootfs(t: &Fixture) -> Verdict {
             "ENTRYPOINT [\"/probe\"]".to_owned(),
             "CMD [\"serve\", \"--tcp\", \"7070\"]".to_owned(),
             "ENV CHANGED=yes".to_owned(),
-            "WORKDIR /work".to_owned(),
+            "WORKDIR /area".to_owned(),
         ],
     };
     load(t, input, true).await?;

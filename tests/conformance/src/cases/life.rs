@@ -128,7 +128,7 @@ async fn restart_on_failure(t: &Fixture) -> Verdict {
     let policy = RestartPolicy::OnFailure { max: None };
     let stack = t
         .stack()
-        .service(named("a"), t.probe("flaky /work/count 2").restart(policy));
+        .service(named("a"), t.probe("flaky /area/count 2").restart(policy));
     t.up_only(&stack).await?;
     t.until("it runs after two failures", || async {
         let replica = t.replica(&stack.name, "a").await?;
@@ -136,7 +136,7 @@ async fn restart_on_failure(t: &Fixture) -> Verdict {
     })
     .await?;
     ensure_eq!(
-        t.ok(&slot(&stack.name, "a", 1), "read /work/count").await?,
+        t.ok(&slot(&stack.name, "a", 1), "read /area/count").await?,
         "2",
         "failures"
     );
@@ -207,7 +207,7 @@ async fn restart_keeps_files(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), t.server(""));
     t.up(&stack).await?;
     let a = slot(&stack.name, "a", 1);
-    t.ok(&a, "write /work/kept text").await?;
+    t.ok(&a, "write /area/kept text").await?;
     let before = t.replica(&stack.name, "a").await?.started;
     t.client()
         .restart(&Selector::replica(&a), None, RunOptions::default())
@@ -218,7 +218,7 @@ async fn restart_keeps_files(t: &Fixture) -> Verdict {
     let replica = t.replica(&stack.name, "a").await?;
     ensure!(replica.started != before, "it was not restarted");
     ensure_eq!(
-        t.ok(&a, "read /work/kept").await?,
+        t.ok(&a, "read /area/kept").await?,
         "text",
         "the file after the restart"
     );

@@ -343,7 +343,7 @@ async fn scaled_service_balances(t: &Fixture) -> Verdict {
 
 async fn only_ready_endpoints_get_connections(t: &Fixture) -> Verdict {
     let service = t
-        .server("--tcp 80 --unready-file /work/unready")
+        .server("--tcp 80 --unready-file /area/unready")
         .health(t.health(80))
         .replicas(3);
     let stack = t
@@ -354,7 +354,7 @@ async fn only_ready_endpoints_get_connections(t: &Fixture) -> Verdict {
     let a = slot(&stack.name, "a", 1);
     until_all_answer(t, &a, 3).await?;
     let bad = slot(&stack.name, "web", 2);
-    t.ok(&bad, "write /work/unready x").await?;
+    t.ok(&bad, "write /area/unready x").await?;
     super::discover::until_out(t, &bad).await?;
     for _ in 0..40 {
         let answer = t.ok(&a, "connect web 80 hello").await?;
@@ -363,7 +363,7 @@ async fn only_ready_endpoints_get_connections(t: &Fixture) -> Verdict {
             "a replica that is not ready answered"
         );
     }
-    t.ok(&bad, "remove /work/unready").await?;
+    t.ok(&bad, "remove /area/unready").await?;
     super::discover::until_in(t, &bad).await?;
     until_all_answer(t, &a, 3).await
 }

@@ -192,14 +192,14 @@ async fn released_port_can_be_published_again(t: &Fixture) -> Verdict {
 async fn published_port_spares_unready_replicas(t: &Fixture) -> Verdict {
     let port = free_port(t).await?;
     let web = t
-        .server("--tcp 80 --unready-file /work/unready")
+        .server("--tcp 80 --unready-file /area/unready")
         .publish(Published::tcp(port, 80))
         .health(t.health(80))
         .replicas(2);
     let stack = t.stack().service(named("web"), web);
     t.up(&stack).await?;
     let bad = slot(&stack.name, "web", 1);
-    t.ok(&bad, "write /work/unready x").await?;
+    t.ok(&bad, "write /area/unready x").await?;
     super::discover::until_out(t, &bad).await?;
     let door = t.door(&stack.name, "web", Protocol::Tcp).await?;
     for _ in 0..30 {

@@ -242,14 +242,14 @@ async fn main_program_has_the_variables(t: &Fixture) -> Verdict {
 
 async fn working_dir(t: &Fixture) -> Verdict {
     let mut service = t.server("");
-    service.working_dir = Some("/work".to_owned());
+    service.working_dir = Some("/area".to_owned());
     let stack = t.stack().service(named("a"), service);
     t.up(&stack).await?;
     let a = slot(&stack.name, "a", 1);
     ensure_eq!(t.ok(&a, "cwd").await?, "/work\n", "the working directory");
     t.ok(&a, "write here text").await?;
     ensure_eq!(
-        t.ok(&a, "read /work/here").await?,
+        t.ok(&a, "read /area/here").await?,
         "text",
         "a relative path"
     );
@@ -332,7 +332,7 @@ async fn read_only_root(t: &Fixture) -> Verdict {
         .service(named("b"), t.server(""));
     t.up(&stack).await?;
     let (a, b) = (slot(&stack.name, "a", 1), slot(&stack.name, "b", 1));
-    let refused = t.run(&a, "write /work/x text").await?;
+    let refused = t.run(&a, "write /area/x text").await?;
     ensure_eq!(
         refused.code,
         1,
@@ -344,7 +344,7 @@ async fn read_only_root(t: &Fixture) -> Verdict {
         refused.err
     );
     t.ok(&a, "write /scratch/x text").await?;
-    t.ok(&b, "write /work/x text").await?;
+    t.ok(&b, "write /area/x text").await?;
     Ok(())
 }
 
@@ -454,17 +454,17 @@ async fn ulimits(t: &Fixture) -> Verdict {
 
 async fn tmpfs(t: &Fixture) -> Verdict {
     let mut service = t.server("");
-    service.mounts.push(memory("/work", 0o700));
+    service.mounts.push(memory("/area", 0o700));
     let stack = t.stack().service(named("a"), service);
     t.up(&stack).await?;
     let a = slot(&stack.name, "a", 1);
-    let stat = t.ok(&a, "stat /work").await?;
+    let stat = t.ok(&a, "stat /area").await?;
     ensure!(
         stat.starts_with("0700 0 0 "),
         "mode and owner of its root: {stat}"
     );
-    t.ok(&a, "write /work/x text").await?;
-    ensure_eq!(t.ok(&a, "read /work/x").await?, "text", "what was written");
+    t.ok(&a, "write /area/x text").await?;
+    ensure_eq!(t.ok(&a, "read /area/x").await?, "text", "what was written");
     Ok(())
 }
 

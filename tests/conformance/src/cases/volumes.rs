@@ -47,7 +47,7 @@ async fn volume_data_survives_down_up(t: &Fixture) -> Verdict {
     t.up(&stack).await?;
     let db = slot(&stack.name, "db", 1);
     t.ok(&db, "write /data/kept first").await?;
-    t.ok(&db, "write /work/lost first").await?;
+    t.ok(&db, "write /area/lost first").await?;
     t.down(&stack.name).await?;
     let seen = t.observe(&stack.name).await?;
     ensure!(
@@ -62,7 +62,7 @@ async fn volume_data_survives_down_up(t: &Fixture) -> Verdict {
         "what was written before"
     );
     ensure_eq!(
-        t.run(&db, "read /work/lost").await?.code,
+        t.run(&db, "read /area/lost").await?.code,
         1,
         "a file of the replica's own"
     );

@@ -147,7 +147,7 @@ async fn watch_sees_scale_and_removal(t: &Fixture) -> Verdict {
 
 async fn watch_sees_health(t: &Fixture) -> Verdict {
     let web = t
-        .server("--tcp 80 --unready-file /work/unready")
+        .server("--tcp 80 --unready-file /area/unready")
         .health(t.health(80));
     let stack = t.stack().service(named("web"), web);
     t.up(&stack).await?;
@@ -155,9 +155,9 @@ async fn watch_sees_health(t: &Fixture) -> Verdict {
     let mut seen = Seen::start(t, &selector).await?;
     seen.until(t, &[1]).await?;
     let replica = slot(&stack.name, "web", 1);
-    t.ok(&replica, "write /work/unready x").await?;
+    t.ok(&replica, "write /area/unready x").await?;
     seen.until(t, &[]).await?;
-    t.ok(&replica, "remove /work/unready").await?;
+    t.ok(&replica, "remove /area/unready").await?;
     seen.until(t, &[1]).await
 }
 
