@@ -121,15 +121,19 @@ impl Backend for Sim {
 
 impl Sim {
     async fn perform(&self, action: &Action, step: &Step) -> Result<Applied> {
-        match self.world.with(|model| model.begin(action, &step.stack))? {
-            Begun::Done(applied) => Ok(applied),
+        // Ports that a call before gave up are free, also if that call was given up itself.
+        self.world.settle().await;
+        let applied = match self.world.with(|model| model.begin(action, &step.stack))? {
+            Begun::Done(applied) => applied,
             Begun::Stopping(replica) => {
                 self.world
                     .until(|model| model.has_stopped(&replica).then_some(()))
                     .await;
-                Ok(self.world.with(|model| model.finish(action)))
+                self.world.with(|model| model.finish(action))
             }
-        }
+        };
+        self.world.settle().await;
+        Ok(applied)
     }
 
     /// What was there before the last change; now, if nothing was kept.

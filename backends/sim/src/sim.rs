@@ -81,12 +81,14 @@ impl Builder {
     pub fn build(self) -> Sim {
         let clock = self.clock.unwrap_or_else(|| Arc::new(VirtualClock::new()));
         let now = clock.monotonic();
-        let model = Model::new(clock.now() - now, now, self.seed, self.bugs);
-        let doors = if self.sockets {
+        let doors = Arc::new(if self.sockets {
             Doors::sockets()
         } else {
             Doors::none()
-        };
+        });
+        let epoch = clock.now() - now;
+        let mut model = Model::new(epoch, now, self.seed, self.bugs);
+        model.doors = Arc::clone(&doors);
         Sim {
             world: World::new(self.name, clock, model, doors),
         }

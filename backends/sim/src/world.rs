@@ -1,6 +1,6 @@
 //! The one owner of the model: locks it, lets its time catch up, and tells waiters of changes.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,8 +22,7 @@ pub(crate) struct World {
     model: Mutex<Model>,
     /// Version of the model; sent after every change, read by everybody who waits.
     changed: watch::Sender<u64>,
-    doors: Doors,
-    own: Weak<World>,
+    doors: Arc<Doors>,
 }
 
 impl World {
@@ -31,9 +30,9 @@ impl World {
         name: String,
         clock: Arc<dyn Clock>,
         model: Model,
-        doors: Doors,
+        doors: Arc<Doors>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|own| Self {
+        let world = Arc::new(Self {
             name,
             clock,
             faults: Faults::default(),
@@ -41,8 +40,14 @@ impl World {
             model: Mutex::new(model),
             changed: watch::Sender::new(0),
             doors,
-            own: own.clone(),
-        })
+        });
+        world.doors.belong_to(Arc::downgrade(&world));
+        world
+    }
+
+    /// Returns once every port that was given up is free for others.
+    pub(crate) async fn settle(&self) {
+        self.doors.settle().await;
     }
 
     /// Looks at or changes the model as it is now.
@@ -52,11 +57,8 @@ impl World {
         model.catch_up(now);
         let answer = look(&mut model);
         let version = model.version();
-        let published = self.doors.are_real().then(|| model.published.clone());
+        self.doors.keep(&model.published);
         drop(model);
-        if let Some(published) = published {
-            self.doors.follow(&published, &self.own);
-        }
         self.changed.send_if_modified(|known| {
             let news = *known != version;
             *known = version;

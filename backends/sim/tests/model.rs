@@ -413,3 +413,27 @@ async fn published_ports_answer_on_real_sockets_where_wanted() -> Outcome {
     assert_eq!(answer.await.expect("no panic"), "t-web-1 -\n");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_port_of_another_program_is_refused() -> Outcome {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = other.local_addr().expect("an address").port();
+    let sim = Sim::builder().sockets().build();
+    prepare(&sim).await?;
+    let web = || probe("serve --tcp 80").publish(Published::tcp(port, 80));
+    let error = start(&sim, "web", web()).await.expect_err("it is taken");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert!(error.message().contains("another program"), "{error}");
+    drop(other);
+    start(&sim, "web", web()).await?;
+    for action in [
+        Action::RemoveReplica {
+            replica: id("web", 1),
+        },
+        Action::RemoveService { name: named("web") },
+    ] {
+        sim.apply(&action, &step()).await?;
+    }
+    std::net::TcpListener::bind(("127.0.0.1", port)).expect("it is free again");
+    Ok(())
+}

@@ -108,7 +108,7 @@ fn layer() -> Result<Vec<u8>> {
         for (path, mode) in [
             ("data", 0o755),
             ("run", 0o755),
-            ("work", 0o777),
+            ("area", 0o777),
             ("tmp", 0o1777),
         ] {
             tar.folder(path, mode)?;

@@ -26,7 +26,7 @@ struct Real {
 impl Real {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(folder.path().join("work")).expect("made");
+        std::fs::create_dir(folder.path().join("area")).expect("made");
         let program = folder.path().join("probe");
         std::fs::write(&program, probe_program()).expect("written");
         let mode = std::fs::Permissions::from_mode(0o755);
@@ -34,15 +34,15 @@ impl Real {
         Self { folder }
     }
 
-    fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
+    fn area(&self) -> PathBuf {
+        self.folder.path().join("area")
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.folder.path().join("probe"));
         command
             .args(words)
-            .current_dir(self.work())
+            .current_dir(self.area())
             .env("SET", "value")
             .stdin(Stdio::null());
         command

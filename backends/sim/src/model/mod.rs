@@ -1,4 +1,5 @@
-//! The model itself: what a platform holds, and how it changes with time. No I/O, no waiting.
+//! The model itself: what a platform holds, and how it changes with time. No waiting; I/O only to
+//! open real ports, where a world has them.
 
 mod act;
 mod caps;
@@ -29,6 +30,7 @@ pub(crate) use tree::{Kind, Node, Tree, normal, parent};
 pub(crate) use user::Identity;
 
 use crate::bug::Bugs;
+use crate::doors::Doors;
 use crate::image::ImageStore;
 use crate::probe::{Process, Timer};
 use crate::rng::Rng;
@@ -53,6 +55,8 @@ pub(crate) struct Model {
     pub(crate) subnets: u32,
     pub(crate) rng: Rng,
     pub(crate) bugs: Bugs,
+    /// Asked whether a port can be published, as this machine is where it answers.
+    pub(crate) doors: Arc<Doors>,
     /// Program files looked through already, and whether they are the probe.
     pub(crate) programs: Vec<(Arc<Vec<u8>>, bool)>,
     /// How many servers ask one another right now.
@@ -160,6 +164,7 @@ impl Model {
             subnets: 0,
             rng: Rng::new(seed),
             bugs,
+            doors: Arc::new(Doors::none()),
             programs: Vec::new(),
             depth: 0,
         }

@@ -85,6 +85,15 @@ impl Model {
                     .on(stack)
                     .hint("publish another port, or take the other stack down"));
             }
+            if !self.doors.take(published.protocol, published.host_ip, port) {
+                let text = format!(
+                    "publish port {port}/{} for {}: another program of this machine has it",
+                    published.protocol, service.name
+                );
+                return Err(Error::new(ErrorKind::AlreadyExists, text)
+                    .on(stack)
+                    .hint("publish another port, or end the other program"));
+            }
             wanted.push(Reservation {
                 protocol: published.protocol,
                 port,
@@ -111,12 +120,7 @@ impl Model {
         for published in &service.spec.ports {
             let mut published = published.clone();
             if single(&published).is_none() {
-                let range = published.host_port;
-                let (first, last) = range.map_or((FIRST_CHOSEN, u16::MAX), |r| (r.first, r.last));
-                let free = (first..=last).find(|port| {
-                    self.taken(published.protocol, *port, published.host_ip)
-                        .is_none()
-                });
+                let free = self.free_port(&published);
                 let Some(port) = free else {
                     self.published.truncate(before);
                     let text = format!("start {id}: no port of {published} is free");
@@ -136,6 +140,21 @@ impl Model {
             ports.push(published);
         }
         Ok(ports)
+    }
+
+    /// A port that nobody has: of the range, or of all that may be chosen.
+    fn free_port(&self, published: &Published) -> Option<u16> {
+        let (protocol, ip) = (published.protocol, published.host_ip);
+        let range = published.host_port;
+        if range.is_none()
+            && let Some(port) = self.doors.take_any(protocol, ip)
+        {
+            return Some(port);
+        }
+        let (first, last) = range.map_or((FIRST_CHOSEN, u16::MAX), |r| (r.first, r.last));
+        (first..=last).find(|port| {
+            self.taken(protocol, *port, ip).is_none() && self.doors.take(protocol, ip, *port)
+        })
     }
 
     pub(super) fn release_ports_of(&mut self, id: &ReplicaId) {

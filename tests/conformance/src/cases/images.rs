@@ -97,7 +97,7 @@ async fn image_from_rootfs(t: &Fixture) -> Verdict {
     let a = slot(&stack.name, "a", 1);
     let options = |words: [&str; 2]| unmoor_core::backend::ExecOptions::new(words);
     let cwd = t.exec(&a, &options(["/probe", "cwd"])).await?;
-    ensure_eq!(cwd.out, "/work\n", "the working directory");
+    ensure_eq!(cwd.out, "/area\n", "the working directory");
     ensure_eq!(t.ok(&a, "env CHANGED").await?, "yes\n", "the variable");
     t.down(&stack.name).await?;
     forget(t, &reference).await

@@ -246,7 +246,7 @@ async fn working_dir(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), service);
     t.up(&stack).await?;
     let a = slot(&stack.name, "a", 1);
-    ensure_eq!(t.ok(&a, "cwd").await?, "/work\n", "the working directory");
+    ensure_eq!(t.ok(&a, "cwd").await?, "/area\n", "the working directory");
     t.ok(&a, "write here text").await?;
     ensure_eq!(
         t.ok(&a, "read /area/here").await?,
