@@ -14,7 +14,7 @@ use unmoor_core::spec::{
     BlobGrant, BlobId, BlobKind, Mount, Network, PortRange, Published, RestartPolicy, SecretBytes,
     Service, Volume,
 };
-use unmoor_tools::ledger::{Exclusive, Ledger};
+use unmoor_tools::ledger::{Options, Section};
 
 const ROOT: &str = "UNMOOR_TEST_ROOT";
 const SERVICE: &str = "UNMOOR_TEST_SERVICE";
@@ -145,7 +145,6 @@ fn die_at(place: &str, host: &Host, service: &DesiredService) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_killed_anywhere_is_finished_or_undone_by_the_next() {
     runnable!();
-    let _alone = Exclusive::wait().expect("alone");
     let mut host = Host::new().await;
     let image = host.busybox().await;
     let range = Some(PortRange {
@@ -163,7 +162,19 @@ async fn a_command_killed_anywhere_is_finished_or_undone_by_the_next() {
     spec.secrets
         .push(BlobGrant::new(BlobKind::Secret, blob().name));
     let service = host.desired("web", spec).await;
-    let before = Ledger::take().expect("taken");
+    let strangers = [
+        Section::OurMount,
+        Section::Namespace,
+        Section::Cgroup,
+        Section::Process,
+        Section::Descriptors,
+        Section::Keyring,
+        Section::Loop,
+    ];
+    let options = strangers
+        .into_iter()
+        .fold(Options::default(), Options::without);
+    let before = options.take().expect("taken");
     for place in PLACES {
         die_at(place, &host, &service);
         host.reconnect().await;
@@ -179,7 +190,7 @@ async fn a_command_killed_anywhere_is_finished_or_undone_by_the_next() {
             let applied = host.apply(action.clone()).await;
             applied.unwrap_or_else(|error| panic!("{place}: {action}: {error:?}"));
         }
-        assert_eq!(host.leftovers(), Vec::<String>::new(), "{place}");
+        assert_eq!(host.traces(), Vec::<String>::new(), "{place}");
         let leaks = before.settle(Duration::from_secs(5)).expect("taken");
         assert!(leaks.is_empty(), "{place}: {leaks}");
     }
@@ -242,7 +253,7 @@ async fn a_lost_database_is_made_again_from_what_runs() {
         .await
         .expect("removed");
     host.down().await;
-    assert_eq!(host.leftovers(), Vec::<String>::new());
+    assert_eq!(host.traces(), Vec::<String>::new());
 }
 
 /// The first command after the reboot.
@@ -269,7 +280,7 @@ async fn after_the_reboot() {
         Applied::Changed
     );
     host.down().await;
-    assert_eq!(host.leftovers(), Vec::<String>::new());
+    assert_eq!(host.traces(), Vec::<String>::new());
 }
 
 fn always_again() -> Service {

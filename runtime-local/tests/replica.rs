@@ -30,7 +30,7 @@ async fn it_starts_runs_and_goes_without_a_trace() {
     assert_eq!((code, text.as_str()), (3, "0\nt-a-1"));
     host.down().await;
     assert!(host.seen(&id).await.is_none());
-    assert_eq!(host.leftovers(), Vec::<String>::new());
+    assert_eq!(host.traces(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@
 
 mod blob;
 mod compile;
+mod dismiss;
 mod endpoints;
 mod environment;
 mod files;

@@ -1,10 +1,7 @@
 //! The life of a replica after its start: drained, stopped, restarted, removed, adopted.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use unmoor_core::backend::Applied;
 use unmoor_core::name::ReplicaId;
 
@@ -12,21 +9,16 @@ use super::compile::grace;
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
-use crate::net;
 use crate::shim::{self, Control, Seen};
 use crate::state::{
-    Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, addresses, networks,
-    remove_if_empty, remove_tree, replicas, start_time, write_json,
+    Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, addresses, networks, remove_tree,
+    replicas, write_json,
 };
 use crate::wire::control::Request;
-use crate::wire::status::{Phase, ProcessId};
+use crate::wire::status::Phase;
 
 /// What a shim may take beyond the grace to kill, collect and tidy.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How long a shim that was told to quit may take to be gone.
-const LEAVE: Duration = Duration::from_secs(5);
-/// Tries to remove a cgroup whose last process is just leaving.
-const TRIES: u32 = 200;
 
 impl Runtime {
     pub(super) fn replica(&self, id: &ReplicaId) -> Result<Option<ReplicaRecord>, LocalError> {
@@ -144,7 +136,7 @@ impl Runtime {
         }
     }
 
-    fn ask_to_stop(
+    pub(super) fn ask_to_stop(
         &self,
         record: &ReplicaRecord,
         limit: Option<Duration>,
@@ -207,12 +199,13 @@ impl Runtime {
         let left = self.dismiss(record)?;
         failpoint("replica.dismissed");
         let on = self.networks_of_replica(record)?;
-        if left == Left::Unclean {
+        if !left.is_clean() {
             self.clear_traces(record, &on)?;
         }
         self.unpublish_own(record, &on)?;
         remove_tree(&self.layout().run(&record.key))?;
         remove_tree(&self.layout().replica(&record.key))?;
+        drop(left);
         failpoint("replica.erased");
         self.db().write("forget a replica", durability, |c| {
             addresses::take_back(c, &format!("replica {}", record.key))?;
@@ -223,112 +216,4 @@ impl Runtime {
             }
         })
     }
-
-    /// Removes what a shim removes when it goes, for one that could not.
-    fn clear_traces(&self, record: &ReplicaRecord, on: &[NetworkRecord]) -> Result<(), LocalError> {
-        for network in on {
-            net::remove_endpoint(&self.zone(network)?, &record.key)?;
-        }
-        let ports = Self::published_ports(record, on)?;
-        net::republish(&self.publication(&record.id.service, ports, on)?)?;
-        for address in record.addresses.values() {
-            net::remove_interface(&net::veth_name(*address))?;
-        }
-        for path in self
-            .hierarchies()
-            .directories(&self.cgroup_path(&record.key))
-        {
-            remove_cgroup(&path)?;
-        }
-        Ok(())
-    }
-
-    /// Stops a replica and lets its shim go.
-    fn dismiss(&self, record: &ReplicaRecord) -> Result<Left, LocalError> {
-        let run = self.layout().run(&record.key);
-        let seen = match self.see_alive(record) {
-            Ok(seen) => seen,
-            // Nobody can be asked any more: end its processes ourselves.
-            Err(error) => {
-                tracing::warn!(replica = %record.id, "its shim cannot be replaced: {error}");
-                shim::see(&run)?
-            }
-        };
-        match seen {
-            Seen::Alive(status) => {
-                if !matches!(status.phase, Phase::Exited | Phase::Failed) {
-                    // A shim in the middle of its first start ends when it is told to stop.
-                    match self.ask_to_stop(record, None) {
-                        Err(error) if shim::is_shim_alive(&run) => return Err(error),
-                        Ok(()) | Err(_) => {}
-                    }
-                }
-                let shim = open_process(status.shim);
-                let quit = Control::connect(&run, &record.id.to_string())
-                    .and_then(|mut control| control.ask(&Request::Quit));
-                let left = match quit {
-                    Ok(_) => Left::Clean,
-                    Err(_) if !shim::is_shim_alive(&run) => Left::Unclean,
-                    Err(error) => return Err(error),
-                };
-                if let Some(shim) = shim {
-                    wait_for_end(&shim, LEAVE);
-                }
-                Ok(left)
-            }
-            Seen::Orphan(status) => {
-                if let Some(init) = open_process(status.init) {
-                    let _ = pidfd_send_signal(&init, Signal::KILL);
-                    wait_for_end(&init, LEAVE);
-                }
-                Ok(Left::Unclean)
-            }
-            Seen::Past(_) | Seen::Nothing => Ok(Left::Unclean),
-        }
-    }
-}
-
-/// How a shim has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    /// By itself, with everything that it had made.
-    Clean,
-    /// It is dead, or never was; what it had made may be there.
-    Unclean,
-}
-
-/// A descriptor of a process, if it is still the one meant.
-fn open_process(id: ProcessId) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(id.pid).ok()?)?;
-    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    // Looked at with the descriptor held: the number cannot change hands any more.
-    (start_time(id.pid) == Some(id.start_time)).then_some(process)
-}
-
-fn wait_for_end(process: &OwnedFd, limit: Duration) {
-    let limit = Timespec::try_from(limit).ok();
-    // A signal that interrupts the wait shortens it; whoever comes next finds what is left.
-    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
-}
-
-/// Removes a cgroup and those that we may have made above it; absent is fine.
-fn remove_cgroup(path: &std::path::Path) -> Result<(), LocalError> {
-    use std::io::ErrorKind;
-    for _ in 0..TRIES {
-        match std::fs::remove_dir(path) {
-            Ok(()) => break,
-            Err(error) if error.kind() == ErrorKind::NotFound => break,
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-                let kill = path.join("cgroup.kill");
-                let _ = std::fs::write(kill, "1");
-                // The kernel tells nobody when a group has become empty on version 1.
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            Err(source) => return Err(LocalError::io("remove cgroup", path, source)),
-        }
-    }
-    for parent in path.ancestors().skip(1).take(2) {
-        remove_if_empty(parent);
-    }
-    Ok(())
 }

@@ -14,6 +14,7 @@ use rustix::net::{
     sendmsg, socket_with,
 };
 
+use super::status::is_shim_alive;
 use crate::error::LocalError;
 use crate::wire::control::{FRAME_MAX, Request, Response};
 
@@ -21,6 +22,10 @@ use crate::wire::control::{FRAME_MAX, Request, Response};
 const DESCRIPTORS: usize = 4;
 /// Longest wait for an answer that needs no waiting on the shim's side.
 const PROMPT: Duration = Duration::from_secs(30);
+
+/// Tries to connect to a shim that has its lock and does not listen yet, and the pause between.
+const TRIES: u32 = 1_000;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A connection to a shim.
 #[derive(Debug)]
@@ -33,9 +38,21 @@ pub(crate) struct Control {
 impl Control {
     /// Connects to the shim of a run directory.
     ///
+    /// A shim that has only just begun is waited for.
+    ///
     /// # Errors
     /// `Protocol` if nobody listens there.
     pub(crate) fn connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
+        for _ in 0..TRIES {
+            match Self::try_connect(run, replica) {
+                Err(_) if is_shim_alive(run) => std::thread::park_timeout(PAUSE),
+                result => return result,
+            }
+        }
+        Self::try_connect(run, replica)
+    }
+
+    fn try_connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
         let failed = |source: Errno| LocalError::Protocol {
             replica: replica.to_owned(),
             problem: format!("does not take requests: {source}"),

@@ -63,6 +63,8 @@ macro_rules! runnable {
 pub(crate) struct Host {
     pub(crate) dir: tempfile::TempDir,
     root: PathBuf,
+    /// Removes what is left when the test fails.
+    tidies: bool,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) stack: StackName,
 }
@@ -76,6 +78,7 @@ impl Host {
         Self {
             dir,
             root,
+            tidies: true,
             backend,
             stack,
         }
@@ -89,6 +92,7 @@ impl Host {
         Self {
             dir,
             root: root.to_owned(),
+            tidies: false,
             backend,
             stack,
         }
@@ -285,6 +289,47 @@ impl Host {
             .collect()
     }
 
+    /// Everything of the installation that is still there: files, processes, cgroups.
+    ///
+    /// The ledger cannot tell the processes of this test from those of another on the same host.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        let mut found = self.leftovers();
+        let mark = format!("{}/", self.root().display());
+        for entry in std::fs::read_dir("/proc").expect("there").flatten() {
+            let files = std::fs::read_dir(entry.path().join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            let mut files = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+            // This test, and the one that runs it.
+            let own =
+                std::fs::read_link(entry.path().join("exe")).ok() == std::env::current_exe().ok();
+            let number = entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|b| b.is_ascii_digit());
+            if number && !own && files.any(|target| target.to_string_lossy().starts_with(&mark)) {
+                found.push(format!("process {}", entry.path().display()));
+            }
+        }
+        let database = rusqlite::Connection::open(self.root().join("state.db")).expect("opened");
+        let query = "SELECT value FROM meta WHERE key = 'installation'";
+        let id: String = database
+            .query_row(query, [], |row| row.get(0))
+            .expect("read");
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
+            .expect("there")
+            .flatten()
+        {
+            let group = hierarchy.path().join("unmoor").join(&id);
+            if group.exists() {
+                found.push(group.display().to_string());
+            }
+        }
+        found
+    }
+
     /// Kills the shim of a replica, as the kernel might when memory is short.
     pub(crate) fn kill_shim(&self, id: &ReplicaId) {
         let wanted = format!("unmoor-shim {id}");
@@ -394,7 +439,7 @@ impl Host {
 /// A test that fails half-way must not leave its replicas running.
 impl Drop for Host {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !self.tidies || !std::thread::panicking() {
             return;
         }
         let root = self.root();

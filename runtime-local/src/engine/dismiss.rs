@@ -1,0 +1,213 @@
+//! Ending a replica's shim, or what a dead one has left.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::Runtime;
+use crate::error::LocalError;
+use crate::net::{self, NetError};
+use crate::shim::{self, Control, Seen};
+use crate::state::{NetworkRecord, ReplicaRecord, remove_if_empty, start_time};
+use crate::wire::control::Request;
+use crate::wire::status::{Phase, ProcessId, Status};
+
+/// How long a shim that was told to quit may take to be gone.
+const LEAVE: Duration = Duration::from_secs(5);
+/// Pause between two looks at what tells nobody when it changes.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Looks at a shim that has its lock and no status yet.
+const LOOKS: u32 = 2_000;
+/// Tries to remove a cgroup whose last process is just leaving.
+const TRIES: u32 = 400;
+
+/// How a shim has gone.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// By itself, with everything that it had made.
+    Clean,
+    /// It is dead, or never was; what it had made may be there. The lock keeps one that is late
+    /// from coming up while its directories are removed; there is none without a directory.
+    Unclean {
+        /// Held until the directory is gone.
+        _lock: Option<File>,
+    },
+}
+
+impl Left {
+    /// True if nothing is left to clear.
+    pub(super) fn is_clean(&self) -> bool {
+        matches!(self, Self::Clean)
+    }
+}
+
+impl Runtime {
+    /// Stops a replica and lets its shim go.
+    pub(super) fn dismiss(&self, record: &ReplicaRecord) -> Result<Left, LocalError> {
+        let run = self.layout().run(&record.key);
+        for _ in 0..LOOKS {
+            let seen = match self.see_alive(record) {
+                Ok(seen) => seen,
+                // Nobody can be asked any more: end its processes ourselves.
+                Err(error) => {
+                    tracing::warn!(replica = %record.id, "its shim cannot be replaced: {error}");
+                    shim::see(&run)?
+                }
+            };
+            if let Seen::Alive(status) = &seen {
+                return self.send_away(record, status);
+            }
+            let lock = match seize(&run)? {
+                Seized::Yes(lock) => Some(lock),
+                Seized::NoDirectory => None,
+                // A shim that has only just begun; its status follows at once.
+                Seized::Taken => {
+                    std::thread::park_timeout(PAUSE);
+                    continue;
+                }
+            };
+            if let Seen::Orphan(status) = &seen
+                && let Some(init) = open_process(status.init)
+            {
+                let _ = pidfd_send_signal(&init, Signal::KILL);
+                wait_for_end(&init, LEAVE);
+            }
+            return Ok(Left::Unclean { _lock: lock });
+        }
+        let problem = "has held its lock for too long without a word".to_owned();
+        Err(LocalError::Protocol {
+            replica: record.id.to_string(),
+            problem,
+        })
+    }
+
+    /// Stops the replica of a shim that lives, and the shim.
+    fn send_away(&self, record: &ReplicaRecord, status: &Status) -> Result<Left, LocalError> {
+        let run = self.layout().run(&record.key);
+        let shim = open_process(status.shim);
+        if !matches!(status.phase, Phase::Exited | Phase::Failed) {
+            // A shim in the middle of its first start ends when it is told to stop.
+            match self.ask_to_stop(record, None) {
+                Err(error) if shim::is_shim_alive(&run) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let quit = Control::connect(&run, &record.id.to_string())
+            .and_then(|mut control| control.ask(&Request::Quit));
+        if let Err(error) = &quit
+            && shim::is_shim_alive(&run)
+        {
+            tracing::warn!(replica = %record.id, "its shim does not quit: {error}");
+            return quit.map(|_| Left::Clean);
+        }
+        if let Some(shim) = shim {
+            wait_for_end(&shim, LEAVE);
+        }
+        Ok(match quit {
+            Ok(_) => Left::Clean,
+            Err(_) => Left::Unclean { _lock: None },
+        })
+    }
+
+    /// Removes what a shim removes when it goes, for one that could not.
+    pub(super) fn clear_traces(
+        &self,
+        record: &ReplicaRecord,
+        on: &[NetworkRecord],
+    ) -> Result<(), LocalError> {
+        for network in on {
+            net::remove_endpoint(&self.zone(network)?, &record.key)?;
+        }
+        let ports = Self::fixed_ports(&record.desired.spec, on)?;
+        match net::republish(&self.publication(&record.id.service, ports, on)?) {
+            // Whoever removed the rules has no use for the targets.
+            Err(NetError::Kernel { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            other => other?,
+        }
+        for address in record.addresses.values() {
+            net::remove_interface(&net::veth_name(*address))?;
+        }
+        for path in self
+            .hierarchies()
+            .directories(&self.cgroup_path(&record.key))
+        {
+            remove_cgroup(&path)?;
+        }
+        Ok(())
+    }
+}
+
+enum Seized {
+    Yes(File),
+    Taken,
+    NoDirectory,
+}
+
+/// Takes a shim's own lock in its place.
+fn seize(run: &Path) -> Result<Seized, LocalError> {
+    let path = run.join("lock");
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let opened = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(&path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(Seized::NoDirectory);
+        }
+        Err(source) => return Err(LocalError::io("open lock", &path, source)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Seized::Yes(file)),
+        Err(Errno::WOULDBLOCK) => Ok(Seized::Taken),
+        Err(source) => Err(LocalError::io("lock", &path, source)),
+    }
+}
+
+/// A descriptor of a process, if it is still the one meant.
+fn open_process(id: ProcessId) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(id.pid).ok()?)?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Looked at with the descriptor held: the number cannot change hands any more.
+    (start_time(id.pid) == Some(id.start_time)).then_some(process)
+}
+
+fn wait_for_end(process: &OwnedFd, limit: Duration) {
+    let limit = Timespec::try_from(limit).ok();
+    // A signal that interrupts the wait shortens it; whoever comes next finds what is left.
+    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
+}
+
+/// Removes a cgroup and those that we may have made above it; absent is fine.
+fn remove_cgroup(path: &Path) -> Result<(), LocalError> {
+    for _ in 0..TRIES {
+        match std::fs::remove_dir(path) {
+            Ok(()) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+                let kill = path.join("cgroup.kill");
+                let _ = std::fs::write(kill, "1");
+                // The kernel tells nobody when a group has become empty on version 1.
+                std::thread::park_timeout(PAUSE);
+            }
+            Err(source) => return Err(LocalError::io("remove cgroup", path, source)),
+        }
+    }
+    for parent in path.ancestors().skip(1).take(2) {
+        remove_if_empty(parent);
+    }
+    Ok(())
+}
