@@ -4,6 +4,7 @@
 //! pid namespace makes sure of the end: when its first process goes, nothing of a test is left.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{WaitOptions, wait};
@@ -51,10 +52,20 @@ pub(crate) fn isolation() -> Isolation {
     }
 }
 
-/// A command that runs `xtask inside WORDS…`, in namespaces where they can be had.
-pub(crate) fn command(isolation: Isolation, words: &[&str]) -> Result<Command, Failure> {
+/// Where this program lies. A build of the whole workspace puts a new one in its place; the kernel
+/// then names the old one with a mark at the end.
+fn this_program() -> Result<PathBuf, Failure> {
     let exe = std::env::current_exe()
         .map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
+    let replaced = exe
+        .to_str()
+        .and_then(|text| text.strip_suffix(" (deleted)"));
+    Ok(replaced.map(PathBuf::from).unwrap_or(exe))
+}
+
+/// A command that runs `xtask inside WORDS…`, in namespaces where they can be had.
+pub(crate) fn command(isolation: Isolation, words: &[&str]) -> Result<Command, Failure> {
+    let exe = this_program()?;
     let mut command = match isolation {
         Isolation::Namespaces => {
             let mut command = Command::new("unshare");
@@ -85,8 +96,7 @@ pub(crate) fn command(isolation: Isolation, words: &[&str]) -> Result<Command, F
 /// The first process of the pid namespace: prepares the network, runs the task, reaps orphans.
 pub(crate) fn init(words: &[&str]) -> Outcome {
     prepare_network()?;
-    let exe = std::env::current_exe()
-        .map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
+    let exe = this_program()?;
     let task = Command::new(exe)
         .arg("inside")
         .args(words)
