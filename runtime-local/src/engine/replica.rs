@@ -20,6 +20,10 @@ use crate::wire::status::Phase;
 /// What a shim may take beyond the grace to kill, collect and tidy.
 const MARGIN: Duration = Duration::from_secs(30);
 
+/// Time for a change of endpoints to reach every address map: some 4 ms, and much more on a busy
+/// machine.
+const SPREAD: Duration = Duration::from_millis(150);
+
 impl Runtime {
     pub(super) fn replica(&self, id: &ReplicaId) -> Result<Option<ReplicaRecord>, LocalError> {
         self.db().read("read replicas", |c| replicas::load(c, id))
@@ -100,6 +104,9 @@ impl Runtime {
         failpoint("replica.drained");
         if let Seen::Alive(_) = self.see_alive(&record)? {
             self.ask_to_drain(&record, true)?;
+            // The other shims hear of it at once and change their maps a few milliseconds later;
+            // whoever ends the replica next must come after the last of them.
+            std::thread::park_timeout(SPREAD);
         }
         Ok(Applied::Changed)
     }
