@@ -115,8 +115,12 @@ impl Layout {
             .join(format!("{}.{}", id.kind.as_str(), id.name))
     }
 
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     pub(crate) fn lock(&self, name: &str) -> PathBuf {
-        self.root.join("locks").join(name)
+        self.locks().join(name)
     }
 
     /// The path as the shim's plan carries it.

@@ -202,3 +202,28 @@ fn choose(spec: &Network, taken: &[Subnet], host: &[Subnet]) -> Result<Subnet, L
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unmoor_core::ErrorKind;
+
+    #[test]
+    fn a_wanted_subnet_is_checked_before_it_is_given() {
+        let host: Subnet = "10.5.0.0/16".parse().expect("a subnet");
+        let wanted = |text: &str| {
+            let spec = Network {
+                subnet: Some(text.to_owned()),
+                ..Network::default()
+            };
+            choose(&spec, &[], &[host]).map_err(|error| unmoor_core::Error::from(error).kind())
+        };
+        assert_eq!(wanted("10.6.0.0/24").map(Subnet::prefix), Ok(24));
+        assert_eq!(wanted("10.5.9.0/24"), Err(ErrorKind::AlreadyExists));
+        for wrong in ["10.6.0.0", "10.6.0.0/30", "0.0.0.0/0", "::/64", "x"] {
+            assert_eq!(wanted(wrong), Err(ErrorKind::InvalidSpec), "{wrong}");
+        }
+        let any = choose(&Network::default(), &[], &[host]).expect("one is free");
+        assert!(!any.overlaps(host));
+    }
+}

@@ -5,7 +5,7 @@ use crate::error::LocalError;
 use crate::net;
 use crate::shim::{self, Seen};
 use crate::state::{
-    Durability, Intent, IntentKind, ReplicaRecord, ServiceRecord, boot_id, meta, networks,
+    Durability, Intent, IntentKind, Lock, ReplicaRecord, ServiceRecord, boot_id, meta, networks,
     replicas, services, volumes,
 };
 use crate::wire::plan::{Plan, Restart};
@@ -27,8 +27,21 @@ impl Runtime {
             let note = |c: &_| meta::store(c, BOOT, boot_id());
             self.db().write("note the boot", Durability::Power, note)?;
         }
+        self.sweep_locks();
         self.restore_host()?;
         self.adopt_orphans()
+    }
+
+    /// Removes the files of locks whose holders have died.
+    fn sweep_locks(&self) {
+        let entries = std::fs::read_dir(self.layout().locks())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for entry in entries {
+            // Whoever gets the lock removes its file when it lets go; one that is held stays.
+            drop(Lock::attempt(&entry.path()));
+        }
     }
 
     /// Puts back bridges and rules that others have removed, as a reload of the firewall does.

@@ -122,3 +122,46 @@ impl Intent {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Db, Durability};
+
+    #[test]
+    fn an_intent_is_adopted_once_and_only_from_the_dead() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (db, _) = Db::open(&dir.path().join("state.db")).expect("made");
+        let stack = StackName::parse("s").expect("a name");
+        let write = |work: &dyn Fn(&Connection) -> Result<bool, Failure>| {
+            db.write("test", Durability::Process, |c| work(c))
+                .expect("written")
+        };
+        write(&|c| Intent::begin(c, IntentKind::RemoveVolume, &stack, "data").map(|_| true));
+        assert!(
+            db.read("test", Intent::orphans).expect("read").is_empty(),
+            "we are alive"
+        );
+        let dead = Identity {
+            start_time: 1,
+            ..Identity::own()
+        };
+        write(&|c| {
+            c.execute("UPDATE intents SET owner = ?", [to_json(&dead)?])?;
+            Ok(true)
+        });
+        let orphans = db.read("test", Intent::orphans).expect("read");
+        assert_eq!(orphans.len(), 1);
+        assert_eq!(
+            (orphans[0].kind, orphans[0].subject.as_str()),
+            (IntentKind::RemoveVolume, "data")
+        );
+        assert!(write(&|c| Intent::adopt(c, &orphans[0])));
+        assert!(
+            !write(&|c| Intent::adopt(c, &orphans[0])),
+            "somebody else was faster"
+        );
+        write(&|c| Intent::end(c, orphans[0].id).map(|()| true));
+        assert!(db.read("test", Intent::orphans).expect("read").is_empty());
+    }
+}
