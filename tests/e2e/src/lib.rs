@@ -1,7 +1,7 @@
 //! The command line against real containers, in namespaces of a test's own.
 //!
 //! [`pack`] makes root file systems of programs that this machine has installed, [`foreign`] the
-//! images of the test stack from them, [`stage`] the namespaces and directories a test plays in,
+//! images of the test stack from them, [`shop`] those of the example, [`stage`] the namespaces and directories a test plays in,
 //! and [`patience`] the waiting for what must become true.
 
 pub mod foreign;
@@ -9,4 +9,5 @@ pub mod pack;
 pub mod patience;
 mod processes;
 pub mod program;
+pub mod shop;
 pub mod stage;

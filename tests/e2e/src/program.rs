@@ -16,6 +16,22 @@ pub fn unmoor() -> &'static Path {
     PATH.get_or_init(|| built("unmoor-cli", "unmoor"))
 }
 
+/// The shop through the library, from `examples/`.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn library_example() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        build(
+            "unmoor-examples",
+            "--example",
+            "library",
+            "examples/library",
+        )
+    })
+}
+
 /// The leak ledger.
 ///
 /// # Panics
@@ -26,24 +42,42 @@ pub fn ledger() -> &'static Path {
 }
 
 fn built(package: &str, program: &str) -> PathBuf {
+    build(package, "--bin", program, program)
+}
+
+/// Where the programs of this build lie.
+fn directory() -> PathBuf {
     let here = std::env::current_exe().expect("a program has a path");
     // target/debug/deps/TEST, so two up is where programs are.
-    let directory = here
-        .ancestors()
-        .nth(2)
-        .expect("tests stand in target/PROFILE/deps");
-    let path = directory.join(program);
+    let directory = here.ancestors().nth(2);
+    directory
+        .expect("tests stand in target/PROFILE/deps")
+        .to_owned()
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Panics
+/// If this program does not stand where cargo puts tests.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    let directory = directory();
+    let target = directory.parent().expect("PROFILE stands in target");
+    target.to_owned()
+}
+
+fn build(package: &str, kind: &str, program: &str, place: &str) -> PathBuf {
+    let path = directory().join(place);
     if std::env::var_os(BUILT).is_some() && path.exists() {
         return path;
     }
-    let target = directory.parent().expect("PROFILE stands in target");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", package, "--bin", program]);
-    if directory.ends_with("release") {
+    cargo.args(["build", "--package", package, kind, program]);
+    if directory().ends_with("release") {
         cargo.arg("--release");
     }
     let status = cargo
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", target_dir())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .expect("cargo runs");

@@ -85,6 +85,12 @@ impl Stage {
         self.path().join("state")
     }
 
+    /// The URI of the backend whose state lies on this stage.
+    #[must_use]
+    pub fn backend(&self) -> String {
+        format!("local://{}", self.state().display())
+    }
+
     /// A command inside the namespaces; its process is the program itself.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -113,10 +119,7 @@ impl Stage {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.path())
             .env("TMPDIR", self.path())
-            .env(
-                "UNMOOR_BACKEND",
-                format!("local://{}", self.state().display()),
-            )
+            .env("UNMOOR_BACKEND", self.backend())
             .args(words);
         command
     }
@@ -242,7 +245,20 @@ impl Stage {
     /// If they cannot be listed.
     #[must_use]
     pub fn phases(&self) -> BTreeMap<String, String> {
-        let list = self.json(&["ps", "-a", "--format", "json"]);
+        self.listed(&["ps", "-a", "--format", "json"])
+    }
+
+    /// Names of the replicas of this stack, with their phases.
+    ///
+    /// # Panics
+    /// If they cannot be listed.
+    #[must_use]
+    pub fn phases_of(&self, stack: &str) -> BTreeMap<String, String> {
+        self.listed(&["-p", stack, "ps", "-a", "--format", "json"])
+    }
+
+    fn listed(&self, words: &[&str]) -> BTreeMap<String, String> {
+        let list = self.json(words);
         let word = |replica: &Value, key: &str| replica[key].as_str().unwrap_or("?").to_owned();
         let list = list.as_array().expect("a list");
         list.iter()

@@ -3,6 +3,7 @@
 mod foreign;
 mod interrupted;
 mod killed;
+mod library;
 mod packed;
 mod terminal;
 mod verbs;
