@@ -219,6 +219,43 @@ async fn a_shim_that_dies_is_replaced_and_the_replica_never_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_run_directory_is_gone_is_seen_and_started_again() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let service = Service::new(image).restart(RestartPolicy::Always);
+    let id = host.run("a", service.clone()).await;
+    for again in [true, false] {
+        std::fs::remove_dir_all(host.root().join("run")).expect("removed");
+        std::fs::create_dir(host.root().join("run")).expect("made");
+        let seen = host.seen(&id).await.expect("on record");
+        assert_eq!(seen.phase, Phase::Failed, "{seen:?}");
+        assert!(seen.message.expect("a reason").contains("run directory"));
+        if again {
+            host.run("a", service.clone()).await;
+            let seen = host.seen(&id).await.expect("there");
+            assert_eq!(seen.phase, Phase::Running, "{seen:?}");
+            assert_eq!(host.exec(&id, &["true"]).await.0, 0);
+            assert_eq!(shims(&id), 1, "the one that nobody could reach has ended");
+        }
+    }
+    host.down().await;
+    assert_eq!(shims(&id), 0);
+    assert_eq!(host.traces(), Vec::<String>::new());
+}
+
+/// How many shims there are of a replica; those that other tests have of one of the same name are
+/// in another process namespace or have another directory.
+fn shims(id: &ReplicaId) -> usize {
+    let title = format!("unmoor-shim {id}");
+    let entries = std::fs::read_dir("/proc").expect("there").flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .filter(|line| line.split(|byte| *byte == 0).next() == Some(title.as_bytes()))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_database_is_made_again_from_what_runs() {
     runnable!();
     let mut host = Host::new().await;

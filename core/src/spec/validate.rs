@@ -147,10 +147,18 @@ impl Stack {
 /// Places no mount may cover: the runtime's own.
 const RESERVED_TARGETS: [&str; 4] = ["/", "/proc", "/sys", "/dev"];
 
+/// Most replicas of one service; a plan has several entries for each, and more is a slip.
+const REPLICAS_MAX: u32 = 4096;
+
 fn check_own(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
     let mut wrong = |field: &str, text: String| {
         found.push(Error::new(ErrorKind::InvalidSpec, text).on(format!("services.{name}.{field}")));
     };
+    if service.replicas > REPLICAS_MAX {
+        let wanted = service.replicas;
+        let text = format!("{wanted} replicas are wanted, a service has at most {REPLICAS_MAX}");
+        wrong("deploy.replicas", text);
+    }
     if service.container_name.is_some() && service.replicas > 1 {
         let text = format!(
             "a fixed name allows one replica, {} are wanted",
@@ -243,6 +251,13 @@ mod tests {
             .map(|e| e.to_string())
             .collect::<Vec<_>>()
             .join("\n")
+    }
+
+    #[test]
+    fn a_slip_in_the_number_of_replicas_is_refused_before_it_is_planned() {
+        let of = |replicas| messages(&stack().service(name("a"), plain().replicas(replicas)));
+        assert_eq!(of(4096), "");
+        assert!(of(99_999_999).contains("99999999 replicas are wanted"));
     }
 
     #[test]

@@ -137,6 +137,11 @@ impl Inside {
                 format_args!("{path} lies in /proc, which stays as it is"),
             ));
         }
+        let (there, root) = (fs::stat(target.as_fd()), fs::stat(self.root()));
+        let there = there.step("look at mount target", path)?;
+        if there.is_same(&root.step("look at mount target", "/")?) {
+            return Err(refuse("mount", format_args!("{path} leads to the root")));
+        }
         Ok(target)
     }
 }
@@ -249,6 +254,12 @@ mod tests {
     #[test]
     fn mounts_go_below_the_root_and_not_into_proc() {
         let place = Place::new("target");
+        symlink("/", place.root().join("data")).expect("link");
+        symlink("data/..", place.root().join("more")).expect("link");
+        for root in ["/data", "/more/.", "/data/data/"] {
+            let error = place.inside().mount_target(root, Kind::Directory);
+            assert!(error.expect_err(root).detail.contains("leads to the root"));
+        }
         let inside = place.inside();
         for bad in ["/", "/.", "etc", ""] {
             assert!(

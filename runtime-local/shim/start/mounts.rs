@@ -76,10 +76,10 @@ fn attach_bind(inside: &Inside, target: &str, bind: &OwnedFd, populate: bool) ->
     let found = fs::stat(bind.as_fd()).step("look at bind", target)?;
     let is_dir = u32::from(found.mode) & abi::S_IFMT == abi::S_IFDIR;
     let kind = if is_dir { Kind::Directory } else { Kind::File };
-    if populate && is_dir {
-        populate::fill_empty(inside, target, bind)?;
-    }
     let at = inside.mount_target(target, kind)?;
+    if populate && is_dir {
+        populate::fill_empty(&at, target, bind)?;
+    }
     mount::attach(bind.as_fd(), at.as_fd()).step("bind", target)
 }
 

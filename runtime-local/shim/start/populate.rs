@@ -1,12 +1,11 @@
 //! Fills an empty volume with what the image has at its place, as `docker` users expect.
 //!
 //! Only directories, regular files and symbolic links are copied, with owner, permissions and
-//! content. Every step is by descriptor and follows no link.
+//! content. Every step is by descriptor and follows no link; what is mounted there stays out.
 
 use std::fs::read_dir;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::inside::Inside;
 use crate::fault::{Outcome, Step, refuse};
 use crate::sys::fs::{self, At};
 use crate::sys::{abi, mount};
@@ -14,16 +13,14 @@ use crate::sys::{abi, mount};
 /// Directories within directories; an image that has more is refused.
 const DEPTH_MAX: u32 = 128;
 
-/// Copies what is inside at `target` to `volume` if that is empty.
-pub(crate) fn fill_empty(inside: &Inside, target: &str, volume: &OwnedFd) -> Outcome<()> {
+/// Copies what is in the directory `source`, inside at `target`, to `volume` if that is empty.
+pub(crate) fn fill_empty(source: &OwnedFd, target: &str, volume: &OwnedFd) -> Outcome<()> {
     let entries = read_dir(mount::fd_path(volume.as_fd())).map_err(crate::sys::Errno::from);
     if entries.step("look into volume", target)?.next().is_some() {
         return Ok(());
     }
-    let Ok(source) = inside.open(target, abi::O_RDONLY | abi::O_DIRECTORY) else {
-        // The image has nothing there.
-        return Ok(());
-    };
+    let flags = abi::O_RDONLY | abi::O_DIRECTORY;
+    let source = fs::open(At::from(source), ".", flags, 0).step("look into image", target)?;
     copy_directory(&source, volume, target, DEPTH_MAX)
 }
 
@@ -59,7 +56,11 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &str, path: &str, depth: u32) 
         abi::S_IFDIR => {
             fs::mkdir(At::from(to), name, 0o700).step(step, path)?;
             let flags = abi::O_RDONLY | abi::O_DIRECTORY | nofollow;
+            let above = fs::stat(from.as_fd()).step(step, path)?;
             let from = fs::open(At::from(from), name, flags, 0).step(step, path)?;
+            if !fs::stat(from.as_fd()).step(step, path)?.is_beside(&above) {
+                return Ok(());
+            }
             let to = fs::open(At::from(to), name, flags, 0).step(step, path)?;
             copy_directory(&from, &to, path, depth - 1)
         }
@@ -113,9 +114,9 @@ mod tests {
         let mode = std::fs::Permissions::from_mode(0o750);
         std::fs::set_permissions(base.join("root/data"), mode).expect("mode");
         symlink("/etc/passwd", base.join("root/data/link")).expect("link");
-        let inside = Inside::new(open(&base.join("root")));
+        let source = open(&base.join("root/data"));
         let volume = open(&base.join("volume"));
-        fill_empty(&inside, "/data", &volume).expect("fill");
+        fill_empty(&source, "/data", &volume).expect("fill");
         let read = |name: &str| std::fs::read_to_string(base.join(name));
         assert_eq!(read("volume/sub/file").expect("copied"), "text");
         let link = std::fs::read_link(base.join("volume/link")).expect("a link stays one");
@@ -126,9 +127,8 @@ mod tests {
             .mode();
         assert_eq!(mode & 0o7777, 0o750);
         std::fs::write(base.join("root/data/later"), "").expect("write");
-        fill_empty(&inside, "/data", &volume).expect("nothing to do");
+        fill_empty(&source, "/data", &volume).expect("nothing to do");
         assert!(read("volume/later").is_err());
-        fill_empty(&inside, "/nowhere", &volume).expect("nothing there");
         std::fs::remove_dir_all(&base).expect("clean up");
     }
 }

@@ -9,6 +9,10 @@ use crate::sys::poll::{self, Disposition};
 use crate::sys::process::{self, Side};
 use crate::sys::{Errno, abi, rights};
 
+/// Limits that a launcher has for itself and that would end the shim or its replica by a signal or
+/// a refusal: processor time, size of files, data, memory in use, processes, address space.
+const LIMITS: [u32; 6] = [0, 1, 2, 5, 6, 9];
+
 /// Takes a descriptor named on the command line.
 ///
 /// A standard stream is taken as a copy: what is in its place becomes null by [`tidy`].
@@ -47,6 +51,9 @@ pub(super) fn detach() -> Outcome<()> {
         .map_err(Errno::from)
         .step("enter /", "")?;
     fs::umask(0o022);
+    for resource in LIMITS {
+        rights::raise_limit(resource).step("raise limit", resource)?;
+    }
     // What the launcher ignores would reach the program; what it ignores of its children's ends
     // would blind the shim.
     for signal in 1..=64 {

@@ -85,6 +85,11 @@ impl Streams {
 
     /// Moves what is there to the log and the followers; false when the stream has ended.
     pub(super) fn pump(&mut self, stream: Stream, log: &mut Log) -> bool {
+        self.take_turn(stream, log).0
+    }
+
+    /// The same; also tells how much was there.
+    fn take_turn(&mut self, stream: Stream, log: &mut Log) -> (bool, usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         if buffer.is_empty() {
             buffer = vec![0; 16 * 1024];
@@ -112,15 +117,14 @@ impl Streams {
             }
         }
         self.buffer = buffer;
-        is_open
+        (is_open, moved)
     }
 
     /// Reads everything that is left after the end of the program.
     pub(super) fn drain(&mut self, log: &mut Log) {
         for stream in [Stream::Out, Stream::Err] {
-            if self.source(stream).is_some() {
-                self.pump(stream, log);
-            }
+            // Bounded by the largest pipe: nobody writes any more.
+            while self.source(stream).is_some() && self.take_turn(stream, log).1 >= TURN {}
         }
         log.flush(true);
         self.master = None;

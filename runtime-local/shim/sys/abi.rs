@@ -499,3 +499,15 @@ pub(crate) struct Statx {
     pub(crate) mnt_id: u64,
     pub(crate) spare2: [u64; 13],
 }
+
+impl Statx {
+    /// Whether both are on one file system.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        (self.dev_major, self.dev_minor) == (other.dev_major, other.dev_minor)
+    }
+
+    /// Whether both are of the same file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.is_beside(other) && self.ino == other.ino
+    }
+}

@@ -133,6 +133,15 @@ pub(crate) fn set_seccomp(program: &[u8]) -> Result<()> {
     unsafe { sys!(nr::SECCOMP, SECCOMP_SET_MODE_FILTER, 0, &raw const prog) }.map(drop)
 }
 
+/// Raises a limit of this process as far as it may.
+pub(crate) fn raise_limit(resource: u32) -> Result<()> {
+    let mut limit = Rlimit64 { soft: 0, hard: 0 };
+    let new = null::<u8>();
+    // SAFETY: the structure is what the kernel fills in; no new limit is given.
+    unsafe { sys!(nr::PRLIMIT64, 0, resource, new, &raw mut limit) }?;
+    set_limit(0, resource, limit.hard, limit.hard)
+}
+
 /// Sets a resource limit of a process; 0 means this one.
 pub(crate) fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = Rlimit64 { soft, hard };

@@ -67,7 +67,10 @@ impl Runtime {
             }
             let lock = match seize(&run)? {
                 Seized::Yes(lock) => Some(lock),
-                Seized::NoDirectory => None,
+                Seized::NoDirectory => {
+                    self.end_strays(record);
+                    None
+                }
                 // A shim that has only just begun; its status follows at once.
                 Seized::Taken => {
                     std::thread::park_timeout(PAUSE);

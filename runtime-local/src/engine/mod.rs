@@ -20,6 +20,7 @@ mod recover;
 mod replica;
 mod service;
 mod start;
+mod strays;
 mod volume;
 
 pub(crate) use compile::groups;

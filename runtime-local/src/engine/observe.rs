@@ -19,12 +19,14 @@ use crate::wire::status::{self, Status};
 pub(super) struct Sight {
     pub(super) record: ReplicaRecord,
     pub(super) seen: Seen,
+    /// Its run directory was removed while it ran.
+    lost: bool,
 }
 
 impl Sight {
     pub(super) fn phase(&self) -> Phase {
         match &self.seen {
-            Seen::Nothing if self.record.problem.is_some() => Phase::Failed,
+            Seen::Nothing if self.lost || self.record.problem.is_some() => Phase::Failed,
             Seen::Nothing => Phase::Pending,
             Seen::Alive(status) => phase(status),
             Seen::Orphan(status) | Seen::Past(status) => match phase(status) {
@@ -67,6 +69,9 @@ impl Sight {
     fn message(&self) -> Option<String> {
         if self.record.problem.is_some() {
             return self.record.problem.clone();
+        }
+        if self.lost {
+            return Some("its run directory was removed; starting it again puts it right".into());
         }
         let status = self.seen.status()?;
         if !status.error.is_empty() {
@@ -137,7 +142,8 @@ impl Runtime {
             Ok(seen) => seen,
             Err(_) => shim::see(&self.layout().run(&record.key))?,
         };
-        Ok(Sight { record, seen })
+        let lost = self.is_lost(&record, &seen)?;
+        Ok(Sight { record, seen, lost })
     }
 
     /// What there is of the selected stacks.

@@ -21,7 +21,7 @@ use crate::wire::control::{FRAME_MAX, Request, Response};
 /// Most descriptors of one message.
 const DESCRIPTORS: usize = 4;
 /// Longest wait for an answer that needs no waiting on the shim's side.
-const PROMPT: Duration = Duration::from_secs(30);
+pub(super) const PROMPT: Duration = Duration::from_secs(30);
 
 /// Tries to connect to a shim that has its lock and does not listen yet, and the pause between.
 const TRIES: u32 = 1_000;
@@ -130,13 +130,7 @@ impl Control {
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
         loop {
             match poll(&mut fds, limit.as_ref()) {
-                Ok(0) => {
-                    let problem = format!("has not answered for {} s", patience.as_secs());
-                    return Err(LocalError::Protocol {
-                        replica: self.replica.clone(),
-                        problem,
-                    });
-                }
+                Ok(0) => return Err(silence(&self.replica, patience)),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(self.lost(error)),
@@ -161,6 +155,14 @@ impl Control {
             replica: self.replica.clone(),
             problem: format!("is lost: {error}"),
         }
+    }
+}
+
+/// The error for a shim that says nothing.
+pub(super) fn silence(replica: &str, waited: Duration) -> LocalError {
+    LocalError::Protocol {
+        replica: replica.to_owned(),
+        problem: format!("has not answered for {} s", waited.as_secs()),
     }
 }
 

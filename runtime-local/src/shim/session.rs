@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use unmoor_core::backend::{ExecOutput, ExecSession};
 use unmoor_core::{Error, ErrorKind, Result};
 
-use super::control::{Control, accept, decode, receive_frame, send_frame};
+use super::control::{Control, PROMPT, accept, decode, receive_frame, send_frame, silence};
 use crate::error::LocalError;
 use crate::wire::control::{Exec, Request, Response};
 
@@ -79,7 +79,8 @@ impl Session {
         session.stdin = input.map(watched).transpose()?;
         session.stdout = output.map(watched).transpose()?;
         session.stderr = errors.map(watched).transpose()?;
-        session.begin(number, stdin).await?;
+        let begun = tokio::time::timeout(PROMPT, session.begin(number, stdin)).await;
+        begun.map_err(|_| silence(&session.replica, PROMPT))??;
         Ok(session)
     }
 
@@ -347,5 +348,36 @@ impl Drop for Session {
             // If the shim is gone so is the command, or the next shim ends it with the replica.
             let _ = send_frame(self.control.get_ref(), &kill.encode(u32::MAX), &[]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shim_that_says_nothing_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let kind = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let deaf = socket_with(AddressFamily::UNIX, kind.0, kind.1, None).expect("a socket");
+        let address = SocketAddrUnix::new(dir.path().join("ctl")).expect("an address");
+        bind(&deaf, &address).expect("bound");
+        listen(&deaf, 1).expect("listens");
+        let exec = Exec {
+            argv: vec!["true".to_owned()],
+            env: Vec::new(),
+            cwd: String::new(),
+            user: None,
+            tty: false,
+            rows: 0,
+            cols: 0,
+        };
+        let started = Session::start(dir.path(), "s-a-1", exec, false).await;
+        let error = started.expect_err("no answer").to_string();
+        assert!(error.contains("has not answered for 30 s"), "{error}");
     }
 }

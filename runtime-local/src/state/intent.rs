@@ -91,6 +91,14 @@ impl Intent {
             == 1)
     }
 
+    /// Whether any command is in the middle of something with this subject.
+    pub(crate) fn is_about(db: &Connection, subject: &str) -> Result<bool, Failure> {
+        let sql = "SELECT EXISTS(SELECT 1 FROM intents WHERE subject = ?)";
+        Ok(db
+            .prepare_cached(sql)?
+            .query_row([subject], |row| row.get(0))?)
+    }
+
     /// Intents whose owners are dead.
     pub(crate) fn orphans(db: &Connection) -> Result<Vec<Self>, Failure> {
         let mut statement =
