@@ -123,6 +123,22 @@ impl Layout {
         self.locks().join(name)
     }
 
+    /// The locks that are held, or were by the dead, on things of a stack: `kind.stack.name`.
+    pub(crate) fn locks_of(&self, stack: &StackName) -> Result<Vec<PathBuf>, LocalError> {
+        let locks = self.locks();
+        let entries =
+            std::fs::read_dir(&locks).map_err(|source| LocalError::io("list", &locks, source))?;
+        let of_stack = |name: &str| name.split('.').nth(1) == Some(stack.as_str());
+        Ok(entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.is_some_and(|name| !name.starts_with("stack.") && of_stack(name))
+            })
+            .collect())
+    }
+
     /// The path as the shim's plan carries it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use support::Host;
 use unmoor_core::ErrorKind;
@@ -52,6 +53,29 @@ async fn many_starts_at_once_have_one_winner_each_and_nothing_in_common() {
         maps.insert(host.exec(&id, &["cat", "/proc/self/uid_map"]).await.1);
     }
     assert_eq!(maps.len(), 12, "each has a range of ids of its own");
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_gets_the_lock_sees_what_a_cancelled_change_still_made() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    host.network("default").await;
+    let service = host.declare("a", Service::new(image)).await;
+    let state = host.backend.state().expect("has state");
+    for slot in 1..=8 {
+        let mut start = Box::pin(host.start(&service, slot));
+        // Given up as soon as the work has begun on its own thread.
+        while host.leftovers_of("locks").is_empty() {
+            let step = tokio::time::timeout(Duration::from_micros(50), &mut start);
+            assert!(step.await.is_err(), "started before its lock was seen");
+        }
+        drop(start);
+        drop(state.lock(&host.stack).await.expect("locked"));
+        let seen = host.seen(&host.id("a", slot)).await;
+        assert_eq!(seen.map(|seen| seen.phase), Some(Phase::Running), "{slot}");
+    }
     host.down().await;
 }
 

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::{WaitOptions, wait};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 
+use crate::groups::OwnGroups;
 use crate::process::{on_path, run};
 use crate::{Failure, Outcome};
 
@@ -93,9 +95,32 @@ pub(crate) fn command(isolation: Isolation, words: &[&str]) -> Result<Command, F
     Ok(command)
 }
 
-/// The first process of the pid namespace: prepares the network, runs the task, reaps orphans.
+/// The first process of the pid namespace: prepares the place, runs the task, reaps orphans.
 pub(crate) fn init(words: &[&str]) -> Outcome {
     prepare_network()?;
+    let groups = OwnGroups::enter()?;
+    let outcome = run_task(words);
+    end_all_others()?;
+    outcome.and(groups.leave())
+}
+
+/// Ends and reaps whatever the task left, because no group with a process can be removed.
+fn end_all_others() -> Outcome {
+    // To the first process of a namespace, this "group" is every other process in it.
+    match kill_process_group(Pid::INIT, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => return Err(Failure::new(format!("cannot end what is left: {error}"))),
+    }
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(_) => {}
+            Err(Errno::CHILD) => return Ok(()),
+            Err(error) => return Err(Failure::new(format!("cannot wait for the rest: {error}"))),
+        }
+    }
+}
+
+fn run_task(words: &[&str]) -> Outcome {
     let exe = this_program()?;
     let task = Command::new(exe)
         .arg("inside")

@@ -3,6 +3,7 @@
 mod checks;
 mod conformance;
 mod demo;
+mod groups;
 mod images;
 mod inside;
 mod packages;

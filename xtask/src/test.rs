@@ -23,6 +23,8 @@ const SKIP_LOG: &str = "UNMOOR_SKIP_LOG";
 const SKIP_FILE: &str = "skipped";
 /// Set when the tests have namespaces and a directory for temporary files to themselves.
 const ISOLATED: &str = "UNMOOR_TEST_ISOLATED";
+/// Places where a test may end a command; without them the tests of crashes would not be built.
+const FAILPOINTS: &str = "unmoor-runtime-local/failpoints";
 /// Where the example's packed images lie, for tests that start them.
 const IMAGES: &str = "UNMOOR_TEST_IMAGES";
 
@@ -34,6 +36,8 @@ pub(crate) fn run() -> Outcome {
         "--workspace",
         "--all-targets",
         "--locked",
+        "--features",
+        FAILPOINTS,
     ]))?;
     images::build_all()?;
     let isolation = inside::isolation();
@@ -99,7 +103,7 @@ pub(crate) fn inside() -> Outcome {
     };
     let mut totals = Totals::default();
     totals += suite(
-        &mut cargo(&["test", "--workspace", "--doc", "--locked"]),
+        cargo(&["test", "--workspace", "--doc", "--locked"]).args(["--features", FAILPOINTS]),
         DOC_BUDGET,
     );
     totals += suite(&mut tests(), TESTS_BUDGET);
@@ -131,11 +135,14 @@ fn tests() -> Command {
     let mut ask = cargo(&["nextest", "--version"]);
     if ask.output().is_ok_and(|answer| answer.status.success()) {
         let run = "nextest run --workspace --locked --no-fail-fast --no-tests=fail";
-        return cargo(&run.split(' ').collect::<Vec<_>>());
+        let mut command = cargo(&run.split(' ').collect::<Vec<_>>());
+        command.args(["--features", FAILPOINTS]);
+        return command;
     }
     // Cargo knows no groups of tests that must not meet, so here none meets another.
     let run = "test --workspace --lib --bins --tests --locked --no-fail-fast";
     let mut command = cargo(&run.split(' ').collect::<Vec<_>>());
+    command.args(["--features", FAILPOINTS]);
     command.env("RUST_TEST_THREADS", "1");
     command
 }

@@ -43,8 +43,7 @@ fn layer(store: &Store, dir: &Path, name: &str, entries: &[&str]) -> StoredImage
 #[test]
 fn the_kernel_hides_what_layers_hide() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: mounting needs root");
-        return;
+        return unmoor_tools::skipped("mounting needs root");
     }
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path().join("store")).expect("a store");

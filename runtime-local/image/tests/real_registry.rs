@@ -121,7 +121,7 @@ fn same_tree(store: &Store, image: &StoredImage, expected: &str) {
 async fn images_travel_there_and_back() {
     let registry = match Registry::start() {
         Ok(registry) => registry,
-        Err(reason) => return eprintln!("skipped: {reason}"),
+        Err(reason) => return unmoor_tools::skipped(&reason),
     };
     let dir = tempfile::tempdir().expect("a directory");
     let (here, there) = (store(&dir, "here"), store(&dir, "there"));
@@ -173,7 +173,7 @@ async fn images_travel_there_and_back() {
 async fn what_other_tools_write_is_read() {
     let registry = match Registry::start() {
         Ok(registry) => registry,
-        Err(reason) => return eprintln!("skipped: {reason}"),
+        Err(reason) => return unmoor_tools::skipped(&reason),
     };
     let dir = tempfile::tempdir().expect("a directory");
     let here = store(&dir, "here");

@@ -20,6 +20,20 @@ fn revision(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or_default())
 }
 
+impl LocalBackend {
+    /// Waits until nothing works on the stack any more.
+    ///
+    /// A caller that gives up lets go of the stack's lock while a thread still makes, say, a
+    /// replica. Whoever observed now would not see it, and would remove the service under it.
+    async fn settle(&self, stack: &StackName) -> Result<()> {
+        for path in self.runtime.layout().locks_of(stack)? {
+            let what = format!("what a change of stack `{stack}` left running");
+            drop(Lock::take(path, &what, PATIENCE).await?);
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl State for LocalBackend {
     async fn load(&self, stack: &StackName) -> Result<Option<(Vec<u8>, Revision)>> {
@@ -81,6 +95,7 @@ impl State for LocalBackend {
     async fn lock(&self, stack: &StackName) -> Result<Box<dyn StackLock>> {
         let path = self.runtime.layout().lock(&format!("stack.{stack}"));
         let lock = Lock::take(path, &format!("stack `{stack}`"), PATIENCE).await?;
+        self.settle(stack).await?;
         Ok(Box::new(lock))
     }
 }

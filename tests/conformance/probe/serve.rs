@@ -78,13 +78,6 @@ pub(crate) fn start(words: &[String]) -> Result<Arc<Server>, Option<String>> {
             .load
             .map(|(host, port, every)| Load::new(host, port, every)),
     });
-    if let Some(after) = options.exit_after {
-        let code = options.code;
-        thread::spawn(move || {
-            pause(after);
-            leave(code);
-        });
-    }
     server.note_presence("start");
     if options.listen_after.is_zero() {
         listen(&server, &options.tcp, &options.udp)?;
@@ -99,6 +92,14 @@ pub(crate) fn start(words: &[String]) -> Result<Arc<Server>, Option<String>> {
         });
     }
     println!("serving");
+    // Not earlier: a slow machine would end before it has said anything.
+    if let Some(after) = options.exit_after {
+        let code = options.code;
+        thread::spawn(move || {
+            pause(after);
+            leave(code);
+        });
+    }
     if server.load.is_some() {
         let server = Arc::clone(&server);
         thread::spawn(move || {

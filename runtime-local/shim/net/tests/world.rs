@@ -341,7 +341,7 @@ pub(crate) fn may_make_namespaces() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let root = status.lines().any(|line| line.starts_with("Uid:\t0\t0"));
     if !root {
-        println!("skipped: needs root to make network namespaces");
+        unmoor_tools::skipped("it needs root to make network namespaces");
     }
     root
 }
