@@ -9,14 +9,12 @@ use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::net::{self, Subnet};
 use crate::state::{
-    Durability, Intent, IntentKind, NetworkRecord, addresses, meta, networks, random_hex, replicas,
+    Durability, Intent, IntentKind, NetworkRecord, addresses, networks, random_hex, replicas,
     services, write_json,
 };
 
 /// Length of the prefixes that are chosen: 509 replicas and 511 services a network.
 const PREFIX: u8 = 22;
-/// Set while we are the reason why this host routes packets.
-const FORWARDING: &str = "forwarding";
 
 impl Runtime {
     /// Makes a network, or checks that it is as wanted.
@@ -86,13 +84,7 @@ impl Runtime {
                 .map_err(|source| LocalError::io("make directory", &folder, source))?;
         }
         write_json(&zone.join("record"), record)?;
-        let changed = net::create_network(&self.network_config(record)?)?;
-        if changed.forwarding {
-            let note = |c: &_| meta::store(c, FORWARDING, "1");
-            self.db()
-                .write("note that packets are routed", Durability::Process, note)?;
-        }
-        Ok(())
+        Ok(net::create_network(&self.network_config(record)?)?)
     }
 
     pub(super) fn unmake_network(&self, record: &NetworkRecord) -> Result<(), LocalError> {
@@ -101,31 +93,21 @@ impl Runtime {
         Ok(())
     }
 
-    /// Forgets a network whose traces are gone; the last one gives the host its routing back.
+    /// Forgets a network whose traces are gone.
     pub(super) fn forget_network(
         &self,
         record: &NetworkRecord,
         intent: Option<i64>,
         durability: Durability,
     ) -> Result<(), LocalError> {
-        let restore = self.db().write("forget a network", durability, |c| {
+        self.db().write("forget a network", durability, |c| {
             networks::remove(c, &record.stack, &record.name)?;
             addresses::forget_network(c, &record.id)?;
             if let Some(intent) = intent {
                 Intent::end(c, intent)?;
             }
-            let last = networks::list(c, None)?
-                .iter()
-                .all(|network| network.spec.internal);
-            let ours = meta::load(c, FORWARDING)?.is_some();
-            if last && ours {
-                meta::remove(c, FORWARDING)?;
-            }
-            Ok(last && ours)
+            Ok(())
         })?;
-        if restore {
-            net::restore_forwarding()?;
-        }
         // Others may have a network of their own meanwhile: the folder is theirs too.
         crate::state::remove_if_empty(&self.layout().zones());
         Ok(())

@@ -33,13 +33,6 @@ pub(crate) struct NetworkConfig {
     pub(crate) mtu: u32,
 }
 
-/// What making a network changed on the host beyond the network itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Changed {
-    /// The host did not route packets before: [`restore_forwarding`] makes it so again.
-    pub(crate) forwarding: bool,
-}
-
 /// A bridge of ours that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bridge {
@@ -70,7 +63,7 @@ pub(crate) fn veth_name(address: Ipv4Addr) -> String {
 }
 
 /// Makes the bridge and its rules, or puts right what is there.
-pub(crate) fn create_network(network: &NetworkConfig) -> Result<Changed, NetError> {
+pub(crate) fn create_network(network: &NetworkConfig) -> Result<(), NetError> {
     let route = Netlink::route().map_err(NetError::kernel("open a netlink socket"))?;
     let name = &network.bridge;
     let failed = || format!("make the bridge {name}");
@@ -100,8 +93,10 @@ pub(crate) fn create_network(network: &NetworkConfig) -> Result<Changed, NetErro
     )))?;
     firewall::add_network(network)?;
     // Only what leaves the host needs the host to route.
-    let forwarding = !network.internal && start_forwarding(&route)?;
-    Ok(Changed { forwarding })
+    if network.internal {
+        return Ok(());
+    }
+    start_forwarding(&route)
 }
 
 /// Removes the bridge, what is left in it, and its rules; the table goes with the last network.
@@ -240,11 +235,11 @@ pub(crate) fn default_mtu() -> Result<u32, NetError> {
     Ok(mtus.min().unwrap_or(1500).clamp(1280, 65_535))
 }
 
-/// Switches routing on if it is off; true if it was off.
-fn start_forwarding(route: &Netlink) -> Result<bool, NetError> {
+/// Switches routing on if it is off; the last network switches it off again.
+fn start_forwarding(route: &Netlink) -> Result<(), NetError> {
     let now = fs::read(FORWARDING).map_err(NetError::file("read", FORWARDING))?;
     if now.first() != Some(&b'0') {
-        return Ok(false);
+        return Ok(());
     }
     // Whatever this host did not route between its other interfaces it will not route now.
     let all = links(route)?;
@@ -260,13 +255,12 @@ fn start_forwarding(route: &Netlink) -> Result<bool, NetError> {
     });
     let names: Vec<_> = foreign.map(|link| link.name.as_str()).collect();
     firewall::guard(&names)?;
-    fs::write(FORWARDING, "1").map_err(NetError::file("write", FORWARDING))?;
-    Ok(true)
+    set_forwarding("1")
 }
 
-/// Switches routing off again, for a caller to whom [`Changed::forwarding`] was true.
-pub(crate) fn restore_forwarding() -> Result<(), NetError> {
-    fs::write(FORWARDING, "0").map_err(NetError::file("write", FORWARDING))
+/// Switches routing on or off.
+pub(super) fn set_forwarding(value: &'static str) -> Result<(), NetError> {
+    fs::write(FORWARDING, value).map_err(NetError::file("write", FORWARDING))
 }
 
 /// Nobody asked for IPv6 on this interface: no address of its own making, no routes from others.

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
+use super::bridge::set_forwarding;
 use super::netlink::{CHANGED_MEANWHILE, Netlink};
 use super::{NetError, NetworkConfig, read_endpoints};
 use crate::wire::names::slots;
@@ -18,6 +19,10 @@ use crate::wire::nft_host::{
     BRIDGES, GUARDED, HostNetwork, PORTS, PORTS_AT, base, change, port_chain, port_key, set_targets,
 };
 
+/// A member of [`GUARDED`] that no interface can be: we switched routing on. The note is as old as
+/// the rules and belongs to every installation on this host, so the last network of any takes back
+/// what the first of another has done, and a lost database forgets nothing.
+const ROUTES: &str = "unmoor/routes";
 /// How often a change is made anew because others changed the rules meanwhile.
 const ATTEMPTS: u32 = 200;
 
@@ -59,18 +64,18 @@ pub(super) fn add_network(network: &NetworkConfig) -> Result<(), NetError> {
     )))
 }
 
-/// Between these interfaces nothing may be routed; see [`GUARDED`].
+/// Between these interfaces nothing may be routed once we switch routing on; see [`GUARDED`].
 pub(super) fn guard(interfaces: &[&str]) -> Result<(), NetError> {
     let mut c = change(None);
     base(&mut c);
-    for name in interfaces {
+    for name in interfaces.iter().chain([&ROUTES]) {
         c.add_key(GUARDED, &ifname(name), Value::None, false);
     }
     let changed = open()?.change(&c.finish());
     changed.map_err(NetError::kernel("guard the other interfaces of this host"))
 }
 
-/// Removes a network; the table goes with the last one.
+/// Removes a network; the table goes with the last one, and the routing with the table.
 pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
     let netlink = open()?;
     let failed = || NetError::kernel(format!("remove firewall rules of {}", network.bridge));
@@ -82,7 +87,13 @@ pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
             return Ok(());
         }
         let mut c = change(Some(generation));
-        if bridges.iter().all(|(key, _)| key[..] == ours) {
+        let last = bridges.iter().all(|(key, _)| key[..] == ours);
+        let routes = last && we_route(&netlink).map_err(failed())?;
+        if routes {
+            // Before the note goes: whoever is killed in between leaves it to the next.
+            set_forwarding("0")?;
+        }
+        if last {
             c.del_table();
         } else {
             for (set, key, value) in network.rules().keys() {
@@ -91,7 +102,12 @@ pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
         }
         match netlink.change(&c.finish()) {
             Ok(()) => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
+            Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {
+                if routes {
+                    // It may be a new network, which needs it.
+                    set_forwarding("1")?;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return remove_keys(&netlink, network).map_err(failed());
             }
@@ -99,6 +115,11 @@ pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
         }
     }
     Err(NetError::Busy("removing a network's rules"))
+}
+
+fn we_route(netlink: &Netlink) -> io::Result<bool> {
+    let guarded = netlink.keys(GUARDED)?;
+    Ok(guarded.iter().any(|(key, _)| key[..] == ifname(ROUTES)))
 }
 
 /// Removes one key after the other, for a network of which some are missing.

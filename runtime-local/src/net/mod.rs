@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub(crate) use bridge::{
     NetworkConfig, bridge_name, create_network, default_mtu, host_subnets, list_bridges,
-    remove_interface, remove_network, restore_forwarding, veth_name,
+    remove_interface, remove_network, veth_name,
 };
 pub(crate) use firewall::{Publication, publish, republish, restore, unpublish};
 pub(crate) use ipam::{next_replica, next_stable};

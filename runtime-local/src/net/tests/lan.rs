@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -80,7 +80,6 @@ pub(super) struct Lan {
     outside: Space,
     others: Mutex<Vec<Space>>,
     folder: PathBuf,
-    forwarding: AtomicBool,
 }
 
 impl Lan {
@@ -101,7 +100,6 @@ impl Lan {
             outside,
             others: Mutex::default(),
             folder,
-            forwarding: AtomicBool::new(false),
         })
     }
 
@@ -137,9 +135,7 @@ impl Lan {
             ..self.config(id, n)
         };
         let wanted = config.clone();
-        let changed = self.host.run(move || create_network(&wanted)).unwrap();
-        self.forwarding
-            .fetch_or(changed.forwarding, Ordering::SeqCst);
+        self.host.run(move || create_network(&wanted)).unwrap();
         Network {
             id: id.to_owned(),
             config,
@@ -147,9 +143,10 @@ impl Lan {
         }
     }
 
-    /// True when making networks switched routing on.
-    pub(super) fn switched_on(&self) -> bool {
-        self.forwarding.load(Ordering::SeqCst)
+    /// True when the host routes packets.
+    pub(super) fn routes(&self) -> bool {
+        let now = || fs::read("/proc/sys/net/ipv4/ip_forward").unwrap();
+        self.host.run(now).first() == Some(&b'1')
     }
 
     pub(super) fn publication(
