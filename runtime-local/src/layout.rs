@@ -10,6 +10,7 @@
 //! run/net/<id>/        the zone of a network
 //! locks/               a file for each held lock
 //! shim-<hash>          the shim
+//! room                 takes up room for commands on a full disk
 //! ```
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

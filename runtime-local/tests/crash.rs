@@ -235,13 +235,58 @@ async fn a_replica_whose_run_directory_is_gone_is_seen_and_started_again() {
             host.run("a", service.clone()).await;
             let seen = host.seen(&id).await.expect("there");
             assert_eq!(seen.phase, Phase::Running, "{seen:?}");
-            assert_eq!(host.exec(&id, &["true"]).await.0, 0);
+            assert_eq!(host.exec(&id, &["nslookup", "a"]).await.0, 0);
             assert_eq!(shims(&id), 1, "the one that nobody could reach has ended");
         }
     }
     host.down().await;
     assert_eq!(shims(&id), 0);
     assert_eq!(host.traces(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_everything_is_seen_and_can_be_taken_down() {
+    runnable!();
+    let dir = tempfile::tempdir().expect("a directory");
+    let small = SmallDisk::mount(dir.path());
+    {
+        let mut host = Host::at(&dir.path().join("root")).await;
+        let image = host.busybox().await;
+        let id = host.run("a", Service::new(image)).await;
+        small.fill();
+        host.reconnect().await;
+        let seen = host.seen(&id).await.expect("there");
+        assert_eq!(seen.phase, Phase::Running, "{seen:?}");
+        assert_eq!(host.exec(&id, &["true"]).await.0, 0);
+        host.reconnect().await;
+        host.down().await;
+        assert_eq!(host.leftovers(), Vec::<String>::new());
+    }
+}
+
+/// A file system of 32 MiB in memory.
+struct SmallDisk<'a>(&'a std::path::Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(at: &'a std::path::Path) -> Self {
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", at, "tmpfs", flags, c"size=32m").expect("mounted");
+        Self(at)
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("made");
+        let mut page = [0u8; 4096].as_slice();
+        while std::io::copy(&mut page, &mut file).is_ok() {
+            page = &[0u8; 4096];
+        }
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::DETACH).expect("unmounted");
+    }
 }
 
 /// How many shims there are of a replica; those that other tests have of one of the same name are

@@ -39,7 +39,7 @@ use crate::layout::Layout;
 use crate::net::{NetworkConfig, Subnet, bridge_name, zone_dir};
 use crate::sandbox::cgroup::Hierarchies;
 use crate::shim::Program;
-use crate::state::{Db, Durability, Lock, NetworkRecord, meta, random_hex};
+use crate::state::{Db, Durability, Lock, NetworkRecord, meta, random_hex, room};
 
 /// Longest wait for another command that works on the same thing.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -67,6 +67,7 @@ impl Runtime {
     pub(crate) fn open(root: &Path) -> Result<Self, LocalError> {
         crate::preflight::check()?;
         let layout = Layout::open(root)?;
+        room::keep(layout.root());
         let images = Store::open(layout.images())?;
         let hierarchies = Hierarchies::detect()?;
         let (db, made) = Db::open(&layout.database())?;

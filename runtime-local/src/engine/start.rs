@@ -180,14 +180,18 @@ impl Runtime {
     /// Starts a new shim for a replica that has none, as after a reboot, by the plan that is kept.
     pub(super) fn relaunch(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
         let plan = self.kept_plan(record)?;
-        if !self.layout().run(&record.key).exists() {
-            self.end_strays(record);
-            self.clear_traces(record, &self.networks_of_replica(record)?)?;
-        }
-        make_private_dir(&self.layout().run(&record.key))?;
         let service = self.db().read("read services", |c| {
             services::load(c, &record.id.stack, &record.id.service)
         })?;
+        if !self.layout().run(&record.key).exists() {
+            self.end_strays(record);
+            self.clear_traces(record, &self.networks_of_replica(record)?)?;
+            // The names lie beside it and are gone with it.
+            if let Some(service) = &service {
+                self.restore_service(service)?;
+            }
+        }
+        make_private_dir(&self.layout().run(&record.key))?;
         if let Some(service) = service
             && !record.addresses.is_empty()
         {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, FileControl, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use unmoor_core::name::NameError;
 
 use crate::error::LocalError;
@@ -96,11 +96,6 @@ impl Db {
         connection
             .pragma_update(None, "journal_mode", "WAL")
             .map_err(wrong("set up the journal"))?;
-        // The log of the last commands stays in place, so that there is room for the next ones,
-        // such as the one that makes room, on a disk that is full.
-        connection
-            .file_control(None::<&str>, FileControl::PersistWal(&mut 1))
-            .map_err(wrong("keep the journal"))?;
         let made = found < SCHEMA && create(&mut connection).map_err(wrong("make the tables"))?;
         let inner = Mutex::new(Inner {
             connection,
@@ -262,28 +257,6 @@ mod tests {
             Err(LocalError::Newer { found: 2, .. })
         ));
         assert_eq!(std::fs::read(&path).expect("read"), before);
-    }
-
-    #[test]
-    fn the_journal_stays_and_never_feeds_another_database() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("state.db");
-        let open = || Db::open(&path).expect("opened");
-        let write = |db: &Db| {
-            db.write("add", Durability::Power, |c| {
-                c.execute("INSERT INTO meta VALUES('k', 'v')", [])?;
-                Ok(())
-            })
-        };
-        let (db, _) = open();
-        write(&db).expect("written");
-        drop(db);
-        let room = |name: &str| std::fs::metadata(dir.path().join(name)).expect(name).len();
-        assert!(room("state.db-wal") > 0 && room("state.db-shm") > 0);
-        std::fs::remove_file(&path).expect("removed");
-        let (db, made) = open();
-        assert!(made);
-        write(&db).expect("the row is not there");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod intent;
 mod lock;
 mod process;
 mod record;
+pub(crate) mod room;
 mod tables;
 
 pub(crate) use db::{Db, Durability, Failure as DbFailure};
