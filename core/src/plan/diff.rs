@@ -226,6 +226,8 @@ impl Planner<'_> {
             Phase::Stopped | Phase::Failed if service.spec.labels.contains_key(ONE_OFF) => false,
             Phase::Stopped => !(job && replica.exit.is_some_and(|exit| exit.code == 0)),
             Phase::Failed => true,
+            // Whoever asked for that has died or given up: nobody is going to start it again.
+            Phase::Stopping => !service.spec.labels.contains_key(ONE_OFF),
             _ => is_drained(replica),
         }
     }
@@ -268,7 +270,13 @@ impl Planner<'_> {
         let (kept, surplus) = choose(&current, wanted);
         let mut last = Vec::new();
         for replica in &kept {
-            if self.needs_start(replica, service) {
+            if replica.phase == Phase::Stopping && self.needs_start(replica, service) {
+                let action = Action::RestartReplica {
+                    replica: replica.id.clone(),
+                    grace: None,
+                };
+                last.push(self.plan.push(action, "it is being stopped", after));
+            } else if self.needs_start(replica, service) {
                 let state = match is_drained(replica) {
                     true => "drained",
                     false => replica.phase.as_str(),

@@ -228,6 +228,23 @@ fn an_interrupted_update_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_replica_that_is_being_stopped_is_started_once_it_has_ended() {
+    let wanted = desired(&[
+        ("a", service()),
+        ("b", service().after(name("a"), Dependency::default())),
+    ]);
+    let mut seen = settled(&wanted);
+    for replica in &mut seen.replicas {
+        replica.phase = Phase::Stopping;
+    }
+    let plan = planned(&wanted, &seen);
+    assert_eq!(
+        texts(&plan),
+        ["restart replica t-a-1", "restart replica t-b-1"]
+    );
+}
+
+#[test]
 fn a_moved_tag_alone_changes_nothing_else() {
     let before = desired(&[("a", service())]);
     let mut after = before.clone();
