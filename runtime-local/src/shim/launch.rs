@@ -20,6 +20,9 @@ use crate::wire::report::Report;
 /// Longest wait for a start; filling a new volume from its image is part of it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Read at once of a report.
+const CHUNK: usize = 4096;
+
 /// A shim that has been launched and has not yet said how it went.
 #[derive(Debug)]
 pub(crate) struct Launching {
@@ -89,10 +92,19 @@ impl Launching {
     /// `Shim` with the step that failed; everything made on the way is gone then.
     pub(crate) fn wait(mut self) -> Result<(), LocalError> {
         let mut bytes = Vec::new();
-        self.listen()?;
-        self.report.read_to_end(&mut bytes).map_err(|source| {
-            LocalError::io("hear from the shim of", Path::new(&self.replica), source)
-        })?;
+        loop {
+            self.listen()?;
+            let before = bytes.len();
+            bytes.resize(before + CHUNK, 0);
+            let count = self.report.read(&mut bytes[before..]).map_err(|source| {
+                LocalError::io("hear from the shim of", Path::new(&self.replica), source)
+            })?;
+            bytes.truncate(before + count);
+            // The shim has more to do than to close its end: a whole report is enough.
+            if count == 0 || Report::decode(&bytes).is_ok() {
+                break;
+            }
+        }
         let replica = self.replica;
         if bytes.is_empty() {
             let problem = "ended before it could say anything".to_owned();

@@ -1,7 +1,7 @@
 //! Locks between processes: `flock` on a file, which dies with its holder, and a bounded wait.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,9 +75,10 @@ impl Lock {
             Ok(named) if named.ino() == ours.ino() && named.dev() == ours.dev() => {}
             _ => return Ok(None),
         }
-        // For the message of those who wait; a lock is no worse without it.
-        let _ = file.set_len(0).and_then(|()| file.rewind());
-        let _ = write!(file, "{}", std::process::id());
+        // For the message of those who wait; a lock is no worse without it. Of one width, so that
+        // the former holder's is overwritten: a file that was truncated is flushed to the disk
+        // when it is closed (ext4), which takes longer than all the rest.
+        let _ = write!(file, "{:>10}", std::process::id());
         Ok(Some(Self {
             file,
             path: path.to_owned(),

@@ -109,6 +109,14 @@ impl Store {
     pub fn unpack(&self, image: &StoredImage) -> Result<Vec<LayerId>, ImageError> {
         let _hold = self.hold()?;
         let layers = image.expected();
+        if !self.is_unpacked(image) {
+            self.unpack_layers(&layers)?;
+        }
+        self.combined(&layers)
+    }
+
+    /// Unpacks layers, a few at a time.
+    fn unpack_layers(&self, layers: &[Expected]) -> Result<(), ImageError> {
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         thread::scope(|scope| {
@@ -129,7 +137,7 @@ impl Store {
         });
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => self.combined(&layers),
+            None => Ok(()),
         }
     }
 
