@@ -52,10 +52,9 @@ impl Cgroups {
     /// A controller or file that is missing, a value that is refused, or a group in use.
     pub(crate) fn create(&self) -> Outcome<()> {
         for group in &self.groups {
-            make_path(group)?;
+            let found = make_path(group)?;
             let dir = directory(group);
-            let processes = fs::read_text(At::Cwd, &format!("{dir}/cgroup.procs"));
-            if processes.is_ok_and(|list| !list.trim().is_empty()) {
+            if found == Found::There && has_processes(&dir) {
                 return Err(refuse(
                     "create cgroup",
                     format_args!("{dir} has processes already"),
@@ -194,8 +193,20 @@ fn directory(group: &Cgroup) -> String {
     format!("{}/{}", group.base, group.path)
 }
 
-/// Makes every component of a group's path, ready for its children.
-fn make_path(group: &Cgroup) -> Outcome<()> {
+fn has_processes(dir: &str) -> bool {
+    let processes = fs::read_text(At::Cwd, &format!("{dir}/cgroup.procs"));
+    processes.is_ok_and(|list| !list.trim().is_empty())
+}
+
+/// Whether a group had to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    There,
+    Made,
+}
+
+/// Makes every component of a group's path, ready for its children; tells about the last.
+fn make_path(group: &Cgroup) -> Outcome<Found> {
     let sane = |part: &str| !part.is_empty() && part != "." && part != "..";
     if !group.path.split('/').all(sane) {
         return Err(refuse(
@@ -210,10 +221,11 @@ fn make_path(group: &Cgroup) -> Outcome<()> {
             other => return other,
         }
     }
-    Ok(())
+    Ok(Found::There)
 }
 
-fn try_make_path(group: &Cgroup) -> Outcome<()> {
+fn try_make_path(group: &Cgroup) -> Outcome<Found> {
+    let mut found = Found::There;
     let mut dir = group.base.clone();
     for part in group.path.split('/') {
         if group.version == CgroupVersion::V2 {
@@ -222,14 +234,15 @@ fn try_make_path(group: &Cgroup) -> Outcome<()> {
         let parent = dir.clone();
         dir = format!("{dir}/{part}");
         match fs::mkdir(At::Cwd, &dir, 0o755) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => found = Found::Made,
+            Err(Errno::EXIST) => found = Found::There,
             Err(errno) => return Err(failure("create cgroup", errno, dir)),
         }
         if group.version == CgroupVersion::V1 && controls(group, "cpuset") {
             inherit_cpuset(&parent, &dir)?;
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// On v2 a controller works in a group only if every group above hands it down.

@@ -60,6 +60,7 @@ pub(crate) struct Launch {
     sync: OwnedFd,
     net: Option<NetService>,
     network: Option<OwnedFd>,
+    mounts: Option<OwnedFd>,
     master: Option<OwnedFd>,
     /// How the child ended, when it has been collected already.
     pub(crate) ended: Option<Ended>,
@@ -73,6 +74,8 @@ pub(crate) struct Started {
     pub(crate) ended: Option<Ended>,
     /// Its network namespace.
     pub(crate) network: OwnedFd,
+    /// Its mount namespace.
+    pub(crate) mounts: Option<OwnedFd>,
     pub(crate) net: Option<NetService>,
     /// Our end of its terminal.
     pub(crate) master: Option<OwnedFd>,
@@ -116,6 +119,7 @@ impl Launch {
                     sync: ours,
                     net: None,
                     network: None,
+                    mounts: None,
                     master: None,
                     ended: None,
                 };
@@ -145,9 +149,10 @@ impl Launch {
         let mut mounts = root::prepare(plan, user)?;
         mounts.extend(mounts::prepare_binds(plan, user)?);
         sync::send_mounts(&self.sync, &mounts)?;
-        self.network = Some(namespace("net")?);
+        let network = self.network.insert(namespace("net")?);
+        self.mounts = Some(namespace("mnt")?);
         if let Some(net) = source.net {
-            crate::net::host_setup(net, self.pid).step("set up network", "")?;
+            crate::net::host_setup(net, self.pid, network.as_fd()).step("set up network", "")?;
         }
         sync::send(&self.sync, &Message::Wired)
     }
@@ -212,6 +217,7 @@ impl Launch {
             ended: self.ended,
             pidfd: pidfd.step("keep process descriptor", "")?,
             network,
+            mounts: self.mounts.take(),
             net: self.net.take(),
             master: self.master.take(),
         })

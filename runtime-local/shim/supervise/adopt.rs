@@ -67,8 +67,11 @@ impl Shim {
     /// The program still runs.
     fn resume_run(&mut self, pidfd: OwnedFd) -> Outcome<()> {
         let pid = self.record.status.init.pid.cast_signed();
-        let path = format!("/proc/{pid}/ns/net");
-        let network = fs::open(At::Cwd, &path, abi::O_RDONLY, 0).step("open namespace", path)?;
+        let namespace = |kind: &str| {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            fs::open(At::Cwd, &path, abi::O_RDONLY, 0).step("open namespace", path)
+        };
+        let (network, mounts) = (namespace("net")?, namespace("mnt")?);
         let net = match &self.net {
             Some(net) => {
                 let service = NetService::open(net, network.as_fd());
@@ -97,6 +100,7 @@ impl Shim {
             pidfd,
             foreign: Some(Foreign::Running),
             network,
+            mounts: Some(mounts),
             net,
             begun_ms: now,
             kill_at_ms: stopping.then(|| now + self.plan.stop_grace_ms),

@@ -75,6 +75,7 @@ impl Shim {
             pidfd: started.pidfd,
             foreign: None,
             network: started.network,
+            mounts: started.mounts,
             net: started.net,
             begun_ms: now,
             kill_at_ms: None,
@@ -162,6 +163,7 @@ impl Shim {
         // After everybody knows: taking down interfaces waits for the kernel's grace periods.
         drop(net);
         self.teardown_network();
+        drop(run.mounts);
     }
 
     /// The child of a start was killed by request.

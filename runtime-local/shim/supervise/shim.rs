@@ -40,6 +40,9 @@ pub(super) struct Run {
     /// Not a child of this shim but begun by one that has died.
     pub(super) foreign: Option<Foreign>,
     pub(super) network: OwnedFd,
+    /// Its mounts, kept until its end is known: the last holder waits until the kernel has taken
+    /// them down and brought the file system beneath to the disk, which would be the program.
+    pub(super) mounts: Option<OwnedFd>,
     pub(super) net: Option<NetService>,
     pub(super) begun_ms: u64,
     /// When the program is killed, if it was asked to end.
