@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use super::NetError;
 use super::nl::{Netlink, Refusal};
 use crate::wire::netlink::{
-    Batch, Pair, add_address, add_default_route, add_pair, carries, del_link, get_link,
-    set_hairpin, set_up,
+    Batch, NO_SUCH_FAMILY, Pair, add_address, add_default_route, add_pair, carries, del_link,
+    get_link, no_ipv6_address, set_hairpin, set_up,
 };
 use crate::wire::netplan::{Attachment, NetPlan};
 
 const LOOPBACK_INDEX: u32 = 1;
+const DEFAULT_NO_IPV6: &str = "ipv6/conf/default/disable_ipv6";
 
 /// Makes the pairs; runs in the host's namespace.
 pub(super) fn make(plan: &NetPlan, pid: i32) -> Result<(), NetError> {
@@ -24,7 +25,6 @@ pub(super) fn make(plan: &NetPlan, pid: i32) -> Result<(), NetError> {
     for (n, attachment) in plan.attachments.iter().enumerate() {
         make_one(&netlink, attachment, n, pid)?;
         let name = &attachment.host_if;
-        no_ipv6(name)?;
         // A replica that calls its own published port gets the frame back on its own port.
         if plan
             .ports
@@ -56,16 +56,25 @@ fn make_one(
     };
     let mut batch = Batch::new();
     add_pair(&mut batch, &pair);
+    no_ipv6_address(&mut batch, host_if);
     let message = batch.finish();
-    let mut made = netlink.change(&message);
+    let mut made = change_links(netlink, &message);
     if made.is_err_and(|refusal| refusal.errno == Refusal::EXIST) {
         // Left by a replica that is gone: the address, and so the name, is ours now.
         remove_one(netlink, host_if)?;
-        made = netlink.change(&message);
+        made = change_links(netlink, &message);
     }
     made.map_err(NetError::refused(format!(
         "make the interface {host_if} on {bridge}"
     )))
+}
+
+/// Makes changes of which those about IPv6 may be refused where there is none.
+fn change_links(netlink: &Netlink, message: &[u8]) -> Result<(), Refusal> {
+    match netlink.change(message) {
+        Err(refusal) if refusal.errno == NO_SUCH_FAMILY => Ok(()),
+        other => other,
+    }
 }
 
 fn hairpin(netlink: &Netlink, name: &str) -> Result<(), NetError> {
@@ -107,7 +116,11 @@ pub(super) fn remove(plan: &NetPlan) -> Result<(), NetError> {
 pub(super) fn configure(plan: &NetPlan) -> Result<(), NetError> {
     let netlink = Netlink::route().map_err(NetError::io("open a netlink socket"))?;
     for n in 0..plan.attachments.len() {
-        no_ipv6(&format!("eth{n}"))?;
+        write_sysctl(&format!("ipv6/conf/eth{n}/accept_ra"), "0")?;
+    }
+    if !plan.attachments.is_empty() {
+        // What the program makes itself is its own business again.
+        write_sysctl(DEFAULT_NO_IPV6, "0")?;
     }
     // What any user may do in a namespace of its own: low ports, and ping where ids allow.
     write_sysctl("ipv4/ip_unprivileged_port_start", "0")?;
@@ -180,10 +193,13 @@ fn way_out(attachment: &Attachment) -> Option<std::net::Ipv4Addr> {
     }
 }
 
-/// Nobody asked for IPv6 on this interface: no address of its own making, no routes from others.
-fn no_ipv6(interface: &str) -> Result<(), NetError> {
-    write_sysctl(&format!("ipv6/conf/{interface}/disable_ipv6"), "1")?;
-    write_sysctl(&format!("ipv6/conf/{interface}/accept_ra"), "0")
+/// Sets that interfaces still to come have no IPv6, for which nobody asked; runs in the replica's
+/// namespace before there are any.
+///
+/// For one that is there it would not be done at once: the kernel makes the writer try again
+/// until nobody works on any link, and a writer that tries keeps a processor from those who do.
+pub(super) fn no_ipv6() -> Result<(), NetError> {
+    write_sysctl(DEFAULT_NO_IPV6, "1")
 }
 
 /// Writes a setting of the current network namespace; one that this kernel lacks is fine.

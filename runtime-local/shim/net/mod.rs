@@ -85,7 +85,14 @@ impl core::fmt::Display for NetError {
 /// Makes the replica's interface pairs; runs in the shim, in the host's network namespace.
 ///
 /// A leftover pair of the same name is replaced.
-pub(crate) fn host_setup(plan: &NetPlan, child_pid: i32) -> Result<(), NetError> {
+pub(crate) fn host_setup(
+    plan: &NetPlan,
+    child_pid: i32,
+    netns: BorrowedFd<'_>,
+) -> Result<(), NetError> {
+    if !plan.attachments.is_empty() {
+        inside(netns, link::no_ipv6)?;
+    }
     link::make(plan, child_pid)
 }
 

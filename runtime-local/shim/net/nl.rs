@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::sys::{self, Epoll, READ};
-use crate::wire::conntrack::{Flow, ask_flows, flow, forget};
+use crate::wire::conntrack::{Flow, ask_count, ask_flows, count, flow, forget};
 use crate::wire::netlink::Messages;
 
 /// A change the kernel refused.
@@ -113,19 +113,31 @@ impl Netlink {
         while sys::receive(&self.0, &mut buffer).is_ok() {}
     }
 
-    /// Forgets the datagram flows that `target` answers and that `which` picks.
+    /// Forgets the datagram flows that `which` picks; all of them are answered by `targets`.
     ///
     /// The next datagram of each is sent as a first one, to a target that is ready.
     pub(super) fn forget_flows(
         &self,
-        target: Ipv4Addr,
+        targets: &[Ipv4Addr],
         which: impl Fn(&Flow) -> bool,
     ) -> Result<(), Refusal> {
+        let only = match targets {
+            [] => return Ok(()),
+            [one] => Some(*one),
+            _ => None,
+        };
+        // A look through the kernel's table takes milliseconds and keeps others from it: many
+        // replicas that lose many neighbours at once must not look for nothing.
+        let mut flows = None;
+        self.exchange(&ask_count(), |answer| flows = flows.or(count(answer)))?;
+        if flows == Some(0) {
+            return Ok(());
+        }
         let mut found = Vec::new();
-        self.exchange(&ask_flows(target), |answer| found.extend(flow(answer)))?;
+        self.exchange(&ask_flows(only), |answer| found.extend(flow(answer)))?;
         for flow in found
             .iter()
-            .filter(|flow| flow.target == target && which(flow))
+            .filter(|flow| targets.contains(&flow.target) && which(flow))
         {
             match self.change(&forget(flow)) {
                 // It may have ended by itself.

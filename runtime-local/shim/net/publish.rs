@@ -80,7 +80,7 @@ pub(super) fn forget_flows(plan: &NetPlan) -> Result<(), NetError> {
     let netlink = Netlink::netfilter().map_err(NetError::io("open a netfilter socket"))?;
     for attachment in &plan.attachments {
         let target = attachment.address;
-        let forgotten = netlink.forget_flows(target, |flow| flow.destination != target);
+        let forgotten = netlink.forget_flows(&[target], |flow| flow.destination != target);
         forgotten.map_err(NetError::refused(format!("forget flows to {target}")))?;
     }
     Ok(())

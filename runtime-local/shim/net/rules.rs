@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::NetError;
 use super::nl::Netlink;
+use crate::wire::conntrack::Flow;
 use crate::wire::nft_client::{Balanced, Client};
 
 /// How long datagram flows stay with a target that takes no new ones: it may be draining, and ends
@@ -99,13 +100,14 @@ impl Rules {
         let late = |gone: &Departed| gone.due <= now;
         let due: Vec<_> = self.departed.iter().copied().filter(late).collect();
         self.departed.retain(|gone| !late(gone));
-        for gone in due {
-            let forgotten = self
-                .netlink
-                .forget_flows(gone.target, |flow| flow.destination == gone.vip);
-            let what = "move datagram flows from a target that is gone";
-            forgotten.map_err(NetError::refused(what))?;
-        }
-        Ok(())
+        let targets: Vec<_> = due.iter().map(|gone| gone.target).collect();
+        let is_due = |flow: &Flow| {
+            let is = |gone: &Departed| gone.target == flow.target && gone.vip == flow.destination;
+            due.iter().any(is)
+        };
+        let forgotten = self.netlink.forget_flows(&targets, is_due);
+        forgotten.map_err(NetError::refused(
+            "move datagram flows from a target that is gone",
+        ))
     }
 }

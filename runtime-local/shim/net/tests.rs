@@ -102,6 +102,37 @@ fn open_connections_outlive_their_endpoint() {
 }
 
 #[test]
+fn nothing_of_a_replica_has_an_ipv6_address_but_its_loopback() {
+    let addresses = || {
+        let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+        let names = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(5));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let Some(world) = World::new("six") else {
+        return;
+    };
+    let one = world.replica("web", 1, 11);
+    // It is up on both sides: whatever address there would be is there, or being tried out.
+    one.serve_tcp();
+    one.set_ready(true);
+    let client = world.replica("client", 1, 10);
+    assert_eq!(callers(&client, world.address(11), 1), ["web-1 10.77.0.10"]);
+    assert!(one.inside(addresses).iter().all(|name| name == "lo"));
+    let ours = world.on_host(addresses);
+    assert!(!ours.iter().any(|name| name.starts_with("uv-")), "{ours:?}");
+    let setting = |path: &'static str| {
+        one.inside(move || std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{path}")))
+    };
+    if let Ok(off) = setting("eth0/disable_ipv6") {
+        assert_eq!(off.trim(), "1");
+        assert_eq!(setting("default/disable_ipv6").unwrap().trim(), "0");
+        assert_eq!(setting("eth0/accept_ra").unwrap().trim(), "0");
+    }
+}
+
+#[test]
 fn datagrams_reach_the_replicas_too() {
     let Some(world) = World::new("udp") else {
         return;

@@ -11,34 +11,58 @@ const SUBSYSTEM: u16 = 1;
 const NEW: u16 = 0;
 const GET: u16 = 1;
 const DELETE: u16 = 2;
+const GET_STATS: u16 = 5;
 const FAMILY_IPV4: u8 = 2;
 const UDP: u8 = 17;
 
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const FILTER: u16 = 25;
+const STATS_ENTRIES: u16 = 1;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const IP_SOURCE: u16 = 1;
 const IP_DESTINATION: u16 = 2;
 const PROTO_NUMBER: u16 = 1;
 
-/// Asks for every datagram flow that `target` answers.
-pub fn ask_flows(target: Ipv4Addr) -> Vec<u8> {
+/// Asks how many flows of any kind the namespace has.
+pub fn ask_count() -> Vec<u8> {
+    let mut batch = Batch::new();
+    batch.message(SUBSYSTEM << 8 | GET_STATS, 0, &[0; 4]);
+    batch.finish()
+}
+
+/// Reads the answer to [`ask_count`]; anything else is none.
+pub fn count(message: &Message<'_>) -> Option<u32> {
+    if message.kind != SUBSYSTEM << 8 | GET_STATS {
+        return None;
+    }
+    let bytes = message.attrs(4).find(STATS_ENTRIES)?;
+    bytes.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// Asks for every datagram flow, or for those that `target` answers.
+///
+/// The kernel looks through its whole table for each question, whatever is asked for.
+pub fn ask_flows(target: Option<Ipv4Addr>) -> Vec<u8> {
     const REPLY_FLAGS: u16 = 2;
-    const BY_SOURCE_AND_PROTOCOL: u32 = 1 | 1 << 3;
+    const BY_SOURCE: u32 = 1;
+    const BY_PROTOCOL: u32 = 1 << 3;
+    let by_source = target.map_or(0, |_| BY_SOURCE);
     let mut batch = Batch::new();
     batch.message(SUBSYSTEM << 8 | GET, DUMP, &[FAMILY_IPV4, 0, 0, 0]);
     batch.nest(TUPLE_REPLY | NESTED, &[], |b| {
-        b.nest(TUPLE_IP | NESTED, &[], |b| {
-            b.attr(IP_SOURCE, &target.octets());
-        });
+        if let Some(target) = target {
+            b.nest(TUPLE_IP | NESTED, &[], |b| {
+                b.attr(IP_SOURCE, &target.octets());
+            });
+        }
         b.nest(TUPLE_PROTO | NESTED, &[], |b| {
             b.attr(PROTO_NUMBER, &[UDP]);
         });
     });
     batch.nest(FILTER | NESTED, &[], |b| {
-        b.attr_u32(REPLY_FLAGS, BY_SOURCE_AND_PROTOCOL);
+        b.attr_u32(REPLY_FLAGS, by_source | BY_PROTOCOL);
     });
     batch.finish()
 }

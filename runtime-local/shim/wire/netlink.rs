@@ -24,6 +24,8 @@ pub const NESTED: u16 = 0x8000;
 
 /// A reply that carries an error number, 0 for success.
 pub const MSG_ERROR: u16 = 2;
+/// The error number where an address family is not there.
+pub const NO_SUCH_FAMILY: i32 = 97;
 /// The last reply of a dump.
 pub const MSG_DONE: u16 = 3;
 
@@ -70,6 +72,9 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_MODE_NONE: u8 = 1;
 const AF_BRIDGE: u8 = 7;
 const IFF_UP: u32 = 1;
 const DEVCONF_ROUTE_LOCALNET: u16 = 26;
@@ -330,6 +335,21 @@ pub fn add_pair(batch: &mut Batch, pair: &Pair<'_>) -> u32 {
                 b.attr(IFLA_ADDRESS, &mac_of(pair.address));
                 b.attr_u32(IFLA_NET_NS_PID, pair.pid);
             });
+        });
+    });
+    seq
+}
+
+/// Keeps the kernel from making IPv6 addresses of its own for a link here.
+///
+/// Refused with [`NO_SUCH_FAMILY`] where there is no IPv6. The same by `/proc/sys` would not wait
+/// for the lock on all links but try again and again until it is free.
+pub fn no_ipv6_address(batch: &mut Batch, name: &str) -> u32 {
+    let seq = batch.message(RTM_SETLINK, ACK, &ifinfo(0, 0, 0, 0));
+    batch.attr_str(IFLA_IFNAME, name);
+    batch.nest(IFLA_AF_SPEC, &[], |b| {
+        b.nest(u16::from(AF_INET6), &[], |b| {
+            b.attr(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE]);
         });
     });
     seq

@@ -173,8 +173,10 @@ impl Replica {
     pub(crate) fn start(host: &Space, plan: NetPlan) -> Self {
         let space = Space::new();
         let (tid, for_host, for_child) = (space.tid, plan.clone(), plan.clone());
+        let netns = space.netns.try_clone().unwrap();
         let started = Instant::now();
-        host.run(move || host_setup(&for_host, tid)).unwrap();
+        host.run(move || host_setup(&for_host, tid, netns.as_fd()))
+            .unwrap();
         let made = started.elapsed();
         space.run(move || child_setup(&for_child)).unwrap();
         let set = started.elapsed();
@@ -459,6 +461,14 @@ impl World {
         }
     }
 
+    /// Runs in the host's namespace.
+    pub(crate) fn on_host<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.host.run(work)
+    }
+
     pub(crate) fn replica(&self, service: &str, n: u32, last: u8) -> Replica {
         Replica::start(&self.host, self.plan(service, n, last))
     }
@@ -471,8 +481,11 @@ impl World {
             ..self.plan("alone", 1, 9)
         };
         let (tid, for_host) = (space.tid, plan.clone());
-        self.host.run(move || host_setup(&for_host, tid)).unwrap();
         let netns = space.netns.try_clone().unwrap();
+        let theirs = space.netns.try_clone().unwrap();
+        self.host
+            .run(move || host_setup(&for_host, tid, theirs.as_fd()))
+            .unwrap();
         space.run(move || {
             child_setup(&plan).unwrap();
             TcpListener::bind((Ipv4Addr::LOCALHOST, 80)).unwrap();
