@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use unmoor_core::backend::{
-    Action, Applied, Backend, DesiredService, Exec, ExecOptions, ExecOutput, ImageInput, Images,
-    LogOptions, Logs, Phase, State, Step,
+    Action, Applied, Backend, Commit, DesiredService, Exec, ExecOptions, ExecOutput, ImageInput,
+    Images, LogOptions, Logs, Phase, State, Step,
 };
 use unmoor_core::catalog::Catalog;
+use unmoor_core::client::{DownOptions, UpOptions};
 use unmoor_core::discover::EndpointEvent;
 use unmoor_core::image::ImageRef;
 use unmoor_core::label::Selector;
 use unmoor_core::name::{ReplicaId, ServiceName, StackName};
 use unmoor_core::spec::{
-    Exposed, Health, HealthTest, Network, Protocol, Published, RestartPolicy, Service,
+    Exposed, Health, HealthTest, Network, Protocol, Published, RestartPolicy, Service, Stack,
     default_network,
 };
-use unmoor_core::{Error, ErrorKind, Uri};
+use unmoor_core::{Client, Error, ErrorKind, Uri};
 use unmoor_sim::{Call, Effect, Fault, Gate, MARKER, Sim, SimConnect};
 
 type Outcome = Result<(), Error>;
@@ -41,6 +42,7 @@ fn step() -> Step {
         plan: "p".to_owned(),
         index: 0,
         deadline: Duration::from_secs(60),
+        commit: Commit::Now,
     }
 }
 
@@ -138,6 +140,21 @@ async fn phase(sim: &Sim, name: &str) -> Result<Phase, Error> {
         .next()
         .expect("a replica")
         .phase)
+}
+
+#[tokio::test]
+async fn programs_that_use_up_their_grace_do_so_side_by_side() -> Outcome {
+    let sim = world().await?;
+    let client = Client::with_clock(sim.backend(), sim.clock());
+    let service = probe("serve --tcp 80 --ignore-term").replicas(50);
+    let deaf = Stack::new(StackName::parse("deaf")?).service(named("deaf"), service);
+    client.up(&deaf, &UpOptions::new()).await?;
+    let before = sim.time();
+    client.down(&deaf.name, &DownOptions::new()).await?;
+    // The default grace is ten seconds; with a wait for each slot of work it took four of them.
+    assert!(sim.time() - before >= Duration::from_secs(10));
+    assert!(sim.time() - before < Duration::from_secs(20));
+    Ok(())
 }
 
 #[tokio::test]

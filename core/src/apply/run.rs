@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
 use super::wait;
-use crate::backend::{Action, Applied, Backend, Step};
+use crate::backend::{Action, Applied, Backend, Commit, Step};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -55,18 +55,24 @@ pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RunOptions<'a> {
-    /// Most actions at a time.
+    /// Most actions at a time, those that mostly wait not counted.
     pub parallel: usize,
+    /// Most actions at a time of those that mostly wait: fifty programs that use up their grace
+    /// need no more time than one.
+    pub waiting: usize,
     /// Longest time of one action.
     pub deadline: Duration,
     /// Called with progress.
     pub on_progress: OnProgress<'a>,
+    /// When the steps must survive a loss of power.
+    pub(crate) commit: Commit,
 }
 
 impl fmt::Debug for RunOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunOptions")
             .field("parallel", &self.parallel)
+            .field("waiting", &self.waiting)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
@@ -76,8 +82,10 @@ impl Default for RunOptions<'_> {
     fn default() -> Self {
         Self {
             parallel: 16,
+            waiting: 128,
             deadline: Duration::from_secs(120),
             on_progress: &|_| {},
+            commit: Commit::Now,
         }
     }
 }
@@ -98,6 +106,29 @@ struct Run<'a> {
     backend: &'a Arc<dyn Backend>,
     clock: &'a Arc<dyn Clock>,
     options: RunOptions<'a>,
+}
+
+/// How many more actions may begin.
+struct Free {
+    work: usize,
+    waits: usize,
+}
+
+impl Free {
+    fn of(options: &RunOptions<'_>) -> Self {
+        Self {
+            work: options.parallel.max(1),
+            waits: options.waiting.max(1),
+        }
+    }
+
+    /// Those that an action counts against.
+    fn slots(&mut self, action: &Action) -> &mut usize {
+        match action.mostly_waits() {
+            true => &mut self.waits,
+            false => &mut self.work,
+        }
+    }
 }
 
 /// Carries out a plan.
@@ -128,21 +159,10 @@ pub async fn run(
     let mut waiting: BTreeSet<usize> = (0..plan.entries.len()).collect();
     let mut working = FuturesUnordered::new();
     let mut failure: Option<Error> = None;
+    let mut free = Free::of(&options);
     loop {
         if failure.is_none() {
-            let free = options.parallel.max(1).saturating_sub(working.len());
-            let ready: Vec<usize> = waiting
-                .iter()
-                .filter(|index| {
-                    plan.entries[**index]
-                        .after
-                        .iter()
-                        .all(|before| done.contains(before))
-                })
-                .take(free)
-                .copied()
-                .collect();
-            for index in ready {
+            for index in run.ready(&waiting, &done, &mut free) {
                 waiting.remove(&index);
                 working.push(run.entry(index));
             }
@@ -150,6 +170,7 @@ pub async fn run(
         let Some((index, outcome)) = working.next().await else {
             break;
         };
+        *free.slots(&plan.entries[index].action) += 1;
         match outcome {
             Ok(applied) => {
                 done.insert(index);
@@ -169,6 +190,25 @@ pub async fn run(
 }
 
 impl Run<'_> {
+    /// Takes the entries that may begin now, in order.
+    fn ready(
+        &self,
+        waiting: &BTreeSet<usize>,
+        done: &BTreeSet<usize>,
+        free: &mut Free,
+    ) -> Vec<usize> {
+        let mut ready = Vec::new();
+        for index in waiting {
+            let entry = &self.plan.entries[*index];
+            let slots = free.slots(&entry.action);
+            if *slots > 0 && entry.after.iter().all(|before| done.contains(before)) {
+                *slots -= 1;
+                ready.push(*index);
+            }
+        }
+        ready
+    }
+
     async fn entry(&self, index: usize) -> (usize, Result<Applied>) {
         let action = &self.plan.entries[index].action;
         let start = self.clock.monotonic();
@@ -213,6 +253,7 @@ impl Run<'_> {
             plan: self.plan.id.clone(),
             index,
             deadline: self.options.deadline,
+            commit: self.options.commit,
         }
     }
 

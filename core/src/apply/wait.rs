@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Applied, Backend, HealthState, ObservedReplica, Phase, Until};
+use crate::backend::{Applied, Backend, HealthState, Notices, ObservedReplica, Phase, Until};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
@@ -31,6 +31,8 @@ pub(super) async fn until(
     let selector = Selector::service(wanted.stack.clone(), wanted.service.clone());
     let start = clock.monotonic();
     let mut pace = PACE.0;
+    // Before the first look: what changes in between is told.
+    let mut notices = backend.notices(&selector).await;
     loop {
         let observed = backend.observe(&selector).await?.stack(wanted.stack);
         let replicas: Vec<&ObservedReplica> = observed
@@ -51,9 +53,38 @@ pub(super) async fn until(
         if waited >= deadline {
             return Err(late(wanted, &replicas, deadline));
         }
-        clock.sleep(pace.min(deadline - waited)).await;
-        pace = (pace * 2).min(PACE.1);
+        match pause(&mut notices, clock, pace.min(deadline - waited)).await {
+            Pause::Told => {}
+            Pause::Over => pace = (pace * 2).min(PACE.1),
+        }
     }
+}
+
+/// How a pause between two looks ended.
+enum Pause {
+    Told,
+    Over,
+}
+
+/// Waits until something may have changed, and no longer than `longest`.
+async fn pause(
+    notices: &mut Option<Box<dyn Notices>>,
+    clock: &Arc<dyn Clock>,
+    longest: Duration,
+) -> Pause {
+    if let Some(armed) = notices {
+        let told = tokio::select! {
+            told = armed.changed() => told,
+            () = clock.sleep(longest) => return Pause::Over,
+        };
+        match told {
+            Ok(()) => return Pause::Told,
+            // Nothing more will be told; the clock is left.
+            Err(_) => *notices = None,
+        }
+    }
+    clock.sleep(longest).await;
+    Pause::Over
 }
 
 fn holds(replica: &ObservedReplica, until: Until) -> bool {

@@ -216,6 +216,20 @@ impl Action {
     pub fn is_wait(&self) -> bool {
         matches!(self, Self::Await { .. } | Self::Pause { .. })
     }
+
+    /// True if most of its time goes by in waiting: for a condition, or for a program to end,
+    /// which has a grace to do so.
+    #[must_use]
+    pub fn mostly_waits(&self) -> bool {
+        self.is_wait()
+            || matches!(
+                self,
+                Self::DrainReplica { .. }
+                    | Self::StopReplica { .. }
+                    | Self::RestartReplica { .. }
+                    | Self::RemoveReplica { .. }
+            )
+    }
 }
 
 impl fmt::Display for Action {
@@ -235,6 +249,22 @@ pub struct Step {
     pub index: usize,
     /// Longest time the backend may take.
     pub deadline: Duration,
+    /// When what it writes must survive a loss of power.
+    #[serde(default)]
+    pub commit: Commit,
+}
+
+/// When what a step has written must survive a loss of power; the death of any process it
+/// survives in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Commit {
+    /// When the step returns.
+    #[default]
+    Now,
+    /// When the stack's record is next stored or removed: the caller acknowledges nothing before
+    /// that ([`State::store`](super::State::store)).
+    WithRecord,
 }
 
 /// What an action did.

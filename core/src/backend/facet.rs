@@ -350,6 +350,9 @@ pub trait State: Send + Sync + Debug {
 
     /// Writes the record if its revision is still `expected` (`None`: if there is none).
     ///
+    /// It survives a loss of power, and so does every step before that was to be committed
+    /// [`WithRecord`](super::Commit::WithRecord); the same goes for [`remove`](Self::remove).
+    ///
     /// # Errors
     /// `Conflict` if somebody else wrote meanwhile.
     async fn store(
@@ -358,6 +361,20 @@ pub trait State: Send + Sync + Debug {
         record: &[u8],
         expected: Option<Revision>,
     ) -> Result<Revision>;
+
+    /// Writes the record as [`store`](Self::store) does, but it need not survive a loss of power:
+    /// a mark of what is under way, before anything is acknowledged.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    async fn mark(
+        &self,
+        stack: &StackName,
+        record: &[u8],
+        expected: Option<Revision>,
+    ) -> Result<Revision> {
+        self.store(stack, record, expected).await
+    }
 
     /// Removes the record; absent is success.
     ///

@@ -34,7 +34,7 @@ mod facet;
 mod observed;
 pub mod wrap;
 
-pub use action::{Action, Applied, DesiredService, Step, Until};
+pub use action::{Action, Applied, Commit, DesiredService, Step, Until};
 pub use capability::{Actor, Capabilities, Capability, Feature, Gap, Limits, Support};
 pub use facet::{
     Channel, Exec, ExecOptions, ExecOutput, ExecSession, ImageDefaults, ImageEntry, ImageInput,
@@ -67,6 +67,18 @@ pub struct Info {
     pub version: String,
     /// One line on where it runs, as a kernel version or a cluster's name.
     pub detail: String,
+}
+
+/// Hints that something may have changed. Dropping it ends the watch.
+#[async_trait]
+pub trait Notices: Send + Debug {
+    /// Returns when something may have changed since the last call, or since it was armed.
+    ///
+    /// *Cancelled*: nothing is lost; the next call tells it.
+    ///
+    /// # Errors
+    /// `Unavailable` if nothing will be told any more.
+    async fn changed(&mut self) -> Result<()>;
 }
 
 /// A platform.
@@ -144,6 +156,15 @@ pub trait Backend: Send + Sync + Debug + 'static {
             selector.clone(),
             clock,
         ))
+    }
+
+    /// Tells when it is worth to observe the selected replicas again, where the platform can.
+    ///
+    /// Armed when this returns: a change of phase, health or presence after that is told. `None`
+    /// leaves the caller to look again and again by the clock.
+    async fn notices(&self, selector: &Selector) -> Option<Box<dyn Notices>> {
+        let _ = selector;
+        None
     }
 
     /// What replicas wrote, where the platform keeps it.

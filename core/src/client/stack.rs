@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Change, Client, Hand, StackRecord};
 use crate::apply::{self, Progress, Report, RunOptions};
-use crate::backend::{OnPull, Revision, StackLock};
+use crate::backend::{Commit, OnPull, Revision, StackLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
 use crate::name::StackName;
@@ -201,7 +201,11 @@ impl Client {
         }
         let known = record.effective(name);
         let plan = plan_removal(name, &observed.stack(name), Some(&known), options.volumes);
-        let report = apply::run(&plan, &self.backend, &self.clock, options.run).await?;
+        let mut run = options.run;
+        if revision.is_some() {
+            run.commit = self.commit();
+        }
+        let report = apply::run(&plan, &self.backend, &self.clock, run).await?;
         if revision.is_some() {
             self.state_facet()?.remove(name).await?;
         }
@@ -313,7 +317,11 @@ impl Client {
                 .map(|entry| entry.action.to_string())
                 .collect(),
         });
-        let revision = self.store_record(&name, &record, revision).await?;
+        let revision = self.mark_record(&name, &record, revision).await?;
+        let run = RunOptions {
+            commit: self.commit(),
+            ..run
+        };
         let outcome = apply::run(&plan, &self.backend, &self.clock, run).await;
         if outcome.is_ok() {
             record.change = None;
@@ -339,6 +347,29 @@ impl Client {
         match state.load(stack).await? {
             None => Ok((StackRecord::default(), None)),
             Some((bytes, revision)) => Ok((StackRecord::decode(stack, &bytes)?, Some(revision))),
+        }
+    }
+
+    /// The record that a change ends with commits its steps, where there is one.
+    fn commit(&self) -> Commit {
+        match self.backend.state() {
+            Some(_) => Commit::WithRecord,
+            None => Commit::Now,
+        }
+    }
+
+    async fn mark_record(
+        &self,
+        stack: &StackName,
+        record: &StackRecord,
+        expected: Option<Revision>,
+    ) -> Result<Option<Revision>> {
+        match self.backend.state() {
+            None => Ok(None),
+            Some(state) => state
+                .mark(stack, &record.encode(), expected)
+                .await
+                .map(Some),
         }
     }
 

@@ -9,7 +9,7 @@ use unmoor_core::label::Selector;
 use unmoor_core::{Error, ErrorKind, Result};
 
 use super::LocalBackend;
-use super::watch::Notices;
+use super::watch::Watcher;
 use crate::engine::Runtime;
 use crate::error::LocalError;
 use crate::logs::{Source, Wanted};
@@ -20,7 +20,7 @@ const BATCH: usize = 256;
 struct Reading {
     runtime: Runtime,
     selector: Selector,
-    notices: Option<Notices>,
+    notices: Option<Watcher>,
     sources: BTreeMap<String, Source>,
     lines: std::collections::VecDeque<LogLine>,
     /// What is new to a reader that has read everything once.
@@ -35,7 +35,7 @@ impl Logs for LocalBackend {
             since: options.since,
         };
         let notices = if options.follow {
-            Some(Notices::open()?)
+            Some(Watcher::open()?)
         } else {
             None
         };

@@ -5,6 +5,7 @@ mod connect;
 mod exec;
 mod images;
 mod logs;
+mod notices;
 mod state;
 mod watch;
 
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use unmoor_core::backend::{
-    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Observed, State, Step, Stream,
+    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Notices, Observed, State,
+    Step, Stream,
 };
 use unmoor_core::clock::Clock;
 use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
@@ -34,7 +36,7 @@ pub struct LocalBackend {
 
 impl LocalBackend {
     async fn ensure(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
-        let (runtime, stack) = (&self.runtime, step.stack.clone());
+        let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
         match action.clone() {
             Action::EnsureNetwork { name, spec } => {
                 let lock = runtime.lock("network", &stack, name.as_str()).await?;
@@ -83,7 +85,7 @@ impl LocalBackend {
     }
 
     async fn change(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
-        let (runtime, stack) = (&self.runtime, step.stack.clone());
+        let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
         match action.clone() {
             Action::RemoveNetwork { name } => {
                 let lock = runtime.lock("network", &stack, name.as_str()).await?;
@@ -116,22 +118,26 @@ impl LocalBackend {
                     .await
             }
             Action::DrainReplica { replica } => {
-                self.on_replica("drains a replica", replica, Runtime::drain_replica)
-                    .await
+                on_replica(runtime, "drains a replica", replica, Runtime::drain_replica).await
             }
             Action::StopReplica { replica, grace } => {
-                self.on_replica("stops a replica", replica, move |r, id| {
+                on_replica(runtime, "stops a replica", replica, move |r, id| {
                     r.stop_replica(id, grace)
                 })
                 .await
             }
             Action::RestartReplica { replica, grace } => {
                 let work = move |r: &Runtime, id: &ReplicaId| r.restart_replica(id, grace);
-                self.on_replica("restarts a replica", replica, work).await
+                on_replica(runtime, "restarts a replica", replica, work).await
             }
             Action::RemoveReplica { replica } => {
-                self.on_replica("removes a replica", replica, Runtime::remove_replica)
-                    .await
+                on_replica(
+                    runtime,
+                    "removes a replica",
+                    replica,
+                    Runtime::remove_replica,
+                )
+                .await
             }
             other => Err(LocalError::Unsupported {
                 what: format!("{other} is carried out by the caller, not by a backend"),
@@ -139,18 +145,18 @@ impl LocalBackend {
             }),
         }
     }
+}
 
-    async fn on_replica(
-        &self,
-        what: &'static str,
-        replica: ReplicaId,
-        work: impl FnOnce(&Runtime, &ReplicaId) -> Result<Applied, LocalError> + Send + 'static,
-    ) -> Result<Applied, LocalError> {
-        let lock = self.runtime.lock_replica(&replica).await?;
-        self.runtime
-            .block_with(lock, what, move |runtime| work(runtime, &replica))
-            .await
-    }
+async fn on_replica(
+    runtime: &Runtime,
+    what: &'static str,
+    replica: ReplicaId,
+    work: impl FnOnce(&Runtime, &ReplicaId) -> Result<Applied, LocalError> + Send + 'static,
+) -> Result<Applied, LocalError> {
+    let lock = runtime.lock_replica(&replica).await?;
+    runtime
+        .block_with(lock, what, move |runtime| work(runtime, &replica))
+        .await
 }
 
 #[async_trait]
@@ -214,6 +220,12 @@ impl Backend for LocalBackend {
         // The kernel tells of changes, so nothing is asked by the clock; every watch starts anew.
         let _ = (cursor, clock);
         Ok(watch::watch(self.runtime.clone(), selector.clone())?)
+    }
+
+    async fn notices(&self, selector: &Selector) -> Option<Box<dyn Notices>> {
+        let armed = notices::Told::arm(self.runtime.clone(), selector.clone()).await;
+        // Without it there is still the clock.
+        armed.ok().map(|told| Box::new(told) as Box<dyn Notices>)
     }
 
     fn logs(&self) -> Option<&dyn Logs> {

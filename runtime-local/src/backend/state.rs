@@ -32,6 +32,27 @@ impl LocalBackend {
         }
         Ok(())
     }
+
+    async fn write_record(
+        &self,
+        stack: &StackName,
+        record: &[u8],
+        expected: Option<Revision>,
+        durability: Durability,
+    ) -> Result<Revision> {
+        let (stack, record) = (stack.clone(), record.to_vec());
+        let store = move |runtime: &crate::engine::Runtime| {
+            runtime.db().write("write the stack", durability, |c| {
+                let found = Stacks::load(c, stack.as_str())?.map(|(_, number)| revision(number));
+                if found != expected {
+                    let text = format!("the record of stack `{stack}` was changed meanwhile");
+                    return Err(LocalError::Conflict(text).into());
+                }
+                Stacks::store(c, stack.as_str(), &record)
+            })
+        };
+        Ok(revision(self.runtime.block("writes a stack", store).await?))
+    }
 }
 
 #[async_trait]
@@ -53,21 +74,18 @@ impl State for LocalBackend {
         record: &[u8],
         expected: Option<Revision>,
     ) -> Result<Revision> {
-        let (stack, record) = (stack.clone(), record.to_vec());
-        let store = move |runtime: &crate::engine::Runtime| {
-            runtime
-                .db()
-                .write("write the stack", Durability::Power, |c| {
-                    let found =
-                        Stacks::load(c, stack.as_str())?.map(|(_, number)| revision(number));
-                    if found != expected {
-                        let text = format!("the record of stack `{stack}` was changed meanwhile");
-                        return Err(LocalError::Conflict(text).into());
-                    }
-                    Stacks::store(c, stack.as_str(), &record)
-                })
-        };
-        Ok(revision(self.runtime.block("writes a stack", store).await?))
+        self.write_record(stack, record, expected, Durability::Power)
+            .await
+    }
+
+    async fn mark(
+        &self,
+        stack: &StackName,
+        record: &[u8],
+        expected: Option<Revision>,
+    ) -> Result<Revision> {
+        self.write_record(stack, record, expected, Durability::Process)
+            .await
     }
 
     async fn remove(&self, stack: &StackName) -> Result<()> {

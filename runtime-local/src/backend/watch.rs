@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use unmoor_core::backend::Stream;
@@ -18,11 +18,11 @@ use crate::error::LocalError;
 
 /// Tells that something beneath some directories has changed.
 #[derive(Debug)]
-pub(super) struct Notices {
+pub(super) struct Watcher {
     fd: AsyncFd<OwnedFd>,
 }
 
-impl Notices {
+impl Watcher {
     /// Starts without a directory.
     pub(super) fn open() -> Result<Self, LocalError> {
         let failed = |source: std::io::Error| {
@@ -52,8 +52,8 @@ impl Notices {
         }
     }
 
-    /// Returns when something has changed since the last call.
-    pub(super) async fn changed(&self) -> Result<(), LocalError> {
+    /// Returns when something has changed since the last call: true if there is a new directory.
+    pub(super) async fn changed(&self) -> Result<bool, LocalError> {
         let failed = |source: std::io::Error| {
             LocalError::io("wait for changes of", Path::new("the endpoints"), source)
         };
@@ -61,10 +61,17 @@ impl Notices {
             let mut ready = self.fd.readable().await.map_err(failed)?;
             let mut buffer = [MaybeUninit::uninit(); 4096];
             let mut reader = Reader::new(self.fd.get_ref(), &mut buffer);
-            let mut any = false;
+            let (mut any, mut new) = (false, false);
             loop {
                 match reader.next() {
-                    Ok(_) => any = true,
+                    Ok(event) => {
+                        any = true;
+                        // What was lost of a full queue may have been one too.
+                        new |= event
+                            .events()
+                            .contains(ReadFlags::CREATE | ReadFlags::ISDIR)
+                            || event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+                    }
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(failed(error.into())),
@@ -72,7 +79,7 @@ impl Notices {
             }
             ready.clear_ready();
             if any {
-                return Ok(());
+                return Ok(new);
             }
         }
     }
@@ -81,7 +88,7 @@ impl Notices {
 struct Watch {
     runtime: Runtime,
     selector: Selector,
-    notices: Notices,
+    notices: Watcher,
     known: Option<Vec<Endpoint>>,
     cursor: u64,
     queue: VecDeque<EndpointEvent>,
@@ -92,7 +99,7 @@ pub(super) fn watch(
     runtime: Runtime,
     selector: Selector,
 ) -> Result<Stream<EndpointEvent>, LocalError> {
-    let notices = Notices::open()?;
+    let notices = Watcher::open()?;
     let state = Watch {
         runtime,
         selector,

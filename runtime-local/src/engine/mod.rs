@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use unmoor_core::backend::Commit;
 use unmoor_core::name::{NetworkName, ReplicaId, StackName};
 use unmoor_core::spec::{NetworkMode, Service, default_network};
 use unmoor_image::Store;
@@ -39,7 +40,7 @@ use crate::layout::Layout;
 use crate::net::{NetworkConfig, Subnet, bridge_name, zone_dir};
 use crate::sandbox::cgroup::Hierarchies;
 use crate::shim::Program;
-use crate::state::{Db, Durability, Lock, NetworkRecord, meta, random_hex, room};
+use crate::state::{Db, Durability, Lock, NetworkRecord, Session, meta, random_hex, room};
 
 /// Longest wait for another command that works on the same thing.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,6 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub(crate) struct Runtime {
     inner: Arc<Inner>,
+    commit: Commit,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,7 @@ impl Runtime {
         };
         let runtime = Self {
             inner: Arc::new(inner),
+            commit: Commit::Now,
         };
         if made {
             runtime.rebuild()?;
@@ -95,8 +98,16 @@ impl Runtime {
         &self.inner.layout
     }
 
-    pub(crate) fn db(&self) -> &Db {
-        &self.inner.db
+    pub(crate) fn db(&self) -> Session<'_> {
+        self.inner.db.session(self.commit)
+    }
+
+    /// The same installation, for a command whose caller acknowledges it so.
+    pub(crate) fn committing(&self, commit: Commit) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            commit,
+        }
     }
 
     pub(crate) fn images(&self) -> &Store {

@@ -1,6 +1,7 @@
 //! What there is: records, and what the shims say.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use unmoor_core::backend::{
@@ -144,6 +145,20 @@ impl Runtime {
         };
         let lost = self.is_lost(&record, &seen)?;
         Ok(Sight { record, seen, lost })
+    }
+
+    /// Where the status records of the selected replicas are.
+    pub(crate) fn run_directories(&self, selector: &Selector) -> Result<Vec<PathBuf>, LocalError> {
+        let stack = selector.stack.as_ref();
+        let all = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, stack))?;
+        let selected = all
+            .iter()
+            .filter(|record| selector.matches(&record.id, &record.desired.spec.labels));
+        Ok(selected
+            .map(|record| self.layout().run(&record.key))
+            .collect())
     }
 
     /// What there is of the selected stacks.

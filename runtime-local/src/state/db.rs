@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
+use unmoor_core::backend::Commit;
 use unmoor_core::name::NameError;
 
 use crate::error::LocalError;
@@ -24,6 +25,41 @@ pub(crate) enum Durability {
     Process,
     /// Survives a power cut; one for each acknowledged command.
     Power,
+}
+
+/// The database as one command uses it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session<'a> {
+    db: &'a Db,
+    commit: Commit,
+}
+
+impl Session<'_> {
+    /// Reads in one transaction, so that all of it is of one moment.
+    pub(crate) fn read<T>(
+        &self,
+        action: &'static str,
+        read: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, LocalError> {
+        self.db.read(action, read)
+    }
+
+    /// Writes in one transaction; an error of `write` undoes all of it.
+    ///
+    /// What is to survive a power cut waits for the stack's record, if the command's caller
+    /// acknowledges nothing before: that commit takes all earlier ones to the disk.
+    pub(crate) fn write<T>(
+        &self,
+        action: &'static str,
+        durability: Durability,
+        write: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, LocalError> {
+        let durability = match self.commit {
+            Commit::Now => durability,
+            Commit::WithRecord => Durability::Process,
+        };
+        self.db.write(action, durability, write)
+    }
 }
 
 /// The database.
@@ -108,6 +144,11 @@ impl Db {
             },
             made,
         ))
+    }
+
+    /// The database for commands that commit so.
+    pub(crate) fn session(&self, commit: Commit) -> Session<'_> {
+        Session { db: self, commit }
     }
 
     /// Reads in one transaction, so that all of it is of one moment.

@@ -13,7 +13,7 @@ mod record;
 pub(crate) mod room;
 mod tables;
 
-pub(crate) use db::{Db, Durability, Failure as DbFailure};
+pub(crate) use db::{Db, Durability, Failure as DbFailure, Session};
 pub(crate) use files::{
     make_private_dir, read_json, remove_file, remove_if_empty, remove_tree, write_json,
     write_private,

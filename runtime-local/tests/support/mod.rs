@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use unmoor_core::backend::{
-    Action, Applied, Backend, DesiredService, ExecOptions, ExecOutput, ImageInput, LogOptions,
-    ObservedReplica, Step,
+    Action, Applied, Backend, Commit, DesiredService, ExecOptions, ExecOutput, ImageInput,
+    LogOptions, ObservedReplica, Step,
 };
 use unmoor_core::catalog::Connect;
 use unmoor_core::image::ImageRef;
@@ -478,6 +478,7 @@ pub(crate) fn step() -> Step {
         plan: "p".to_owned(),
         index: 0,
         deadline: Duration::from_secs(60),
+        commit: Commit::Now,
     }
 }
 

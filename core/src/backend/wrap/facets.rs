@@ -116,6 +116,19 @@ impl<P: Policy> State for Wrapped<P> {
         .await
     }
 
+    async fn mark(
+        &self,
+        stack: &StackName,
+        record: &[u8],
+        expected: Option<Revision>,
+    ) -> Result<Revision> {
+        let facet = self.inner.state().ok_or_else(|| absent(Feature::State))?;
+        self.run(Operation::State(stack), || {
+            facet.mark(stack, record, expected)
+        })
+        .await
+    }
+
     async fn remove(&self, stack: &StackName) -> Result<()> {
         let facet = self.inner.state().ok_or_else(|| absent(Feature::State))?;
         self.run(Operation::State(stack), || facet.remove(stack))

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::backend::{
-    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Observed, State, Step, Stream,
+    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Notices, Observed, State,
+    Step, Stream,
 };
 use crate::clock::Clock;
 use crate::discover::{Cursor, Endpoint, EndpointEvent};
@@ -119,6 +120,10 @@ impl<P: Policy> Backend for Wrapped<P> {
             Arc::clone(&inner).watch(selector, cursor, Arc::clone(&clock))
         })
         .await
+    }
+
+    async fn notices(&self, selector: &Selector) -> Option<Box<dyn Notices>> {
+        self.inner.notices(selector).await
     }
 
     fn logs(&self) -> Option<&dyn Logs> {

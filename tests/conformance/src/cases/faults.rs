@@ -302,7 +302,7 @@ async fn cancelled_update_is_resumed(t: &Fixture) -> Verdict {
 }
 
 async fn drained_replica_is_put_back(t: &Fixture) -> Verdict {
-    use unmoor_core::backend::{Action, Step};
+    use unmoor_core::backend::{Action, Commit, Step};
     let stack = t
         .stack()
         .service(named("web"), t.server("--tcp 80").replicas(2));
@@ -314,6 +314,7 @@ async fn drained_replica_is_put_back(t: &Fixture) -> Verdict {
         plan: "conformance".to_owned(),
         index: 0,
         deadline: PATIENCE,
+        commit: Commit::Now,
     };
     let drain = Action::DrainReplica {
         replica: drained.clone(),

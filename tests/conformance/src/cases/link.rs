@@ -369,7 +369,7 @@ async fn only_ready_endpoints_get_connections(t: &Fixture) -> Verdict {
 }
 
 async fn drained_replica_gets_no_connection(t: &Fixture) -> Verdict {
-    use unmoor_core::backend::{Action, Applied, Step};
+    use unmoor_core::backend::{Action, Applied, Commit, Step};
     let stack = t
         .stack()
         .service(named("a"), t.server(""))
@@ -383,6 +383,7 @@ async fn drained_replica_gets_no_connection(t: &Fixture) -> Verdict {
         plan: "conformance".to_owned(),
         index: 0,
         deadline: crate::fixture::PATIENCE,
+        commit: Commit::Now,
     };
     let drain = Action::DrainReplica {
         replica: drained.clone(),

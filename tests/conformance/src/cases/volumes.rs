@@ -206,7 +206,7 @@ async fn bind_shows_files_of_the_node(t: &Fixture) -> Verdict {
 
 async fn volume_in_use_is_not_removed(t: &Fixture) -> Verdict {
     use unmoor_core::ErrorKind;
-    use unmoor_core::backend::{Action, Step};
+    use unmoor_core::backend::{Action, Commit, Step};
     let stack = stack_of(t, t.stack());
     t.up(&stack).await?;
     let db = slot(&stack.name, "db", 1);
@@ -216,6 +216,7 @@ async fn volume_in_use_is_not_removed(t: &Fixture) -> Verdict {
         plan: "conformance".to_owned(),
         index: 0,
         deadline: crate::fixture::PATIENCE,
+        commit: Commit::Now,
     };
     let remove = Action::RemoveVolume { name: data() };
     let outcome = t.backend().apply(&remove, &step).await;
