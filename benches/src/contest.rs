@@ -1,4 +1,4 @@
-//! Rounds in alternating order, medians, ratios.
+//! Rounds in alternating order, medians, minima, ratios.
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
@@ -6,37 +6,75 @@ use std::time::{Duration, Instant};
 
 use unmoor::{Error, ErrorKind, Result};
 
-use crate::local::{Bench, Way};
-
-/// A peer: one command that starts a container of its own and ends with it.
+/// A peer: one command that starts what is measured.
 #[derive(Debug)]
-pub(crate) struct Contestant {
+pub(crate) struct Peer {
     pub(crate) name: String,
     command: String,
+    /// Removes what the command has left; its time does not count.
+    after: Option<String>,
+    /// Name of the processes that supervise its containers.
+    pub(crate) process: Option<String>,
 }
 
-impl Contestant {
-    pub(crate) fn parse(text: &str) -> Result<Self> {
-        let (name, command) = text
-            .split_once('=')
-            .ok_or_else(|| Error::new(ErrorKind::InvalidSpec, "a peer is NAME=COMMAND"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            command: format!("exec {command}"),
-        })
+/// Splits `NAME=VALUE`.
+fn pair(text: &str) -> Result<(&str, &str)> {
+    text.split_once('=').ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidSpec,
+            format!("`{text}` is not NAME=VALUE"),
+        )
+    })
+}
+
+impl Peer {
+    /// Reads peers, and what is said about them by name.
+    pub(crate) fn all(peers: &[String], after: &[String], process: &[String]) -> Result<Vec<Self>> {
+        let about = |list: &[String], name: &str| -> Result<Option<String>> {
+            for text in list {
+                let (of, value) = pair(text)?;
+                if of == name {
+                    return Ok(Some(value.to_owned()));
+                }
+            }
+            Ok(None)
+        };
+        let peer = |text: &String| {
+            let (name, command) = pair(text)?;
+            Ok(Self {
+                name: name.to_owned(),
+                command: command.to_owned(),
+                after: about(after, name)?,
+                process: about(process, name)?,
+            })
+        };
+        peers.iter().map(peer).collect()
     }
 
+    /// Runs the command and takes its time.
     pub(crate) fn run(&self) -> Result<Duration> {
+        self.shell(&self.command)
+    }
+
+    /// Removes what a run has left.
+    pub(crate) fn clean(&self) -> Result<()> {
+        match &self.after {
+            Some(command) => self.shell(command).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn shell(&self, command: &str) -> Result<Duration> {
         let failed = |text: String| Error::new(ErrorKind::Unavailable, text).on(&self.name);
         let start = Instant::now();
         let status = Command::new("sh")
-            .args(["-c", &self.command])
+            .args(["-c", &format!("exec {command}")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()
             .map_err(|error| failed("start the peer".to_owned()).because(error))?;
         if !status.success() {
-            return Err(failed(format!("the peer ended with {status}")));
+            return Err(failed(format!("`{command}` ended with {status}")));
         }
         Ok(start.elapsed())
     }
@@ -49,60 +87,60 @@ pub(crate) struct Row {
     times: Vec<Duration>,
 }
 
-/// Runs every contestant once a round.
-pub(crate) async fn rounds(
-    bench: &Bench,
-    peers: &[Contestant],
-    rounds: usize,
-    gap: Duration,
-) -> Result<Vec<Row>> {
-    let row = |name: &str| Row {
-        name: name.to_owned(),
-        times: Vec::new(),
-    };
-    let mut rows: Vec<Row> = Way::ALL.iter().map(|way| row(way.name())).collect();
-    rows.extend(peers.iter().map(|peer| row(&peer.name)));
-    for round in 0..rounds {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for index in order {
-            tokio::time::sleep(gap).await;
-            let time = match Way::ALL.get(index) {
-                Some(way) => bench.run_true(*way).await?,
-                None => peers[index - Way::ALL.len()].run()?,
-            };
-            rows[index].times.push(time);
+impl Row {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            times: Vec::new(),
         }
     }
-    Ok(rows)
+
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.times.push(time);
+    }
+
+    /// The time in milliseconds that this share of all were below.
+    fn at(&self, percent: usize) -> f64 {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        let time = times.get(times.len() * percent / 100);
+        time.copied().unwrap_or_default().as_secs_f64() * 1e3
+    }
 }
 
-/// Median, tenth percentile and ratio to the first row.
+/// The order of a round: forwards, then backwards.
+pub(crate) fn order(round: usize, contestants: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..contestants).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+/// How busy the machine is: its load, averaged over a minute.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Median, tenth percentile and minimum, with ratios to the first row.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let at = |row: &Row, part: usize| {
-        let mut times = row.times.clone();
-        times.sort_unstable();
-        times
-            .get(times.len() * part / 100)
-            .copied()
-            .unwrap_or_default()
-    };
     let mut text = format!(
-        "{:40} {:>9} {:>9} {:>7}\n",
-        "", "median ms", "p10 ms", "ratio"
+        "{:40} {:>9} {:>9} {:>9} {:>8} {:>8}\n",
+        "", "median ms", "p10 ms", "min ms", "x median", "x min"
     );
-    let first = rows.first().map_or(1.0, |row| ms(at(row, 50)).max(1e-6));
+    let Some(first) = rows.first() else {
+        return text;
+    };
     for row in rows {
-        let median = ms(at(row, 50));
-        let p10 = ms(at(row, 10));
+        let (median, least) = (row.at(50), row.at(0));
         let _ = writeln!(
             text,
-            "{:40} {median:9.2} {p10:9.2} {:7.2}",
+            "{:40} {median:9.2} {:9.2} {least:9.2} {:8.2} {:8.2}",
             row.name,
-            median / first
+            row.at(10),
+            median / first.at(50).max(1e-6),
+            least / first.at(0).max(1e-6),
         );
     }
     text

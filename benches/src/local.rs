@@ -11,6 +11,8 @@ use unmoor::name::{ServiceName, StackName};
 use unmoor::spec::{NetworkMode, Role, Service, Stack};
 use unmoor::{Client, Error, ErrorKind, Result};
 
+use crate::memory::{Memory, processes};
+
 /// How the replica is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -39,6 +41,7 @@ pub(crate) struct Bench {
 }
 
 const IMAGE: &str = "unmoor-bench/base:1";
+const NAME: &str = "true";
 
 impl Bench {
     pub(crate) async fn open(root: Option<&Path>, rootfs: &Path) -> Result<Self> {
@@ -74,60 +77,67 @@ impl Bench {
 
     /// From the call to the exit seen; the removal is not part of the time.
     pub(crate) async fn run_true(&self, way: Way) -> Result<Duration> {
+        let start = Instant::now();
+        self.start_true(way).await?;
+        let time = start.elapsed();
+        self.remove_true(way).await?;
+        Ok(time)
+    }
+
+    /// Spawns the program and waits for its end.
+    pub(crate) async fn start_true(&self, way: Way) -> Result<()> {
         let client = self.client.in_stack(Self::stack(way)?);
         let mut service = Service::new(IMAGE.parse()?);
         service.role = Role::Job;
         if way == Way::NoNetwork {
             service.network_mode = NetworkMode::None;
         }
-        let start = Instant::now();
-        let run = client.spawn("true", service).await?;
+        let run = client.spawn(NAME, service).await?;
+        let limit = Duration::from_secs(10);
         client
-            .wait(
-                client.stack_name(),
-                run.name(),
-                Until::Completed,
-                Duration::from_secs(10),
-            )
-            .await?;
-        let time = start.elapsed();
-        run.remove().await?;
-        Ok(time)
+            .wait(client.stack_name(), run.name(), Until::Completed, limit)
+            .await
+    }
+
+    /// Removes what [`Self::start_true`] has left.
+    pub(crate) async fn remove_true(&self, way: Way) -> Result<()> {
+        let client = self.client.in_stack(Self::stack(way)?);
+        client.service(NAME)?.remove().await.map(drop)
     }
 
     /// `count` replicas of one service at once: up, and down again.
-    pub(crate) async fn many(&self, count: u32) -> Result<Vec<(String, Duration)>> {
-        let mut times = Vec::new();
-        for way in Way::ALL {
-            let name = StackName::parse("bench-many")?;
-            let mut service = Service::new(IMAGE.parse()?)
-                .command(["/bin/sleep", "1000"])
-                .replicas(count);
-            if way == Way::NoNetwork {
-                service.network_mode = NetworkMode::None;
-            }
-            let stack = Stack::new(name.clone()).service(ServiceName::parse("idle")?, service);
-            let start = Instant::now();
-            self.client.up(&stack, &UpOptions::new()).await?;
-            times.push((format!("{}: {count} up", way.name()), start.elapsed()));
-            let start = Instant::now();
-            self.client.down(&name, &DownOptions::new()).await?;
-            times.push((format!("{}: {count} down", way.name()), start.elapsed()));
-        }
-        Ok(times)
+    pub(crate) async fn many(&self, way: Way, count: u32) -> Result<(Duration, Duration)> {
+        let stack = Self::idle_stack("bench-many", way, count)?;
+        let start = Instant::now();
+        self.client.up(&stack, &UpOptions::new()).await?;
+        let up = start.elapsed();
+        let start = Instant::now();
+        self.client.down(&stack.name, &DownOptions::new()).await?;
+        Ok((up, start.elapsed()))
     }
 
-    /// Memory of the shims of `count` idle replicas on a network.
-    pub(crate) async fn idle(&self, count: u32) -> Result<String> {
-        let name = StackName::parse("bench-idle")?;
-        let service = Service::new(IMAGE.parse()?)
+    /// Memory of the shims of `count` idle replicas.
+    pub(crate) async fn idle(&self, way: Way, count: u32) -> Result<Memory> {
+        const SHIM: &str = "unmoor-shim";
+        let stack = Self::idle_stack("bench-idle", way, count)?;
+        let others = processes(SHIM);
+        self.client.up(&stack, &UpOptions::new()).await?;
+        let ours = &processes(SHIM) - &others;
+        let memory = Memory::of(&ours);
+        self.client.down(&stack.name, &DownOptions::new()).await?;
+        Ok(memory)
+    }
+
+    fn idle_stack(name: &str, way: Way, count: u32) -> Result<Stack> {
+        let mut service = Service::new(IMAGE.parse()?)
             .command(["/bin/sleep", "1000"])
             .replicas(count);
-        let stack = Stack::new(name.clone()).service(ServiceName::parse("idle")?, service);
-        self.client.up(&stack, &UpOptions::new()).await?;
-        let text = shim_memory();
-        self.client.down(&name, &DownOptions::new()).await?;
-        Ok(text)
+        // It ignores the usual signal, being process 1.
+        service.stop.signal = Some("SIGKILL".to_owned());
+        if way == Way::NoNetwork {
+            service.network_mode = NetworkMode::None;
+        }
+        Ok(Stack::new(StackName::parse(name)?).service(ServiceName::parse("idle")?, service))
     }
 
     pub(crate) async fn close(self) -> Result<()> {
@@ -136,33 +146,4 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-/// Sums of `smaps_rollup` over all processes named `unmoor-shim`.
-fn shim_memory() -> String {
-    let (mut count, mut private, mut shared, mut resident) = (0u64, 0u64, 0u64, 0u64);
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-        if name.trim() != "unmoor-shim" {
-            continue;
-        }
-        let text = std::fs::read_to_string(path.join("smaps_rollup")).unwrap_or_default();
-        let field = |key: &str| -> u64 {
-            let line = text.lines().find(|line| line.starts_with(key));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-                .unwrap_or(0)
-        };
-        count += 1;
-        private += field("Private_Clean:") + field("Private_Dirty:");
-        shared += field("Pss:");
-        resident += field("Rss:");
-    }
-    let each = |total: u64| total / count.max(1);
-    format!(
-        "{count} shims; each: private {} KB, proportional {} KB, resident {} KB",
-        each(private),
-        each(shared),
-        each(resident)
-    )
 }

@@ -3,14 +3,18 @@
 
 mod contest;
 mod local;
+mod memory;
+mod profile;
+mod trace;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use contest::{Contestant, table};
-use local::Bench;
+use contest::{Peer, Row, load, order, table};
+use local::{Bench, Way};
+use memory::{Memory, processes};
 
 /// Measures the local runtime beside named peers.
 #[derive(Debug, Parser)]
@@ -24,6 +28,12 @@ struct Args {
     /// A peer as NAME=COMMAND; the command runs by `sh -c` with `exec`. Repeatable.
     #[arg(long = "peer")]
     peers: Vec<String>,
+    /// What removes a peer's leavings after each run, untimed, as NAME=COMMAND. Repeatable.
+    #[arg(long)]
+    after: Vec<String>,
+    /// The processes that supervise a peer's containers, as NAME=COMM. Repeatable.
+    #[arg(long)]
+    process: Vec<String>,
     #[command(subcommand)]
     what: What,
 }
@@ -39,44 +49,132 @@ enum What {
         #[arg(short, long, default_value_t = 0)]
         gap: u64,
     },
-    /// Many replicas at once; peers start theirs by one command.
+    /// Many replicas at once; a peer starts as many by one command.
     Many {
         /// How many replicas.
         #[arg(default_value_t = 50)]
         count: u32,
+        /// Rounds.
+        #[arg(short, long, default_value_t = 3)]
+        rounds: usize,
     },
-    /// Private memory of the processes beside idle replicas.
+    /// Memory of the processes beside idle replicas; a peer starts as many by one command.
     Idle {
         /// How many replicas.
         #[arg(default_value_t = 20)]
         count: u32,
+    },
+    /// Where the time of a start to exit goes, by the kernel's own trace.
+    Profile {
+        /// Rounds.
+        #[arg(short, long, default_value_t = 20)]
+        rounds: usize,
+        /// Pause before each start, in milliseconds.
+        #[arg(short, long, default_value_t = 100)]
+        gap: u64,
     },
 }
 
 #[tokio::main]
 async fn main() -> unmoor::Result<()> {
     let args = Args::parse();
+    let peers = Peer::all(&args.peers, &args.after, &args.process)?;
     let bench = Bench::open(args.root.as_deref(), &args.rootfs).await?;
-    let mut peers: Vec<Contestant> = Vec::new();
-    for peer in &args.peers {
-        peers.push(Contestant::parse(peer)?);
-    }
+    let before = load();
     match args.what {
         What::True { rounds, gap } => {
-            let gap = Duration::from_millis(gap);
-            let rows = contest::rounds(&bench, &peers, rounds, gap).await?;
+            let rows = starts(&bench, &peers, rounds, Duration::from_millis(gap)).await?;
             print!("{}", table(&rows));
         }
-        What::Many { count } => {
-            for (name, time) in bench.many(count).await? {
-                println!("{name:40} {:9.1} ms", time.as_secs_f64() * 1e3);
-            }
-            for peer in &peers {
-                let time = peer.run()?;
-                println!("{:40} {:9.1} ms", peer.name, time.as_secs_f64() * 1e3);
+        What::Many { count, rounds } => {
+            for rows in many(&bench, &peers, count, rounds).await? {
+                print!("{}", table(&rows));
             }
         }
-        What::Idle { count } => println!("{}", bench.idle(count).await?),
+        What::Idle { count } => idle(&bench, &peers, count).await?,
+        What::Profile { rounds, gap } => {
+            let gap = Duration::from_millis(gap);
+            for way in Way::ALL {
+                print!("{}", profile::run(&bench, way, rounds, gap).await?);
+            }
+        }
     }
+    println!("load {before} before, {} after", load());
     bench.close().await
+}
+
+/// Start to exit, every contestant once a round.
+async fn starts(
+    bench: &Bench,
+    peers: &[Peer],
+    rounds: usize,
+    gap: Duration,
+) -> unmoor::Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Way::ALL.iter().map(|way| Row::new(way.name())).collect();
+    rows.extend(peers.iter().map(|peer| Row::new(&peer.name)));
+    for round in 0..rounds {
+        for index in order(round, rows.len()) {
+            tokio::time::sleep(gap).await;
+            let time = match Way::ALL.get(index) {
+                Some(way) => bench.run_true(*way).await?,
+                None => {
+                    let peer = &peers[index - Way::ALL.len()];
+                    let time = peer.run()?;
+                    peer.clean()?;
+                    time
+                }
+            };
+            rows[index].add(time);
+        }
+    }
+    Ok(rows)
+}
+
+/// Many at once, every contestant once a round: a table of starts, and one of our own ends.
+async fn many(
+    bench: &Bench,
+    peers: &[Peer],
+    count: u32,
+    rounds: usize,
+) -> unmoor::Result<[Vec<Row>; 2]> {
+    let name = |way: &Way, what: &str| Row::new(&format!("{}: {count} {what}", way.name()));
+    let mut up: Vec<Row> = Way::ALL.iter().map(|way| name(way, "up")).collect();
+    let mut down: Vec<Row> = Way::ALL.iter().map(|way| name(way, "down")).collect();
+    up.extend(peers.iter().map(|peer| Row::new(&peer.name)));
+    for round in 0..rounds {
+        for index in order(round, up.len()) {
+            match Way::ALL.get(index) {
+                Some(way) => {
+                    let (started, ended) = bench.many(*way, count).await?;
+                    up[index].add(started);
+                    down[index].add(ended);
+                }
+                None => {
+                    let peer = &peers[index - Way::ALL.len()];
+                    up[index].add(peer.run()?);
+                    peer.clean()?;
+                }
+            }
+        }
+    }
+    Ok([up, down])
+}
+
+/// Memory beside idle replicas, one contestant after the other.
+async fn idle(bench: &Bench, peers: &[Peer], count: u32) -> unmoor::Result<()> {
+    for way in Way::ALL {
+        let memory = bench.idle(way, count).await?;
+        println!("{}", memory.line(way.name(), count));
+    }
+    for peer in peers {
+        let Some(process) = &peer.process else {
+            continue;
+        };
+        let others = processes(process);
+        peer.run()?;
+        let memory = Memory::of(&(&processes(process) - &others));
+        println!("{}", memory.line(&peer.name, count));
+        peer.clean()?;
+    }
+    Ok(())
 }
