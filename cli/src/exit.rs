@@ -215,7 +215,11 @@ fn explain(error: &Error, ui: &Ui) -> String {
         } else {
             style.yellow("~")
         };
-        let _ = writeln!(text, "  {mark} {}", clean(&gap.to_string()));
+        let told = match &gap.place {
+            Some(place) => nearer(&gap.to_string(), place),
+            None => gap.to_string(),
+        };
+        let _ = writeln!(text, "  {mark} {}", clean(&told));
     }
     for failed in error.cleanup() {
         let chain = failed.chain();
@@ -232,7 +236,7 @@ fn explain(error: &Error, ui: &Ui) -> String {
 }
 
 /// A text that begins with a place, with the file as it is seen from the working directory.
-fn nearer(text: &str, place: &Place) -> String {
+pub(crate) fn nearer(text: &str, place: &Place) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let near = Path::new(&place.file).strip_prefix(here).ok();
     match (near, text.strip_prefix(&place.file)) {

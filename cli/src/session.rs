@@ -17,8 +17,6 @@ use crate::output::raw_bytes;
 use crate::terminal::{self, Raw};
 use crate::verbs::Outcome;
 
-/// What a pipe takes whole or not at all (`PIPE_BUF`).
-const ATOM: usize = 4096;
 /// Time until input is tried again that the command had no room for.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -56,14 +54,13 @@ impl Input {
     /// Passes on as much as the command takes now.
     ///
     /// A command that does not read because nobody reads what it writes would wait for us as we
-    /// wait for it, so a write that does not succeed at once is dropped and tried again later. What
-    /// is tried fits into one atomic write of a pipe: it is taken whole or not at all.
+    /// wait for it, so a write that does not succeed at once is dropped, which writes nothing, and
+    /// tried again later.
     async fn feed(&mut self, session: &mut dyn ExecSession) -> Result<(), Failure> {
         while !self.waiting.is_empty() {
-            let count = self.waiting.len().min(ATOM);
-            match session.write(&self.waiting[..count]).now_or_never() {
+            match session.write(&self.waiting).now_or_never() {
                 None => return Ok(()),
-                Some(Ok(())) => drop(self.waiting.drain(..count)),
+                Some(Ok(count)) => drop(self.waiting.drain(..count)),
                 // The command does not listen any more.
                 Some(Err(error)) if error.kind() == ErrorKind::WrongPhase => {
                     self.waiting.clear();

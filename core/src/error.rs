@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::backend::Gap;
 
 /// Result of every operation of unmoor.
@@ -92,7 +94,7 @@ pub enum Retry {
 }
 
 /// Where in a file the cause stands; line and column count from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The file's name as the user gave it.
     pub file: String,

@@ -153,7 +153,7 @@ async fn commands_have_streams_codes_terminals_and_end_with_their_session() {
         .exec(&id, &ExecOptions::new(["cat"]).stdin(true))
         .await
         .expect("begun");
-    session.write(b"to and fro").await.expect("written");
+    session.write_all(b"to and fro").await.expect("written");
     session.close_stdin().await.expect("closed");
     let mut echoed = Vec::new();
     while let Some(output) = session.next().await.expect("read") {

@@ -90,9 +90,9 @@ impl ExecSession for Session {
         Ok(Some(output))
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         if self.world.with(|model| model.feed(self.pid, bytes)) {
-            return Ok(());
+            return Ok(bytes.len());
         }
         Err(Error::new(
             ErrorKind::WrongPhase,

@@ -11,6 +11,7 @@ use unmoor::plan::Plan;
 use unmoor::units::Bytes;
 
 use crate::args::ProgressMode;
+use crate::exit::nearer;
 use crate::output::live::{Live, Mark, Row};
 use crate::output::{Ui, clean, raw};
 
@@ -69,7 +70,12 @@ impl Progress {
         // What follows must not be drawn over.
         self.finish();
         for gap in &plan.gaps {
-            self.ui.warn(&gap.to_string());
+            let told = gap.to_string();
+            let told = match &gap.place {
+                Some(place) => nearer(&told, place),
+                None => told,
+            };
+            self.ui.warn(&told);
         }
         for note in &plan.notes {
             self.ui.note(note);

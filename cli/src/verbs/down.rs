@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use unmoor::client::DownOptions;
-use unmoor::label::Selector;
 
 use crate::app::App;
-use crate::change::{Change, told};
+use crate::change::Change;
 use crate::exit::Code;
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
@@ -38,18 +37,11 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         progress: &progress,
         go_on: "`unmoor down` goes on",
     };
-    let work = async {
-        if let Some(seconds) = args.timeout {
-            let selector = Selector::stack(stack.clone());
-            let grace = Some(Duration::from_secs(seconds));
-            match client.stop(&selector, grace, told(&step)).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
-        }
-        let options = DownOptions::new().volumes(args.volumes).on_progress(&step);
-        client.down(&stack, &options).await
-    };
+    let options = DownOptions::new()
+        .volumes(args.volumes)
+        .grace(args.timeout.map(Duration::from_secs))
+        .on_progress(&step);
+    let work = client.down(&stack, &options);
     let report = change.carry_out(signals, work).await?;
     for note in &report.notes {
         app.ui.note(note);

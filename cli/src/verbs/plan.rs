@@ -10,7 +10,7 @@ use crate::args::Format;
 use crate::exit::Code;
 use crate::output::{Progress, clean};
 use crate::project;
-use crate::verbs::Outcome;
+use crate::verbs::{Outcome, up};
 
 /// Show what `up` would change, and why. Nothing is changed; missing images are fetched, because
 /// a plan is made over their digests.
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+    /// Only the services named, without what they depend on
+    #[arg(long, requires = "services")]
+    no_deps: bool,
     /// Only these services and what they depend on
     #[arg(value_name = "SERVICE")]
     services: Vec<ServiceName>,
@@ -40,9 +43,9 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let pull = |pull| progress.pull(pull);
     let mut options = UpOptions::new()
         .remove_orphans(args.remove_orphans)
+        .only(up::scope(args.services, args.no_deps))
         .on_pull(&pull);
     options.plan.allow_gaps = args.allow_gaps;
-    options.plan.services = args.services;
     let planned = client.plan(&stack, &options).await;
     progress.finish();
     let plan = planned?.plan;

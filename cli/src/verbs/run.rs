@@ -5,6 +5,7 @@ use unmoor::client::UpOptions;
 use unmoor::compose::OnUnsupported;
 use unmoor::label::{ONE_OFF, Selector};
 use unmoor::name::ServiceName;
+use unmoor::plan::Scope;
 use unmoor::spec::{RestartPolicy, Role, Service};
 
 use crate::app::App;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Working directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
+    /// Do not start what the service depends on
+    #[arg(long)]
+    no_deps: bool,
     /// Name of the copy [default: SERVICE-run-ID]
     #[arg(long)]
     name: Option<ServiceName>,
@@ -73,7 +77,10 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     };
     let progress = Progress::new(app.ui);
     let (step, pull) = (|step| progress.step(step), |pull| progress.pull(pull));
-    let options = UpOptions::new().on_progress(&step).on_pull(&pull);
+    let mut options = UpOptions::new().on_progress(&step).on_pull(&pull);
+    if args.no_deps {
+        options = options.only(Scope::Alone(vec![name.clone()]));
+    }
     let go_on = format!("`unmoor rm -s {name}` removes what is there of it");
     let change = Change {
         progress: &progress,

@@ -2,6 +2,7 @@
 
 use unmoor::client::UpOptions;
 use unmoor::name::ServiceName;
+use unmoor::plan::Scope;
 
 use crate::app::App;
 use crate::change::Change;
@@ -13,6 +14,9 @@ use crate::verbs::Outcome;
 /// Set how many replicas of services run. It stays so over later `up`s, and `plan` says it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Do not start what the services depend on
+    #[arg(long)]
+    no_deps: bool,
     /// Service and number, as `web=3`
     #[arg(required = true, value_name = "SERVICE=N", value_parser = wish)]
     wishes: Vec<(ServiceName, u32)>,
@@ -39,8 +43,9 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
             .on_progress(&step)
             .on_pull(&pull)
             .on_plan(&plan);
-        // What else of the stack is not as its file says is not touched on this occasion.
-        options.plan.services = vec![service.clone()];
+        if args.no_deps {
+            options = options.only(Scope::Alone(vec![service.clone()]));
+        }
         let work = client.scale(&stack, service, *count, &options);
         let change = Change {
             progress: &progress,

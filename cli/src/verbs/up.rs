@@ -5,7 +5,7 @@ use std::time::Duration;
 use unmoor::client::UpOptions;
 use unmoor::label::Selector;
 use unmoor::name::ServiceName;
-use unmoor::plan::Recreate;
+use unmoor::plan::{Recreate, Scope};
 
 use crate::app::App;
 use crate::attach;
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Go on without what the backend cannot do
     #[arg(long)]
     allow_gaps: bool,
+    /// Only the services named, without what they depend on
+    #[arg(long, requires = "services")]
+    no_deps: bool,
     /// Only these services and what they depend on
     #[arg(value_name = "SERVICE")]
     services: Vec<ServiceName>,
@@ -62,8 +65,15 @@ impl Args {
             _ => Recreate::Changed,
         };
         options.plan.allow_gaps = self.allow_gaps;
-        options.plan.services.clone_from(&self.services);
-        options
+        options.only(scope(self.services.clone(), self.no_deps))
+    }
+}
+
+/// What a plan is about by the services named and `--no-deps`.
+pub(crate) fn scope(services: Vec<ServiceName>, no_deps: bool) -> Scope {
+    match no_deps {
+        true => Scope::Alone(services),
+        false => Scope::services(services),
     }
 }
 

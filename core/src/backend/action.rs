@@ -1,33 +1,14 @@
 //! The changes a backend is asked to make, one at a time.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::ResolvedImage;
+use crate::backend::DesiredService;
 use crate::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
-use crate::spec::{BlobId, Link, Network, SecretBytes, Service, Volume};
-
-/// A service as it is handed to a backend: nothing in it is left to look up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DesiredService {
-    /// Its name.
-    pub name: ServiceName,
-    /// What was asked for. `replicas` counts only for backends that scale by themselves.
-    pub spec: Service,
-    /// The image, by digest, with its defaults.
-    pub image: ResolvedImage,
-    /// Hash over everything that makes a running replica outdated: specification without count and
-    /// placement, image digest, fingerprints of secrets and configs.
-    pub spec_hash: String,
-    /// Explicit links, implicit ones left out.
-    pub links: Vec<Link>,
-    /// Fingerprints of the secrets and configs it uses.
-    pub blobs: BTreeMap<BlobId, String>,
-}
+use crate::spec::{BlobId, Network, SecretBytes, Volume};
 
 /// One change.
 ///
@@ -37,7 +18,8 @@ pub struct DesiredService {
 #[serde(tag = "action", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Action {
-    /// Make a network, or check that it is as wanted.
+    /// Make a network, or check that it is as wanted; one of this name with other settings is
+    /// `Conflict`.
     EnsureNetwork {
         /// Which.
         name: NetworkName,
@@ -49,7 +31,8 @@ pub enum Action {
         /// Which.
         name: NetworkName,
     },
-    /// Make a volume, or check that it is there.
+    /// Make a volume, or check that it is there; its data is never touched. An external one that is
+    /// not there is `NotFound`.
     EnsureVolume {
         /// Which.
         name: VolumeName,
@@ -61,7 +44,7 @@ pub enum Action {
         /// Which.
         name: VolumeName,
     },
-    /// Store a secret or config.
+    /// Store a secret or config; other content under the name is replaced.
     EnsureBlob {
         /// Which.
         id: BlobId,
@@ -89,26 +72,33 @@ pub enum Action {
     /// Make and start a replica, start the one that is there and stopped, or put the one that runs
     /// and was drained back into discovery.
     ///
-    /// A replica of this slot with another spec hash is `Conflict`.
+    /// A replica of this slot with another spec hash is `Conflict`; an image, network, secret or
+    /// volume that is not there is `NotFound`. Returns when its process runs, healthy or not. A
+    /// program that cannot be started is either an error that names it, or a replica that is
+    /// `Failed` with exit code 127 or 126 and a message that names it.
     StartReplica {
         /// Which.
         replica: ReplicaId,
         /// What it is a copy of.
         service: Arc<DesiredService>,
     },
-    /// Take a replica out of discovery: no new connection reaches it.
+    /// Take a replica out of discovery: once this returns, no new connection reaches it. Open
+    /// connections go on. Absent or not serving is success.
     DrainReplica {
         /// Which.
         replica: ReplicaId,
     },
-    /// Stop a replica and keep it; absent or stopped is success.
+    /// Stop a replica and keep it; absent or stopped is success. Returns when its process has ended.
+    /// Its restart policy does not start it again. Cancelled, the signal is sent and the replica
+    /// ends within its grace.
     StopReplica {
         /// Which.
         replica: ReplicaId,
         /// Overrides the service's grace.
         grace: Option<Duration>,
     },
-    /// Stop and start a replica again.
+    /// Stop and start a replica again, with its writable layer; one that does not run is started.
+    /// Absent is `NotFound`. The one action that is not idempotent: each call restarts.
     RestartReplica {
         /// Which.
         replica: ReplicaId,

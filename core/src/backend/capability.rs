@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Place;
 use crate::name::ServiceName;
 
 macro_rules! features {
@@ -292,10 +293,16 @@ pub struct Gap {
     pub consequence: String,
     /// What to do instead.
     pub alternative: String,
+    /// Where the field stands, if the stack came from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
         write!(f, "{}: {}", self.path, self.consequence)?;
         if !self.alternative.is_empty() {
             write!(f, " ({})", self.alternative)?;

@@ -87,6 +87,9 @@ impl LogOptions {
 pub trait Logs: Send + Sync + Debug {
     /// Streams the lines of all selected replicas, each replica's in order.
     ///
+    /// A read. Without `follow` the stream ends after what is there; with it, when it is dropped or
+    /// no selected replica is left. *Cancelled*: nothing.
+    ///
     /// # Errors
     /// `NotFound` if nothing is selected; an item that cannot be read is an error item.
     async fn logs(&self, selector: &Selector, options: &LogOptions) -> Result<Stream<LogLine>>;
@@ -172,27 +175,52 @@ pub enum ExecOutput {
 }
 
 /// A running command. Dropping it kills the command.
+///
+/// Every method is cancel-safe: it may stand in a `select!` and be called again after another
+/// branch was taken, without losing or repeating a byte. [`write_all`](Self::write_all) alone may
+/// have written a part.
 #[async_trait]
 pub trait ExecSession: Send + Debug {
     /// The next output, or `None` after `Exited`.
+    ///
+    /// *Cancelled*: nothing was taken; the next call gives what this one would have given.
     ///
     /// # Errors
     /// `Unavailable` if the connection to the replica is lost.
     async fn next(&mut self) -> Result<Option<ExecOutput>>;
 
-    /// Writes to its standard input.
+    /// Writes as much to its standard input as there is room for, and says how much: at least one
+    /// byte unless `bytes` is empty. Waits for room if there is none.
+    ///
+    /// *Cancelled*: nothing was written.
     ///
     /// # Errors
     /// `WrongPhase` if its standard input is closed.
-    async fn write(&mut self, bytes: &[u8]) -> Result<()>;
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize>;
 
-    /// Closes its standard input; closed already is success.
+    /// Writes all of it to its standard input.
+    ///
+    /// *Cancelled*: a part was written, and how much is not known.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = self.write(rest).await?;
+            rest = &rest[count.min(rest.len())..];
+        }
+        Ok(())
+    }
+
+    /// Closes its standard input; closed already is success. *Cancelled*: it is closed or not, and
+    /// the next call closes it.
     ///
     /// # Errors
     /// `Unavailable` if the connection to the replica is lost.
     async fn close_stdin(&mut self) -> Result<()>;
 
-    /// Tells its terminal's size in columns and rows.
+    /// Tells its terminal's size in columns and rows. *Cancelled*: it is told or not.
     ///
     /// # Errors
     /// `WrongPhase` without a terminal.
@@ -202,7 +230,8 @@ pub trait ExecSession: Send + Debug {
 /// Commands inside replicas.
 #[async_trait]
 pub trait Exec: Send + Sync + Debug {
-    /// Starts a command inside a replica.
+    /// Starts a command inside a replica. Each call starts another one. *Cancelled*: it was not
+    /// started, or it is killed.
     ///
     /// # Errors
     /// `NotFound` without such a replica, `WrongPhase` if it does not run. A program that is not
@@ -314,18 +343,22 @@ pub trait Images: Send + Sync + Debug {
 
     /// Takes images from a file; returns what was taken.
     ///
+    /// Idempotent: the same file again changes nothing. *Cancelled*: whole blobs may be left, and
+    /// some of the names.
+    ///
     /// # Errors
     /// `InvalidSpec` for what is no image, `Corrupt` for wrong digests, `AlreadyExists` if a name
     /// is taken by other content and `replace` is false.
     async fn load(&self, input: &ImageInput, replace: bool) -> Result<Vec<ImageEntry>>;
 
-    /// Lists images.
+    /// Lists images. A read. *Cancelled*: nothing.
     ///
     /// # Errors
     /// `Corrupt` if the store cannot be read.
     async fn list(&self) -> Result<Vec<ImageEntry>>;
 
     /// Removes a name, and the image if no name and no replica needs it; absent is `NotFound`.
+    /// *Cancelled*: the name is gone or not; what nothing names is removed with the next.
     ///
     /// # Errors
     /// `WrongPhase` if a replica uses it.
@@ -342,7 +375,7 @@ pub trait StackLock: Send + Sync + Debug {}
 /// What the platform remembers for us, so that any machine can go on.
 #[async_trait]
 pub trait State: Send + Sync + Debug {
-    /// Reads the record of a stack.
+    /// Reads the record of a stack, with its revision. A read. *Cancelled*: nothing.
     ///
     /// # Errors
     /// `Corrupt` if it cannot be read.
@@ -352,6 +385,8 @@ pub trait State: Send + Sync + Debug {
     ///
     /// It survives a loss of power, and so does every step before that was to be committed
     /// [`WithRecord`](super::Commit::WithRecord); the same goes for [`remove`](Self::remove).
+    /// Every write has a revision of its own, also one after a removal. *Cancelled*: it is written
+    /// or not; the same call again tells by `Conflict`.
     ///
     /// # Errors
     /// `Conflict` if somebody else wrote meanwhile.
@@ -363,7 +398,7 @@ pub trait State: Send + Sync + Debug {
     ) -> Result<Revision>;
 
     /// Writes the record as [`store`](Self::store) does, but it need not survive a loss of power:
-    /// a mark of what is under way, before anything is acknowledged.
+    /// a mark of what is under way, before anything is acknowledged. *Cancelled*: as `store`.
     ///
     /// # Errors
     /// As [`store`](Self::store).
@@ -376,19 +411,20 @@ pub trait State: Send + Sync + Debug {
         self.store(stack, record, expected).await
     }
 
-    /// Removes the record; absent is success.
+    /// Removes the record; absent is success. *Cancelled*: it is there or not.
     ///
     /// # Errors
     /// `Unavailable` if the platform does not answer.
     async fn remove(&self, stack: &StackName) -> Result<()>;
 
-    /// Stacks that have a record.
+    /// Stacks that have a record. A read. *Cancelled*: nothing.
     ///
     /// # Errors
     /// `Unavailable` if the platform does not answer.
     async fn stacks(&self) -> Result<Vec<StackName>>;
 
-    /// Locks a stack for changes, waiting for another holder.
+    /// Locks a stack for changes, waiting for another holder, also one in another process or on
+    /// another machine. *Cancelled*: it is not held.
     ///
     /// # Errors
     /// `Timeout` naming the holder if it holds on for longer than the backend waits.

@@ -14,6 +14,27 @@
 //! [`Action::EnsureService`] on, before any replica runs, so that a dependent never starts into a
 //! name that does not exist.
 //!
+//! # What a backend keeps
+//! A plan is made of what [`Backend::observe`] says, so three things must come back as they went in:
+//! the `spec_hash` of every replica and declared service, explicit links, and fingerprints of
+//! secrets and configs. A backend writes them where the platform keeps them (labels, annotations,
+//! its own store), never in the memory of the caller, and it touches nothing that does not carry
+//! them. Where the platform forgets, [`State`] is a place for the record of a stack.
+//!
+//! # What arrives, and what does not
+//! Where the caller acts, a plan's actions come several at a time, each after those that it needs.
+//! [`Action::Await`] and [`Action::Pause`] are the executor's. A [`Action::DrainReplica`] comes only
+//! where [`Feature::Drain`] is declared, a secret only where [`Feature::Secrets`] is; over a gap that
+//! the user allows, anything may come, and what cannot be done answers `Unsupported`. Where
+//! [`Feature::RollingUpdate`] is the platform's, no action about a replica comes by a plan:
+//! [`Action::EnsureService`] carries the count.
+//!
+//! # Cancellation
+//! Any future may be dropped at any await, and any program killed. Reads leave nothing. A change
+//! leaves the state before it, the state after it, or one from which the same change, or the
+//! removal of its subject, completes; each method says which. Streams and sessions end when they
+//! are dropped, locks are let go.
+//!
 //! # Story one: a stack comes up
 //! The client resolves every image to a digest ([`Images::resolve`]), observes the stack once, and
 //! plans. On a backend where the caller acts, the plan is `EnsureNetwork`, `EnsureVolume`,
@@ -27,15 +48,26 @@
 //! is killed after the await: old and new both serve. The next run observes two replicas with two
 //! hashes and plans only the drain and the removal, from any machine, because nothing that it needs
 //! was in the caller's memory.
+//!
+//! # Story three: one service is changed by hand
+//! `scale` reads the stack's record under its lock ([`State::lock`], [`State::load`]), changes the
+//! one number, and plans with a [`Scope`](crate::plan::Scope): the other services are observed, so
+//! that what this one needs is known to run, and none of them gets an action. The record is stored
+//! before the first action with a mark of the change, and after the last one without it.
+//!
+//! A whole backend in a few files is `examples/backend`; `docs/guides/write-a-backend.md` goes
+//! through it.
 
 mod action;
 mod capability;
+mod desired;
 mod facet;
 mod observed;
 pub mod wrap;
 
-pub use action::{Action, Applied, Commit, DesiredService, Step, Until};
+pub use action::{Action, Applied, Commit, Step, Until};
 pub use capability::{Actor, Capabilities, Capability, Feature, Gap, Limits, Support};
+pub use desired::DesiredService;
 pub use facet::{
     Channel, Exec, ExecOptions, ExecOutput, ExecSession, ImageDefaults, ImageEntry, ImageInput,
     Images, LogLine, LogOptions, Logs, OnPull, PullProgress, ResolvedImage, Revision, StackLock,
@@ -91,7 +123,7 @@ pub trait Backend: Send + Sync + Debug + 'static {
     /// What it is. Never asks the platform.
     fn info(&self) -> Info;
 
-    /// What it can do. Never asks the platform; pure.
+    /// What it can do. Never asks the platform; pure, and the same as long as it is connected.
     fn capabilities(&self) -> Capabilities;
 
     /// What there is of the selected stacks.
@@ -115,8 +147,9 @@ pub trait Backend: Send + Sync + Debug + 'static {
     /// # Errors
     /// `Conflict` if the subject was changed by somebody else since it was observed; `WrongPhase`
     /// if something must happen before; `Unsupported` only for what the capabilities deny;
-    /// `NotFound` if something it refers to is absent; `Quota`, `Throttled`, `Unavailable`,
-    /// `Timeout`, `Forbidden` from the platform.
+    /// `NotFound` if something it refers to is absent; `AlreadyExists` if a name, port or address
+    /// is somebody else's; `Quota`, `Throttled`, `Unavailable`, `Timeout`, `Forbidden` from the
+    /// platform.
     async fn apply(&self, action: &Action, step: &Step) -> Result<Applied>;
 
     /// The addresses that answer for the selected services now.
@@ -128,6 +161,8 @@ pub trait Backend: Send + Sync + Debug + 'static {
     async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>>;
 
     /// What it can do on this account and machine; asks the platform.
+    ///
+    /// A read. Never says more than [`capabilities`](Self::capabilities). *Cancelled*: nothing.
     ///
     /// # Errors
     /// As [`observe`](Self::observe).

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::label::Labels;
+use crate::label::{Labels, Selector};
 use crate::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
 use crate::spec::{BlobId, Link, Network, Published};
 
@@ -167,6 +167,28 @@ impl ObservedStack {
             && self.replicas.is_empty()
     }
 
+    fn narrow(&mut self, name: &StackName, selector: &Selector) {
+        if !selector.matches_stack(name) {
+            *self = Self::default();
+            return;
+        }
+        let partly = selector.slot.is_some() || !selector.labels.is_empty();
+        if partly || !selector.services.is_empty() {
+            (self.networks, self.volumes, self.blobs) = Default::default();
+        }
+        self.replicas
+            .retain(|replica| selector.matches(&replica.id, &replica.labels));
+        let replicas = &self.replicas;
+        self.services.retain(|service, _| {
+            // Its labels are known from its replicas only.
+            let labelled = selector.labels.is_empty()
+                || replicas
+                    .iter()
+                    .any(|replica| replica.id.service == *service);
+            labelled && (selector.services.is_empty() || selector.services.contains(service))
+        });
+    }
+
     /// The replicas of one service, by slot.
     pub fn replicas_of<'a>(
         &'a self,
@@ -196,8 +218,61 @@ impl Observed {
         self.stacks.get(name).cloned().unwrap_or_default()
     }
 
+    /// Only what is selected, for backends whose platform cannot be asked for less.
+    ///
+    /// A selector of services, slots or labels leaves replicas and services alone; networks,
+    /// volumes, secrets and configs belong to the whole stack. What has nothing left is left out.
+    #[must_use]
+    pub fn narrowed(mut self, selector: &Selector) -> Self {
+        self.stacks.retain(|name, stack| {
+            stack.narrow(name, selector);
+            !stack.is_empty()
+        });
+        self
+    }
+
     /// Every replica of every stack.
     pub fn replicas(&self) -> impl Iterator<Item = &ObservedReplica> {
         self.stacks.values().flat_map(|stack| stack.replicas.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::default_network;
+
+    #[test]
+    fn a_narrow_selection_has_neither_networks_nor_other_stacks() {
+        let mut observed = Observed::default();
+        for stack in ["a", "b"] {
+            let name = StackName::parse(stack).expect("valid name");
+            let stack = observed.stacks.entry(name.clone()).or_default();
+            stack.networks.insert(default_network(), Network::default());
+            for service in ["web", "db"] {
+                let service = ServiceName::parse(service).expect("valid name");
+                let seen = ObservedService {
+                    stack: name.clone(),
+                    name: service.clone(),
+                    spec_hash: String::new(),
+                    links: Vec::new(),
+                    addresses: BTreeMap::new(),
+                };
+                stack.services.insert(service, seen);
+            }
+        }
+        let stack = StackName::parse("a").expect("valid name");
+        let web = ServiceName::parse("web").expect("valid name");
+        let whole = Selector::stack(stack.clone());
+        let part = Selector::service(stack, web);
+        let observed = observed.narrowed(&whole);
+        assert_eq!(observed.stacks.len(), 1);
+        let seen = &observed.stacks[&whole.stack.clone().expect("it has one")];
+        assert_eq!((seen.networks.len(), seen.services.len()), (1, 2));
+        let observed = observed.narrowed(&part);
+        let seen = &observed.stacks[&whole.stack.expect("it has one")];
+        assert_eq!((seen.networks.len(), seen.services.len()), (0, 1));
+        let none = observed.narrowed(&Selector::all().with_label("x", "y"));
+        assert!(none.stacks.is_empty());
     }
 }

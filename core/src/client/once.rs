@@ -8,10 +8,12 @@ use crate::backend::Action;
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::{ONE_OFF, Selector};
 use crate::name::{ServiceName, StackName};
+use crate::plan::Scope;
 use crate::spec::{Service, Stack};
 
 impl Client {
-    /// Starts a service beside `stack`, with what it depends on; nothing else is touched.
+    /// Starts a service beside `stack`, with what it depends on unless `options` say otherwise;
+    /// nothing else is touched.
     ///
     /// The service is labelled [`ONE_OFF`]: once it has ended, no plan
     /// starts it again. It stays until [`remove_once`](Self::remove_once).
@@ -27,7 +29,9 @@ impl Client {
         options: &UpOptions<'_>,
     ) -> Result<Report> {
         let mut options = options.clone();
-        options.plan.services = vec![name.clone()];
+        if options.plan.only == Scope::All {
+            options.plan.only = Scope::WithDependencies(vec![name.clone()]);
+        }
         self.change(&stack.name, &options, |record| {
             record.file = Some(stack.clone());
             if record.effective(&stack.name).services.contains_key(name) {

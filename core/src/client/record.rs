@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ServiceName, StackName};
-use crate::spec::{Blob, BlobSource, Link, Service, Stack};
+use crate::plan::{Plan, Scope};
+use crate::spec::{Blob, BlobId, BlobKind, BlobSource, Link, Service, Stack};
 
 /// Version of the record's form.
 const VERSION: u32 = 1;
@@ -32,6 +33,38 @@ pub struct Change {
     pub plan: String,
     /// Its actions in words.
     pub actions: Vec<String>,
+    /// The services it is about; empty is the whole stack.
+    #[serde(default)]
+    pub services: Vec<ServiceName>,
+}
+
+impl Change {
+    /// The mark of a change that begins; what was under way before is so still.
+    pub(super) fn begun(plan: &Plan, scope: &Scope, former: Option<&Self>) -> Self {
+        let actions = plan.entries.iter().map(|entry| entry.action.to_string());
+        let mut services = scope.names().unwrap_or_default().to_vec();
+        if let Some(former) = former {
+            let whole = services.is_empty() || former.services.is_empty();
+            services.extend(former.services.clone());
+            services.retain(|_| !whole);
+        }
+        Self {
+            plan: plan.id.clone(),
+            actions: actions.collect(),
+            services,
+        }
+    }
+
+    /// What is still under way of `former` after a change of this scope has ended.
+    pub(super) fn left(former: Option<Self>, scope: &Scope) -> Option<Self> {
+        let mut change = former?;
+        let names = scope.names()?;
+        if change.services.is_empty() {
+            return Some(change);
+        }
+        change.services.retain(|name| !names.contains(name));
+        (!change.services.is_empty()).then_some(change)
+    }
 }
 
 /// The record of a stack, kept by the backend.
@@ -96,6 +129,21 @@ impl StackRecord {
         serde_json::to_vec(&stored).expect("a record is plain data")
     }
 
+    /// Notes which contents were applied, so that a later change of one service neither needs the
+    /// variables and files they came from, nor takes a new content up on the occasion.
+    pub(super) fn settle(&mut self, fingerprints: &BTreeMap<BlobId, String>) {
+        let Some(stack) = &mut self.file else { return };
+        for (id, fingerprint) in fingerprints {
+            let blobs = match id.kind {
+                BlobKind::Secret => &mut stack.secrets,
+                BlobKind::Config => &mut stack.configs,
+            };
+            if let Some(blob) = blobs.get_mut(&id.name) {
+                blob.source = BlobSource::Stored(fingerprint.clone());
+            }
+        }
+    }
+
     /// The stack that is wanted: the file with what was changed by hand on top.
     #[must_use]
     pub fn effective(&self, name: &StackName) -> Stack {
@@ -150,5 +198,63 @@ impl StackRecord {
 fn forget_content(blob: &mut Blob) {
     if let BlobSource::Inline(content) = &blob.source {
         blob.source = BlobSource::Stored(content.fingerprint());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<ServiceName> {
+        let parse = |text: &&str| ServiceName::parse(*text).expect("valid name");
+        list.iter().map(parse).collect()
+    }
+
+    fn under_way(services: &[&str]) -> Option<Change> {
+        Some(Change {
+            plan: "p".to_owned(),
+            actions: Vec::new(),
+            services: names(services),
+        })
+    }
+
+    #[test]
+    fn a_change_of_one_service_does_not_end_that_of_another() {
+        let change = |list: &[&str]| Scope::Change(names(list));
+        assert_eq!(Change::left(under_way(&[]), &Scope::All), None);
+        assert_eq!(Change::left(None, &change(&["a"])), None);
+        assert_eq!(Change::left(under_way(&["a"]), &change(&["a"])), None);
+        assert_eq!(
+            Change::left(under_way(&["a", "b"]), &change(&["a"])),
+            under_way(&["b"])
+        );
+        assert_eq!(
+            Change::left(under_way(&[]), &change(&["a"])),
+            under_way(&[])
+        );
+    }
+
+    #[test]
+    fn what_was_applied_is_known_without_the_place_it_came_from() {
+        let mut stack = Stack::new(StackName::parse("t").expect("valid name"));
+        let name: crate::name::BlobName = "key".parse().expect("valid name");
+        let blob = Blob {
+            source: BlobSource::Environment("UNSET_HERE".to_owned()),
+        };
+        stack.secrets.insert(name.clone(), blob);
+        let mut record = StackRecord {
+            file: Some(stack),
+            ..StackRecord::default()
+        };
+        let id = BlobId {
+            kind: BlobKind::Secret,
+            name: name.clone(),
+        };
+        record.settle(&BTreeMap::from([(id, "f".to_owned())]));
+        let stack = record.file.expect("there is one");
+        assert_eq!(
+            stack.secrets[&name].source,
+            BlobSource::Stored("f".to_owned())
+        );
     }
 }

@@ -16,12 +16,17 @@ use crate::spec::{Blob, BlobId, BlobKind, BlobSource, SecretBytes, Service, Stac
 const MAX_BLOB: u64 = 1 << 20;
 
 impl Client {
-    /// Looks up everything that `stack` leaves open.
-    pub(super) async fn resolve(&self, stack: Stack, progress: OnPull<'_>) -> Result<Desired> {
-        let images = self.resolve_images(&stack, progress).await?;
+    /// Looks up everything that these services of `stack` leave open.
+    pub(super) async fn resolve(
+        &self,
+        stack: Stack,
+        reach: &BTreeSet<ServiceName>,
+        progress: OnPull<'_>,
+    ) -> Result<Desired> {
+        let images = self.resolve_images(&stack, reach, progress).await?;
         let mut fingerprints = BTreeMap::new();
         let mut contents = BTreeMap::new();
-        for (id, blob) in used_blobs(&stack) {
+        for (id, blob) in used_blobs(&stack, reach) {
             match content(&id, blob)? {
                 Content::Bytes(bytes) => {
                     fingerprints.insert(id.clone(), bytes.fingerprint());
@@ -44,15 +49,23 @@ impl Client {
     async fn resolve_images(
         &self,
         stack: &Stack,
+        reach: &BTreeSet<ServiceName>,
         progress: OnPull<'_>,
     ) -> Result<BTreeMap<ServiceName, ResolvedImage>> {
+        if reach.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let facet = self
             .backend
             .images()
             .ok_or_else(|| self.unsupported(Feature::ImagePull))?;
         // One look-up for each image, however many services share it.
         let mut distinct: BTreeMap<String, Vec<(&ServiceName, &Service)>> = BTreeMap::new();
-        for (name, service) in &stack.services {
+        for (name, service) in stack
+            .services
+            .iter()
+            .filter(|(name, _)| reach.contains(*name))
+        {
             let key = format!(
                 "{} {:?} {:?}",
                 service.image, service.platform, service.pull
@@ -73,6 +86,10 @@ impl Client {
                 .resolve(&service.image, platform.as_ref(), service.pull, progress)
                 .await;
             found.map(|image| (users, image)).map_err(|error| {
+                let error = match stack.places.of(&on) {
+                    Some(place) => error.at(place.clone()),
+                    None => error,
+                };
                 if error.subject().is_some() {
                     error
                 } else {
@@ -97,22 +114,12 @@ impl Client {
     }
 }
 
-fn used_blobs(stack: &Stack) -> Vec<(BlobId, &Blob)> {
-    let mut used: BTreeSet<BlobId> = BTreeSet::new();
-    for service in stack.services.values() {
-        let secrets = service
-            .secrets
-            .iter()
-            .map(|grant| (BlobKind::Secret, &grant.name));
-        let configs = service
-            .configs
-            .iter()
-            .map(|grant| (BlobKind::Config, &grant.name));
-        used.extend(secrets.chain(configs).map(|(kind, name)| BlobId {
-            kind,
-            name: name.clone(),
-        }));
-    }
+fn used_blobs<'s>(stack: &'s Stack, reach: &BTreeSet<ServiceName>) -> Vec<(BlobId, &'s Blob)> {
+    let services = stack
+        .services
+        .iter()
+        .filter(|(name, _)| reach.contains(*name));
+    let used: BTreeSet<BlobId> = services.flat_map(|(_, service)| service.blobs()).collect();
     let find = |id: &BlobId| {
         let map: &BTreeMap<BlobName, Blob> = match id.kind {
             BlobKind::Secret => &stack.secrets,

@@ -9,7 +9,7 @@ use crate::backend::{Commit, OnPull, Revision, StackLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
 use crate::name::StackName;
-use crate::plan::{Plan, PlanOptions, plan, plan_removal};
+use crate::plan::{Orphans, Plan, PlanOptions, RemovalOptions, Scope, plan, plan_removal};
 use crate::spec::Stack;
 
 /// How a stack is brought up.
@@ -62,7 +62,17 @@ impl<'a> UpOptions<'a> {
     /// Removes services that the stack no longer has.
     #[must_use]
     pub fn remove_orphans(mut self, remove: bool) -> Self {
-        self.plan.remove_orphans = remove;
+        self.plan.orphans = match remove {
+            true => Orphans::Remove,
+            false => Orphans::Keep,
+        };
+        self
+    }
+
+    /// Limits it to some services; the others are left as they are.
+    #[must_use]
+    pub fn only(mut self, scope: Scope) -> Self {
+        self.plan.only = scope;
         self
     }
 
@@ -94,6 +104,8 @@ impl<'a> UpOptions<'a> {
 pub struct DownOptions<'a> {
     /// Remove named volumes **with their data**.
     pub volumes: bool,
+    /// Time between stop signal and kill, over what the services say.
+    pub grace: Option<Duration>,
     /// How the plan is carried out.
     pub run: RunOptions<'a>,
 }
@@ -109,6 +121,13 @@ impl<'a> DownOptions<'a> {
     #[must_use]
     pub fn volumes(mut self, remove: bool) -> Self {
         self.volumes = remove;
+        self
+    }
+
+    /// Sets the time between stop signal and kill, over what the services say.
+    #[must_use]
+    pub fn grace(mut self, grace: Option<Duration>) -> Self {
+        self.grace = grace;
         self
     }
 
@@ -128,6 +147,7 @@ pub struct PlannedStack {
     record: StackRecord,
     former: StackRecord,
     revision: Option<Revision>,
+    scope: Scope,
 }
 
 impl Client {
@@ -200,7 +220,12 @@ impl Client {
             return Err(Error::new(ErrorKind::Unavailable, text).on(name));
         }
         let known = record.effective(name);
-        let plan = plan_removal(name, &observed.stack(name), Some(&known), options.volumes);
+        let removal = RemovalOptions {
+            volumes: options.volumes,
+            grace: options.grace,
+        };
+        let observed = observed.stack(name);
+        let plan = plan_removal(&known, &observed, &self.capabilities(), removal);
         let mut run = options.run;
         if revision.is_some() {
             run.commit = self.commit();
@@ -269,8 +294,9 @@ impl Client {
         }
         // Gaps come before images: what can never run here must not cost a download.
         let capabilities = self.capabilities();
-        crate::plan::check(&stack, &capabilities, options.plan.allow_gaps)?;
-        let desired = self.resolve(stack, options.on_pull).await?;
+        crate::plan::check(&stack, &capabilities, &options.plan)?;
+        let reach = options.plan.only.reach(&stack);
+        let desired = self.resolve(stack, &reach, options.on_pull).await?;
         let observed = self.backend.observe(&Selector::stack(name.clone())).await?;
         if observed.partial {
             let text = "the backend gave only a part of what there is";
@@ -283,11 +309,14 @@ impl Client {
             &options.plan,
         )?;
         plan.notes.extend(record.notes());
+        let mut record = record;
+        record.settle(&desired.fingerprints);
         Ok(PlannedStack {
             plan,
             record,
             former,
             revision,
+            scope: options.plan.only.clone(),
         })
     }
 
@@ -297,6 +326,7 @@ impl Client {
             mut record,
             former,
             revision,
+            scope,
         } = planned;
         let name = plan.stack.clone();
         let known = revision.is_some() || self.backend.state().is_none();
@@ -305,18 +335,11 @@ impl Client {
         }
         if plan.is_empty() {
             // Nothing can be interrupted, so the record needs no mark of a change under way.
-            record.change = None;
+            record.change = Change::left(former.change, &scope);
             self.store_record(&name, &record, revision).await?;
             return apply::run(&plan, &self.backend, &self.clock, run).await;
         }
-        record.change = Some(Change {
-            plan: plan.id.clone(),
-            actions: plan
-                .entries
-                .iter()
-                .map(|entry| entry.action.to_string())
-                .collect(),
-        });
+        record.change = Some(Change::begun(&plan, &scope, former.change.as_ref()));
         let revision = self.mark_record(&name, &record, revision).await?;
         let run = RunOptions {
             commit: self.commit(),
@@ -324,7 +347,7 @@ impl Client {
         };
         let outcome = apply::run(&plan, &self.backend, &self.clock, run).await;
         if outcome.is_ok() {
-            record.change = None;
+            record.change = Change::left(former.change, &scope);
             self.store_record(&name, &record, revision).await?;
         }
         outcome

@@ -181,7 +181,8 @@ pub fn load(
 ) -> Result<Loaded, LoadErrors> {
     let mut cx = Context::new(env, options);
     let stack = assemble::assemble(sources, &mut cx).map(|assembled| {
-        let stack = lower::stack(&assembled, &mut cx);
+        let mut stack = lower::stack(&assembled, &mut cx);
+        stack.places = place::all(&assembled.root, &cx);
         place::check(&stack, &assembled.root, &mut cx);
         (stack, assembled.directory)
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Error;
-use crate::spec::Stack;
+use crate::spec::{Places, Stack};
 
 use super::context::Context;
 use super::tree::{Node, Spot, Value};
@@ -25,6 +25,28 @@ pub(super) fn check(stack: &Stack, root: &Node, cx: &mut Context<'_>) {
         let place = cx.place(spot);
         cx.push(problem.at(place));
     }
+}
+
+/// Deepest field that has a place of its own: `services.web.deploy.resources.limits.memory`.
+const DEEPEST: usize = 6;
+
+/// Where every field of the files stands, for whoever finds out later that it cannot be had.
+pub(super) fn all(root: &Node, cx: &Context<'_>) -> Places {
+    let mut places = Places::default();
+    let mut waiting = vec![(String::new(), 1, root)];
+    while let Some((path, depth, node)) = waiting.pop() {
+        for entry in node.as_map().unwrap_or_default() {
+            let path = match path.is_empty() {
+                true => entry.key.to_string(),
+                false => format!("{path}.{}", entry.key),
+            };
+            places.insert(path.clone(), cx.place(entry.spot));
+            if depth < DEEPEST {
+                waiting.push((path, depth + 1, &entry.value));
+            }
+        }
+    }
+    places
 }
 
 /// Where what the problem is about stands.

@@ -6,24 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::{change_reason, choose, reached, same_network};
-use super::order::{networks_of, selected_services, start_order};
-use super::{Desired, Plan, PlanOptions, Recreate, Undo};
+use super::order::{networks_of, start_order};
+use super::retire::{Retirement, retire};
+use super::{Desired, Plan, PlanOptions, Recreate, Scope, Undo};
 use crate::backend::{
     Action, Actor, Capabilities, DesiredService, Feature, ObservedReplica, ObservedStack, Phase,
     Until,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::ONE_OFF;
-use crate::name::{NetworkName, ReplicaId, ServiceName};
-use crate::spec::{Condition, Role, UpdateOrder};
+use crate::name::{NetworkName, ReplicaId, ServiceName, VolumeName};
+use crate::spec::{BlobId, Condition, Role, Service, UpdateOrder};
 
 /// Everything the planning of one stack looks at.
-struct Planner<'a> {
+pub(super) struct Planner<'a> {
     plan: &'a mut Plan,
-    desired: &'a Desired,
-    observed: &'a ObservedStack,
-    options: &'a PlanOptions,
-    platform_acts: bool,
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a ObservedStack,
+    pub(super) options: &'a PlanOptions,
+    pub(super) platform_acts: bool,
+    drains: bool,
     /// Entries every replica waits for.
     ground: Vec<usize>,
     /// The last entries of each service planned so far.
@@ -38,26 +40,29 @@ pub(super) fn diff(
     options: &PlanOptions,
 ) -> Result<()> {
     let platform_acts = capabilities.actor(Feature::RollingUpdate) == Some(Actor::Platform);
-    let selected = selected_services(desired, options);
     let mut planner = Planner {
         plan,
         desired,
         observed,
         options,
         platform_acts,
+        drains: capabilities.has(Feature::Drain),
         ground: Vec::new(),
         done: BTreeMap::new(),
     };
-    planner.shared(&selected)?;
-    let services = planner.declare(&selected)?;
-    for name in start_order(desired, &selected) {
+    let selected = planner.selected()?;
+    let declared = planner.declared(&selected);
+    planner.shared(&declared)?;
+    let services = planner.declare(&declared)?;
+    let changed = planner.with_replicas(selected);
+    for name in start_order(desired, &changed) {
         let service = Arc::clone(&services[&name]);
         let after = planner.dependencies(&service)?;
         let last = planner.replicas(&service, &after);
         planner.done.insert(name, last);
     }
     planner.orphans();
-    planner.final_wait(&selected);
+    planner.final_wait(&changed);
     Ok(())
 }
 
@@ -85,7 +90,13 @@ impl Planner<'_> {
                 }
             }
         }
-        for (name, spec) in &stack.volumes {
+        let used: BTreeSet<&VolumeName> = services().flat_map(Service::volumes).collect();
+        let all = self.options.only == Scope::All;
+        for (name, spec) in stack
+            .volumes
+            .iter()
+            .filter(|(name, _)| all || used.contains(name))
+        {
             if !self.observed.volumes.contains(name) {
                 let action = Action::EnsureVolume {
                     name: name.clone(),
@@ -95,12 +106,13 @@ impl Planner<'_> {
                 self.ground.push(index);
             }
         }
-        self.blobs()
+        let used: BTreeSet<BlobId> = services().flat_map(Service::blobs).collect();
+        self.blobs(&used)
     }
 
-    fn blobs(&mut self) -> Result<()> {
+    fn blobs(&mut self, used: &BTreeSet<BlobId>) -> Result<()> {
         for (id, hash) in &self.desired.fingerprints {
-            if self.observed.blobs.get(id) == Some(hash) {
+            if !used.contains(id) || self.observed.blobs.get(id) == Some(hash) {
                 continue;
             }
             let Some(content) = self.desired.contents.get(id) else {
@@ -135,12 +147,7 @@ impl Planner<'_> {
         let shared = self.ground.clone();
         let mut services = BTreeMap::new();
         for name in selected {
-            let service = self.desired.service(name).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Internal,
-                    format!("image of `{name}` was not resolved"),
-                )
-            })?;
+            let service = self.service(name)?;
             let reason = match self.observed.services.get(name) {
                 None => Some("it is new"),
                 Some(seen) if seen.spec_hash != service.spec_hash => {
@@ -169,8 +176,10 @@ impl Planner<'_> {
         let mut after = self.ground.clone();
         let starts = self.will_start(service);
         for (name, dependency) in &service.spec.depends_on {
-            let Some(last) = self.done.get(name).cloned() else {
-                continue;
+            let last = match self.done.get(name) {
+                Some(last) => last.clone(),
+                None if self.is_left_running(name) => Vec::new(),
+                None => continue,
             };
             let until = match dependency.condition {
                 Condition::Started => None,
@@ -203,7 +212,7 @@ impl Planner<'_> {
     }
 
     /// True if a replica of the service is going to be started by this plan.
-    fn will_start(&self, service: &DesiredService) -> bool {
+    pub(super) fn will_start(&self, service: &DesiredService) -> bool {
         let seen: Vec<_> = self.observed.replicas_of(&service.name).collect();
         let good = seen
             .iter()
@@ -213,23 +222,35 @@ impl Planner<'_> {
 
     fn is_current(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
         match self.options.recreate {
-            Recreate::Always => false,
+            // What is there for the sake of another is not meant.
+            Recreate::Always if self.options.only.is_about(&service.name) => false,
             Recreate::Never => true,
-            Recreate::Changed => replica.spec_hash == service.spec_hash,
+            Recreate::Always | Recreate::Changed => replica.spec_hash == service.spec_hash,
         }
     }
 
     /// True for a replica that is as wanted but does not serve and should.
     fn needs_start(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
-        let job = service.spec.role == Role::Job || self.is_awaited_completed(&service.name);
+        let job = self.is_job(&service.name);
         match replica.phase {
             Phase::Stopped | Phase::Failed if service.spec.labels.contains_key(ONE_OFF) => false,
             Phase::Stopped => !(job && replica.exit.is_some_and(|exit| exit.code == 0)),
             Phase::Failed => true,
             // Whoever asked for that has died or given up: nobody is going to start it again.
             Phase::Stopping => !service.spec.labels.contains_key(ONE_OFF),
-            _ => is_drained(replica),
+            _ => self.is_drained(replica),
         }
+    }
+
+    /// True for a replica that could serve and was taken out, by a change that was not finished.
+    fn is_drained(&self, replica: &ObservedReplica) -> bool {
+        self.drains && replica.is_ready() && !replica.in_discovery
+    }
+
+    /// True for a service that runs to completion, by its own word or that of a dependent.
+    pub(super) fn is_job(&self, name: &ServiceName) -> bool {
+        let own = self.desired.stack.services.get(name);
+        own.is_some_and(|service| service.role == Role::Job) || self.is_awaited_completed(name)
     }
 
     fn is_awaited_completed(&self, name: &ServiceName) -> bool {
@@ -277,7 +298,7 @@ impl Planner<'_> {
                 };
                 last.push(self.plan.push(action, "it is being stopped", after));
             } else if self.needs_start(replica, service) {
-                let state = match is_drained(replica) {
+                let state = match self.is_drained(replica) {
                     true => "drained",
                     false => replica.phase.as_str(),
                 };
@@ -437,7 +458,17 @@ impl Planner<'_> {
         reason: &str,
         after: &[usize],
     ) -> usize {
-        retire(self.plan, replica, service.spec.update.drain, reason, after)
+        let way = self.way(service.spec.update.drain, reason);
+        retire(self.plan, replica, way, after)
+    }
+
+    fn way<'r>(&self, drain: Duration, reason: &'r str) -> Retirement<'r> {
+        Retirement {
+            drains: self.drains,
+            drain,
+            grace: None,
+            reason,
+        }
     }
 
     fn orphans(&mut self) {
@@ -450,7 +481,10 @@ impl Planner<'_> {
             .collect();
         names.extend(self.observed.services.keys());
         for name in names.into_iter().filter(|name| !known.contains_key(*name)) {
-            if !self.options.remove_orphans {
+            if !self.options.orphans.goes(name) {
+                if !matches!(self.options.only, Scope::All | Scope::WithDependencies(_)) {
+                    continue;
+                }
                 let text = format!("service `{name}` runs but is not in the stack any more");
                 self.plan
                     .notes
@@ -459,7 +493,8 @@ impl Planner<'_> {
             }
             let mut gone = Vec::new();
             for replica in self.observed.replicas_of(name) {
-                let end = retire(self.plan, replica, Duration::ZERO, "it is an orphan", &[]);
+                let way = self.way(Duration::ZERO, "it is an orphan");
+                let end = retire(self.plan, replica, way, &[]);
                 gone.push(end);
             }
             self.plan.push(
@@ -479,7 +514,7 @@ impl Planner<'_> {
             if service.replicas == 0 || service.labels.contains_key(ONE_OFF) {
                 continue;
             }
-            let job = service.role == Role::Job || self.is_awaited_completed(name);
+            let job = self.is_job(name);
             let until = if job { Until::Completed } else { Until::Ready };
             let after = self.done.get(name).cloned().unwrap_or_default();
             let action = Action::Await {
@@ -491,39 +526,4 @@ impl Planner<'_> {
             self.plan.push(action, "", &after);
         }
     }
-}
-
-/// Drain, wait, remove; returns the entry of the removal.
-pub(super) fn retire(
-    plan: &mut Plan,
-    replica: &ObservedReplica,
-    drain: Duration,
-    reason: &str,
-    after: &[usize],
-) -> usize {
-    let id = replica.id.clone();
-    let mut before = after.to_vec();
-    if replica.in_discovery {
-        let index = plan.push(
-            Action::DrainReplica {
-                replica: id.clone(),
-            },
-            reason,
-            &before,
-        );
-        before = vec![index];
-        if !drain.is_zero() {
-            before = vec![plan.push(
-                Action::Pause { time: drain },
-                "connections end by themselves",
-                &before,
-            )];
-        }
-    }
-    plan.push(Action::RemoveReplica { replica: id }, reason, &before)
-}
-
-/// True for a replica that could serve and was taken out, by a change that was not finished.
-fn is_drained(replica: &ObservedReplica) -> bool {
-    replica.is_ready() && !replica.in_discovery
 }

@@ -1,16 +1,28 @@
 //! What a backend cannot do of what a stack asks for.
 
+use std::collections::BTreeSet;
+
+use super::Scope;
+use super::order::networks_of;
 use crate::backend::{Capabilities, Feature, Gap, Support};
-use crate::name::ServiceName;
+use crate::error::Place;
+use crate::name::{NetworkName, ServiceName};
 use crate::spec::{
     Condition, HealthTest, HealthWish, MountSource, NetworkMode, Protocol, RestartPolicy, Service,
     Stack,
 };
 
-/// Every gap between a stack and the capabilities, in the order of the file.
-pub(super) fn gaps(stack: &Stack, capabilities: &Capabilities) -> Vec<Gap> {
+/// Every gap between the capabilities and what of a stack is asked for, by name.
+pub(super) fn gaps(stack: &Stack, capabilities: &Capabilities, only: &Scope) -> Vec<Gap> {
     let mut found = Vec::new();
-    for (name, service) in &stack.services {
+    let reach = only.reach(stack);
+    let services = || {
+        stack
+            .services
+            .iter()
+            .filter(|(name, _)| reach.contains(*name))
+    };
+    for (name, service) in services() {
         for (field, feature) in wanted(service) {
             let path = format!("services.{name}.{field}");
             push(&mut found, capabilities, Some(name), path, feature);
@@ -25,11 +37,13 @@ pub(super) fn gaps(stack: &Stack, capabilities: &Capabilities) -> Vec<Gap> {
                 fatal: false,
                 consequence: format!("replicas are killed after {} s", limit.as_secs()),
                 alternative: String::new(),
+                place: None,
             });
         }
     }
+    let used: BTreeSet<NetworkName> = services().flat_map(|(_, s)| networks_of(s)).collect();
     for (name, network) in &stack.networks {
-        if network.internal {
+        if network.internal && (*only == Scope::All || used.contains(name)) {
             let path = format!("networks.{name}.internal");
             push(
                 &mut found,
@@ -40,7 +54,22 @@ pub(super) fn gaps(stack: &Stack, capabilities: &Capabilities) -> Vec<Gap> {
             );
         }
     }
+    for gap in &mut found {
+        gap.place = place(stack, gap).cloned();
+    }
     found
+}
+
+/// Where the field of a gap stands: itself, or the other way to write it that the file uses.
+fn place<'s>(stack: &'s Stack, gap: &Gap) -> Option<&'s Place> {
+    if let Some(exact) = stack.places.exactly(&gap.path) {
+        return Some(exact);
+    }
+    let service = gap.service.as_ref()?;
+    let others = gap.feature.guards().split(", ");
+    let mut others = others.map(|field| format!("services.{service}.{field}"));
+    let other = others.find_map(|path| stack.places.exactly(&path));
+    other.or_else(|| stack.places.of(&gap.path))
 }
 
 fn push(
@@ -62,6 +91,7 @@ fn push(
         fatal,
         consequence,
         alternative,
+        place: None,
     });
 }
 

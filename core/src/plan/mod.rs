@@ -6,9 +6,13 @@ mod gaps;
 mod judge;
 mod order;
 mod removal;
+mod retire;
+mod scope;
+mod select;
 
 pub use desired::Desired;
-pub use removal::plan_removal;
+pub use removal::{RemovalOptions, plan_removal};
+pub use scope::{Orphans, Scope};
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +21,7 @@ use serde::Serialize;
 
 use crate::backend::{Action, Capabilities, Gap, ObservedStack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{ServiceName, StackName};
+use crate::name::StackName;
 use crate::spec::Stack;
 
 /// When replicas that are as wanted are made anew.
@@ -36,14 +40,14 @@ pub enum Recreate {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlanOptions {
-    /// Remove services that are observed but not desired.
-    pub remove_orphans: bool,
+    /// What becomes of services that are observed but not desired.
+    pub orphans: Orphans,
     /// When replicas are made anew.
     pub recreate: Recreate,
     /// Plan although the backend lacks something; what it lacks is in the plan.
     pub allow_gaps: bool,
-    /// Only these services and what they depend on; empty means all.
-    pub services: Vec<ServiceName>,
+    /// Which services it is about; the others are left as they are.
+    pub only: Scope,
     /// Longest wait for a dependency.
     pub dependency_deadline: Duration,
     /// End with a wait until every service is ready.
@@ -53,10 +57,10 @@ pub struct PlanOptions {
 impl Default for PlanOptions {
     fn default() -> Self {
         Self {
-            remove_orphans: false,
+            orphans: Orphans::default(),
             recreate: Recreate::default(),
             allow_gaps: false,
-            services: Vec::new(),
+            only: Scope::default(),
             dependency_deadline: Duration::from_secs(600),
             wait: None,
         }
@@ -166,18 +170,8 @@ pub fn plan(
     if let Some(error) = desired.stack.problems().into_iter().next() {
         return Err(error);
     }
-    if let Some(unknown) = options
-        .services
-        .iter()
-        .find(|name| !desired.stack.services.contains_key(name))
-    {
-        return Err(
-            Error::new(ErrorKind::NotFound, format!("no service `{unknown}`"))
-                .on(&desired.stack.name),
-        );
-    }
-    check(&desired.stack, capabilities, options.allow_gaps)?;
-    let gaps = gaps::gaps(&desired.stack, capabilities);
+    check(&desired.stack, capabilities, options)?;
+    let gaps = gaps::gaps(&desired.stack, capabilities, &options.only);
     let facts = facts(observed);
     let mut plan = Plan {
         stack: desired.stack.name.clone(),
@@ -192,14 +186,20 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Refuses a stack that the backend cannot run, before anything is looked up or sent.
+/// Refuses what the backend cannot run, before anything is looked up or sent.
 ///
 /// # Errors
-/// `Unsupported` with **all** gaps, unless gaps are allowed.
-pub fn check(stack: &Stack, capabilities: &Capabilities, allow_gaps: bool) -> Result<()> {
-    let gaps = gaps::gaps(stack, capabilities);
+/// `NotFound` if a service is named that the stack does not have; `Unsupported` with **all** gaps
+/// of what the plan is about, unless gaps are allowed.
+pub fn check(stack: &Stack, capabilities: &Capabilities, options: &PlanOptions) -> Result<()> {
+    let mut named = options.only.names().unwrap_or_default().iter();
+    if let Some(unknown) = named.find(|name| !stack.services.contains_key(*name)) {
+        let text = format!("no service `{unknown}`");
+        return Err(Error::new(ErrorKind::NotFound, text).on(&stack.name));
+    }
+    let gaps = gaps::gaps(stack, capabilities, &options.only);
     let fatal = gaps.iter().filter(|gap| gap.fatal).count();
-    if allow_gaps || fatal == 0 {
+    if options.allow_gaps || fatal == 0 {
         return Ok(());
     }
     let text = format!("the backend cannot do {fatal} of the things asked for");

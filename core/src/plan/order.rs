@@ -1,26 +1,10 @@
-//! Which services a plan is about, and in which order they start.
+//! In which order services start, and what they share.
 
 use std::collections::BTreeSet;
 
-use super::{Desired, PlanOptions};
+use super::Desired;
 use crate::name::{NetworkName, ServiceName};
 use crate::spec::{NetworkMode, Service, default_network};
-
-pub(super) fn selected_services(desired: &Desired, options: &PlanOptions) -> BTreeSet<ServiceName> {
-    if options.services.is_empty() {
-        return desired.stack.services.keys().cloned().collect();
-    }
-    let mut selected = BTreeSet::new();
-    let mut queue: Vec<ServiceName> = options.services.clone();
-    while let Some(name) = queue.pop() {
-        if let Some(service) = desired.stack.services.get(&name)
-            && selected.insert(name)
-        {
-            queue.extend(service.depends_on.keys().cloned());
-        }
-    }
-    selected
-}
 
 /// Services with every dependency before its dependents; by name where the order is free.
 pub(super) fn start_order(desired: &Desired, selected: &BTreeSet<ServiceName>) -> Vec<ServiceName> {

@@ -3,24 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Plan, diff, facts};
-use crate::backend::{Action, ObservedStack};
-use crate::name::{ServiceName, StackName};
+use super::retire::{Retirement, retire};
+use super::{Plan, facts};
+use crate::backend::{Action, Capabilities, Feature, ObservedStack};
+use crate::name::ServiceName;
 use crate::spec::{BlobId, Stack};
 
+/// How a stack is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemovalOptions {
+    /// Remove named volumes **with their data**.
+    pub volumes: bool,
+    /// Time between stop signal and kill, over what the services say.
+    pub grace: Option<Duration>,
+}
+
 /// Plans the removal of a stack: dependents first, then what they depended on, then networks,
-/// secrets and configs; volumes with their data only if `volumes`.
+/// secrets and configs; volumes with their data only if asked for.
 ///
-/// `known` is the stack as last applied, for the order; without it all services stop at once.
+/// `known` is the stack as last applied, for the order; services it does not have stop at once.
 #[must_use]
 pub fn plan_removal(
-    name: &StackName,
+    known: &Stack,
     observed: &ObservedStack,
-    known: Option<&Stack>,
-    volumes: bool,
+    capabilities: &Capabilities,
+    options: RemovalOptions,
 ) -> Plan {
     let mut plan = Plan {
-        stack: name.clone(),
+        stack: known.name.clone(),
         id: format!("down-{}", facts(observed)),
         facts: facts(observed),
         entries: Vec::new(),
@@ -42,13 +52,13 @@ pub fn plan_removal(
             .collect();
         let mut replicas = Vec::new();
         for replica in observed.replicas_of(service) {
-            replicas.push(diff::retire(
-                &mut plan,
-                replica,
-                Duration::ZERO,
-                "the stack goes",
-                &after,
-            ));
+            let way = Retirement {
+                drains: capabilities.has(Feature::Drain),
+                drain: Duration::ZERO,
+                grace: options.grace,
+                reason: "the stack goes",
+            };
+            replicas.push(retire(&mut plan, replica, way, &after));
         }
         let action = Action::RemoveService {
             name: service.clone(),
@@ -74,10 +84,9 @@ pub fn plan_removal(
         );
     }
     for volume in &observed.volumes {
-        let external = known
-            .and_then(|stack| stack.volumes.get(volume))
-            .is_some_and(|spec| spec.external.is_some());
-        if volumes && !external {
+        let spec = known.volumes.get(volume);
+        let external = spec.is_some_and(|spec| spec.external.is_some());
+        if options.volumes && !external {
             let action = Action::RemoveVolume {
                 name: volume.clone(),
             };
@@ -92,19 +101,17 @@ pub fn plan_removal(
 
 fn dependents<'a>(
     service: &'a ServiceName,
-    known: Option<&'a Stack>,
+    known: &'a Stack,
 ) -> impl Iterator<Item = &'a ServiceName> {
-    let services = known.into_iter().flat_map(|stack| &stack.services);
-    services
+    known
+        .services
+        .iter()
         .filter(move |(_, spec)| spec.depends_on.contains_key(service))
         .map(|(name, _)| name)
 }
 
 /// Dependents before what they depend on.
-fn stop_order<'a>(
-    services: &BTreeSet<&'a ServiceName>,
-    known: Option<&Stack>,
-) -> Vec<&'a ServiceName> {
+fn stop_order<'a>(services: &BTreeSet<&'a ServiceName>, known: &Stack) -> Vec<&'a ServiceName> {
     let mut order: Vec<&ServiceName> = Vec::new();
     let mut rest: Vec<&ServiceName> = services.iter().copied().collect();
     while !rest.is_empty() {

@@ -8,8 +8,10 @@ use crate::backend::{
     Actor, Exit, Feature, HealthState, ImageDefaults, ObservedReplica, ObservedService, Phase,
     ResolvedImage, Support,
 };
-use crate::name::{ReplicaId, VolumeName};
+use crate::name::{ReplicaId, ServiceName, VolumeName};
 use crate::spec::{Condition, Dependency, Mount, Published, Service, Stack, Volume};
+
+mod scope;
 
 fn name(text: &str) -> ServiceName {
     ServiceName::parse(text).expect("valid name")
@@ -306,7 +308,7 @@ fn orphans_go_only_when_asked() {
     assert!(kept.is_empty());
     assert_eq!(kept.notes.len(), 1);
     let options = PlanOptions {
-        remove_orphans: true,
+        orphans: Orphans::Remove,
         ..PlanOptions::default()
     };
     let gone = plan(&one, &settled(&both), &everything(), &options).expect("plans");
@@ -348,12 +350,16 @@ fn removal_stops_dependents_first_and_keeps_volumes() {
         .volumes
         .insert(VolumeName::parse("data").expect("valid"), Volume::default());
     let seen = settled(&wanted);
-    let plan = plan_removal(&wanted.stack.name, &seen, Some(&wanted.stack), false);
+    let removal = |volumes| RemovalOptions {
+        volumes,
+        ..RemovalOptions::default()
+    };
+    let plan = plan_removal(&wanted.stack, &seen, &everything(), removal(false));
     let order = texts(&plan);
     let at = |text: &str| order.iter().position(|t| t == text).expect(text);
     assert!(at("remove replica t-web-1") < at("drain replica t-db-1"));
     assert!(!order.iter().any(|text| text.contains("volume")));
-    let plan = plan_removal(&wanted.stack.name, &seen, Some(&wanted.stack), true);
+    let plan = plan_removal(&wanted.stack, &seen, &everything(), removal(true));
     assert!(texts(&plan).contains(&"remove volume data".to_owned()));
 }
 

@@ -104,6 +104,18 @@ impl Published {
         self.host_ip = Some(address);
         self
     }
+
+    /// True if some address of the node belongs to both.
+    #[must_use]
+    pub fn shares_address_with(&self, other: &Self) -> bool {
+        match (self.host_ip, other.host_ip) {
+            (Some(own), Some(other)) if own.is_ipv4() == other.is_ipv4() => {
+                own == other || own.is_unspecified() || other.is_unspecified()
+            }
+            (Some(_), Some(_)) => false,
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for Published {

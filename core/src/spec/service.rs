@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::ImageRef;
 use crate::label::Labels;
-use crate::name::{NetworkName, ServiceName};
+use crate::name::{NetworkName, ServiceName, VolumeName};
 use crate::spec::{
-    Attachment, BlobGrant, Dependency, Exposed, HealthWish, Link, Mount, NetworkMode, Published,
-    Resources, RestartPolicy, Security, UpdateOrder, UpdatePolicy,
+    Attachment, BlobGrant, BlobId, BlobKind, Dependency, Exposed, HealthWish, Link, Mount,
+    MountSource, NetworkMode, Published, Resources, RestartPolicy, Security, UpdateOrder,
+    UpdatePolicy,
 };
 
 /// When an image is fetched.
@@ -337,6 +338,26 @@ impl Service {
             UpdateOrder::StartFirst,
             "it holds no data and no fixed place",
         )
+    }
+
+    /// The named volumes it mounts.
+    pub fn volumes(&self) -> impl Iterator<Item = &VolumeName> {
+        self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Volume(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The secrets and configs it gets.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
+        let of = |kind: BlobKind| {
+            move |grant: &BlobGrant| BlobId {
+                kind,
+                name: grant.name.clone(),
+            }
+        };
+        let secrets = self.secrets.iter().map(of(BlobKind::Secret));
+        secrets.chain(self.configs.iter().map(of(BlobKind::Config)))
     }
 
     /// Every container port it is known to listen on: published, then exposed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{BlobName, NetworkName, ServiceName, StackName, VolumeName};
-use crate::spec::{Blob, Network, Service, Volume};
+use crate::spec::{Blob, Network, Places, Service, Volume};
 
 /// A stack: what one Compose file, or one builder, describes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Stack {
     /// Configs by name.
     #[serde(default)]
     pub configs: BTreeMap<BlobName, Blob>,
+    /// Where in files all that stands.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 impl Stack {
@@ -40,6 +43,7 @@ impl Stack {
             volumes: BTreeMap::new(),
             secrets: BTreeMap::new(),
             configs: BTreeMap::new(),
+            places: Places::default(),
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind};
 use crate::name::ServiceName;
-use crate::spec::{Condition, HealthWish, MountSource, Protocol, Service, Stack, default_network};
+use crate::spec::{
+    Condition, HealthWish, MountSource, Protocol, Published, Service, Stack, default_network,
+};
 
 impl Stack {
     /// Everything that is wrong with the stack as a whole; empty means valid.
@@ -82,7 +84,7 @@ impl Stack {
     }
 
     fn check_ports(&self, found: &mut Vec<Error>) {
-        let mut taken: BTreeMap<(Protocol, u16), &ServiceName> = BTreeMap::new();
+        let mut taken: BTreeMap<(Protocol, u16), Vec<(&Published, &ServiceName)>> = BTreeMap::new();
         for (name, service) in &self.services {
             for published in &service.ports {
                 let Some(range) = published.host_port else {
@@ -90,7 +92,12 @@ impl Stack {
                 };
                 for port in range.first..=range.last {
                     let key = (published.protocol, port);
-                    let other = taken.insert(key, name).filter(|other| *other != name);
+                    let here = taken.entry(key).or_default();
+                    let meets = |(other, owner): &&(&Published, &ServiceName)| {
+                        *owner != name && published.shares_address_with(other)
+                    };
+                    let other = here.iter().find(meets).map(|(_, owner)| *owner);
+                    here.push((published, name));
                     let Some(other) = other else { continue };
                     let text = format!("port {port}/{} is published by `{other}` too", key.0);
                     found.push(
@@ -288,6 +295,36 @@ mod tests {
             .service(name("a"), plain().publish(Published::tcp(80, 80)))
             .service(name("b"), plain().publish(Published::tcp(80, 8080)));
         assert!(messages(&stack).contains("port 80/tcp is published by `a` too"));
+    }
+
+    #[test]
+    fn one_port_on_two_addresses_is_no_conflict() {
+        let on = |address: &str| {
+            let address = address.parse().expect("valid address");
+            plain().publish(Published::tcp(80, 80).on(address))
+        };
+        let both = |one: &str, two: &str| {
+            let stack = stack()
+                .service(name("a"), on(one))
+                .service(name("b"), on(two));
+            messages(&stack)
+        };
+        assert_eq!(both("127.0.0.1", "127.0.0.2"), "");
+        assert_eq!(both("0.0.0.0", "::1"), "", "another family");
+        for (one, two) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("::1", "::"),
+        ] {
+            assert!(
+                both(one, two).contains("published by `a` too"),
+                "{one} and {two}"
+            );
+        }
+        let everywhere = stack()
+            .service(name("a"), on("127.0.0.1"))
+            .service(name("b"), plain().publish(Published::tcp(80, 80)));
+        assert!(messages(&everywhere).contains("published by `a` too"));
     }
 
     #[test]

@@ -63,15 +63,11 @@ fn environment(own: &[String], wanted: &ExecOptions) -> Vec<String> {
         .filter(|pair| !wanted.env.contains_key(&key(pair)))
         .cloned()
         .collect();
+    let asked = wanted.env.iter();
+    env.extend(asked.map(|(key, value)| format!("{key}={value}")));
     if wanted.tty.is_some() && !env.iter().any(|pair| pair.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
     }
-    env.extend(
-        wanted
-            .env
-            .iter()
-            .map(|(key, value)| format!("{key}={value}")),
-    );
     env
 }
 
@@ -87,4 +83,21 @@ fn resolve(running: &Running, text: &str) -> Result<control::ExecUser, LocalErro
         gid: user.gid,
         groups: groups(&user),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_stands_once_and_the_command_s_own_wins() {
+        let own = ["A=1".to_owned(), "TERM=dumb".to_owned()];
+        let tty = ExecOptions::new(["sh"]).tty(Some((80, 24)));
+        let kept = environment(&own, &tty);
+        assert_eq!(kept, ["A=1", "TERM=dumb"]);
+        let asked = environment(&own[..1], &tty.clone().env("TERM", "vt100"));
+        assert_eq!(asked, ["A=1", "TERM=vt100"]);
+        assert_eq!(environment(&own[..1], &tty), ["A=1", "TERM=xterm"]);
+        assert_eq!(environment(&own[..1], &ExecOptions::new(["sh"])), ["A=1"]);
+    }
 }

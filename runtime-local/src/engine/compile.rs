@@ -11,7 +11,7 @@ use super::{Runtime, files, networks_of, subnet};
 use crate::error::LocalError;
 use crate::layout::Layout;
 use crate::net;
-use crate::sandbox::caps::{self, CapSet};
+use crate::sandbox::caps::{self, LinuxCaps};
 use crate::sandbox::seccomp::{self, Arch};
 use crate::sandbox::{idmap, paths, rlimits, signal};
 use crate::state::{NetworkRecord, ReplicaRecord, ServiceRecord, services};
@@ -36,17 +36,7 @@ fn millis(time: Duration) -> u64 {
 
 /// The program with its arguments: the service's words, else the image's.
 pub(super) fn command(desired: &DesiredService) -> Result<Vec<String>, LocalError> {
-    let (spec, image) = (&desired.spec, &desired.image.defaults);
-    let mut words = spec
-        .entrypoint
-        .clone()
-        .unwrap_or_else(|| image.entrypoint.clone());
-    match (&spec.command, &spec.entrypoint) {
-        (Some(command), _) => words.extend(command.iter().cloned()),
-        // Another entry point has no use for the arguments of the image's own.
-        (None, Some(_)) => {}
-        (None, None) => words.extend(image.command.iter().cloned()),
-    }
+    let mut words = desired.command();
     words.retain(|word| !word.contains('\0'));
     if words.first().is_none_or(String::is_empty) {
         let text = format!(
@@ -110,11 +100,11 @@ fn health(desired: &DesiredService) -> Option<plan::Health> {
     })
 }
 
-fn capabilities(spec: &Service) -> Result<CapSet, LocalError> {
+fn capabilities(spec: &Service) -> Result<LinuxCaps, LocalError> {
     let wanted = if spec.security.privileged {
-        CapSet::ALL
+        LinuxCaps::ALL
     } else {
-        CapSet::adjusted(&spec.security.cap_add, &spec.security.cap_drop)?
+        LinuxCaps::of(&spec.security).map_err(|error| LocalError::Spec(error.to_string()))?
     };
     // Nothing that this process was denied comes back through a replica.
     Ok(wanted.intersect(caps::bounding()))
@@ -225,9 +215,9 @@ impl Runtime {
             gid: user.gid,
             groups: groups(&user),
             caps: Capabilities {
-                bounding: set.0,
-                effective: set.0,
-                permitted: set.0,
+                bounding: set.bits(),
+                effective: set.bits(),
+                permitted: set.bits(),
                 inheritable: 0,
                 ambient: 0,
             },

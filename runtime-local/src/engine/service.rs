@@ -14,7 +14,7 @@ use super::{Runtime, subnet};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::net;
-use crate::sandbox::caps::CapSet;
+use crate::sandbox::caps::LinuxCaps;
 use crate::sandbox::{rlimits, signal};
 use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ServiceRecord, addresses,
@@ -313,7 +313,7 @@ fn check(spec: &Service) -> Result<(), LocalError> {
             hint: "publish the ports instead".to_owned(),
         });
     }
-    CapSet::adjusted(&spec.security.cap_add, &spec.security.cap_drop)?;
+    LinuxCaps::of(&spec.security).map_err(|error| LocalError::Spec(error.to_string()))?;
     rlimits::plan(&spec.security.ulimits)?;
     if let Some(text) = &spec.stop.signal
         && signal::parse(text).is_none()

@@ -294,26 +294,28 @@ impl ExecSession for Session {
         }
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let closed =
             || Error::new(ErrorKind::WrongPhase, "its standard input is closed").on(&self.replica);
         let stdin = self.stdin.as_ref().ok_or_else(closed)?;
-        let mut rest = bytes;
-        while !rest.is_empty() {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            // Between the write and the answer nothing is awaited, so nothing can be lost there.
             let mut ready = stdin.writable().await.map_err(|e| closed().because(e))?;
-            match rustix::io::write(stdin.get_ref(), rest) {
-                Ok(count) => rest = &rest[count..],
+            match rustix::io::write(stdin.get_ref(), bytes) {
+                Ok(count) => return Ok(count),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(closed().because(std::io::Error::from(error))),
             }
         }
-        Ok(())
     }
 
     async fn close_stdin(&mut self) -> Result<()> {
         if self.terminal && self.stdin.is_some() {
-            self.write(&[END_OF_INPUT]).await?;
+            self.write_all(&[END_OF_INPUT]).await?;
         }
         self.stdin = None;
         Ok(())

@@ -1,5 +1,6 @@
 //! What a case works with: a client, names of its own, the probe, and ways to look inside.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,9 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use unmoor_core::apply::Report;
 use unmoor_core::backend::{
-    Backend, Capabilities, ExecOptions, Feature, ObservedReplica, ObservedStack,
+    Backend, Capabilities, ExecOptions, Feature, LogLine, LogOptions, ObservedReplica,
+    ObservedStack,
 };
 use unmoor_core::client::{DownOptions, UpOptions};
 use unmoor_core::discover::{Endpoint, Readiness, Scope};
@@ -136,6 +139,10 @@ impl Fixture {
     ///
     /// Where commands cannot be run inside, a port is published through which it takes them.
     pub fn server(&self, words: &str) -> Service {
+        if self.has(Feature::Exec) && !self.has(Feature::InternalTcp) {
+            // Nobody asks it over a network, and two on one node cannot have the same port.
+            return self.probe(&format!("serve {words}"));
+        }
         let service = self.probe(&format!("serve --tcp {DOOR} {words}"));
         if self.has(Feature::Exec) {
             return service;
@@ -381,6 +388,30 @@ impl Fixture {
     /// If it does not in time.
     pub async fn reach(&self, replica: &ReplicaId, words: &str) -> Result<String, Failure> {
         self.until_says(replica, words, |_| true).await
+    }
+
+    /// Waits until every selected server has said that it serves: from then on it minds signals.
+    ///
+    /// # Errors
+    /// If one does not say so in time. Where logs are not kept, it is not waited for.
+    pub async fn until_serving(&self, selector: &Selector) -> Result<(), Failure> {
+        if !self.has(Feature::Logs) {
+            return Ok(());
+        }
+        let options = LogOptions::new();
+        self.until("every server says that it serves", || async {
+            let replicas = self.client.observe(selector).await?.replicas().count();
+            let lines: Vec<LogLine> = self
+                .client
+                .logs(selector, &options)
+                .await?
+                .try_collect()
+                .await?;
+            let serving = lines.iter().filter(|line| line.text == "serving");
+            let serving: BTreeSet<&ReplicaId> = serving.map(|line| &line.replica).collect();
+            Ok((serving.len() == replicas).then_some(()))
+        })
+        .await
     }
 
     /// Lets time pass by the client's clock.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use unmoor_core::backend::{Action, Applied, DesiredService, Phase};
 use unmoor_core::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
-use unmoor_core::spec::{BlobId, Network, SecretBytes, Volume};
+use unmoor_core::spec::{BlobId, LinuxCaps, Network, SecretBytes, Volume};
 use unmoor_core::{Error, ErrorKind, Result};
 
 use super::net::networks_of;
@@ -232,7 +232,7 @@ impl Model {
                 return Err(refused(ErrorKind::NotFound, stack, text));
             }
         }
-        super::caps::set(&service.spec.security).map_err(|error| error.on(&service.name))?;
+        LinuxCaps::of(&service.spec.security).map_err(|error| error.on(&service.name))?;
         self.reserve_ports(stack, service)?;
         let addresses = self.service_addresses(stack, &service.name, &service.spec)?;
         let declared = Declared {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use unmoor_core::name::ReplicaId;
+use unmoor_core::spec::LinuxCap;
 
 use super::user::Identity;
-use super::{Kind, Model, MountPoint, Node, Replica, Source, Tree, caps, normal, parent};
+use super::{Kind, Model, MountPoint, Node, Replica, Source, Tree, normal, parent};
 use crate::bug::Bug;
 
 /// Why a file cannot be had, in the words of the probe.
@@ -212,5 +213,6 @@ pub(crate) enum Write {
 }
 
 fn may(who: &Identity, node: &Node, bit: u32) -> bool {
-    who.caps & caps::DAC_OVERRIDE != 0 || node.allows(who.uid, &who.groups, bit)
+    let ignores_bits = LinuxCap::parse("DAC_OVERRIDE").is_some_and(|cap| who.caps.has(cap));
+    ignores_bits || node.allows(who.uid, &who.groups, bit)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use unmoor_core::backend::{DesiredService, Exit, HealthState, LogLine, Phase};
 use unmoor_core::name::ReplicaId;
-use unmoor_core::spec::{BlobId, BlobKind, MountSource, RestartPolicy};
+use unmoor_core::spec::{BlobId, BlobKind, LinuxCaps, MountSource, RestartPolicy};
 use unmoor_core::{Error, ErrorKind, Result};
 
 use super::{Event, Model, MountPoint, Node, Replica, Source, Tree, health, normal};
@@ -19,8 +19,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A run of this length makes the next pause a first one again.
 const GOOD_RUN: Duration = Duration::from_secs(10);
-/// Grace between stop signal and kill where nothing else is said.
-const GRACE: Duration = Duration::from_secs(10);
 
 impl Model {
     /// Makes a replica's record: addresses, mounts, secrets; nothing runs yet.
@@ -36,7 +34,7 @@ impl Model {
             );
             Error::new(ErrorKind::NotFound, text)
         })?;
-        super::caps::set(&service.spec.security).map_err(|error| error.on(id))?;
+        LinuxCaps::of(&service.spec.security).map_err(|error| error.on(id))?;
         let given = self.given_files(id, service)?;
         let (mounts, own) = self.mounts(id, service, &image)?;
         let addresses = self.join_networks(id, &service.spec)?;
@@ -199,7 +197,7 @@ impl Model {
             HealthState::None
         };
         let service = Arc::clone(&replica.service);
-        let argv = command_of(&service);
+        let argv = service.command();
         replica.command.clone_from(&argv);
         let secrets = self.bugs.has(Bug::SecretInMessage);
         if secrets && let Some(replica) = self.replica_mut(id) {
@@ -304,20 +302,12 @@ impl Model {
         let Some(replica) = self.replica_mut(id) else {
             return;
         };
-        let spec = &replica.service.spec;
-        let named =
-            spec.stop
-                .signal
-                .as_ref()
-                .or(replica.service.image.defaults.stop_signal.as_ref());
-        let signal = named
-            .filter(|_| !plain_signal)
-            .and_then(|name| signal_number(name))
-            .unwrap_or(15);
+        let named = (!plain_signal).then(|| replica.service.stop_signal());
+        let signal = named.and_then(signal_number).unwrap_or(15);
         let wait = if no_grace {
             Duration::ZERO
         } else {
-            grace.or(spec.stop.grace).unwrap_or(GRACE)
+            grace.unwrap_or_else(|| replica.service.stop_grace())
         };
         match replica.phase {
             Phase::Running | Phase::Paused => {
@@ -402,22 +392,6 @@ impl Model {
         }
         self.touch();
     }
-}
-
-/// Program and arguments: the service's words over the image's.
-fn command_of(service: &DesiredService) -> Vec<String> {
-    let (spec, image) = (&service.spec, &service.image.defaults);
-    let mut words = spec
-        .entrypoint
-        .clone()
-        .unwrap_or_else(|| image.entrypoint.clone());
-    match (&spec.command, &spec.entrypoint) {
-        (Some(command), _) => words.extend(command.iter().cloned()),
-        // A replaced entrypoint drops the image's command, which was meant for the other one.
-        (None, Some(_)) => {}
-        (None, None) => words.extend(image.command.iter().cloned()),
-    }
-    words
 }
 
 /// `SIGTERM`, `TERM` or `15`.

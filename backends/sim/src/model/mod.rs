@@ -2,7 +2,6 @@
 //! open real ports, where a world has them.
 
 mod act;
-mod caps;
 mod files;
 mod health;
 mod life;
@@ -24,7 +23,6 @@ use unmoor_core::spec::{BlobId, Published, SecretBytes};
 pub(crate) use act::Begun;
 pub(crate) use files::{FileError, Write};
 pub(crate) use net::{Net, Refused};
-pub(crate) use observe::known_ports;
 pub(crate) use ports::Reservation;
 pub(crate) use tree::{Kind, Node, Tree, normal, parent};
 pub(crate) use user::Identity;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use unmoor_core::backend::{
-    DesiredService, Observed, ObservedReplica, ObservedService, ObservedStack,
-};
+use unmoor_core::backend::{Observed, ObservedReplica, ObservedService, ObservedStack};
 use unmoor_core::discover::{Endpoint, Readiness, Scope};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{NetworkName, ServiceName, StackName};
@@ -21,17 +19,6 @@ fn addresses(of: &BTreeMap<NetworkName, Ipv4Addr>) -> BTreeMap<NetworkName, IpAd
     of.iter()
         .map(|(network, address)| (network.clone(), IpAddr::V4(*address)))
         .collect()
-}
-
-/// Every container port a service is known to listen on, its image's included.
-pub(crate) fn known_ports(service: &DesiredService) -> Vec<Exposed> {
-    let mut ports = service.spec.known_ports();
-    for port in &service.image.defaults.exposed {
-        if !ports.contains(port) {
-            ports.push(*port);
-        }
-    }
-    ports
 }
 
 impl Model {
@@ -168,7 +155,7 @@ impl Model {
                 scope: Scope::Network(network.clone()),
                 ..base.clone()
             };
-            push_ports(list, &on_network, &known_ports(&replica.service));
+            push_ports(list, &on_network, &replica.service.known_ports());
         }
         let own = self
             .published
@@ -219,7 +206,7 @@ impl Model {
                 scope: Scope::Network(network.clone()),
                 ..base.clone()
             };
-            push_ports(list, &on_network, &known_ports(&declared.service));
+            push_ports(list, &on_network, &declared.service.known_ports());
         }
         let fixed = self.published.iter().filter(|entry| {
             entry.stack == *stack && entry.service == *name && entry.replica.is_none()

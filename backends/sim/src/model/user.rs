@@ -1,6 +1,8 @@
 //! Who a process runs as: `user[:group]` by number, or by name in the image's own files.
 
-use super::{Model, Replica, Tree, caps};
+use unmoor_core::spec::LinuxCaps;
+
+use super::{Model, Replica, Tree};
 use crate::bug::Bug;
 
 /// Who asks, and with which rights.
@@ -9,7 +11,7 @@ pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
-    pub(crate) caps: u64,
+    pub(crate) caps: LinuxCaps,
 }
 
 fn lines(tree: &Tree, path: &str) -> Vec<Vec<String>> {
@@ -91,12 +93,12 @@ impl Model {
             Some(user) => look_up(&replica.root, user)?,
         };
         let full = if self.bugs.has(Bug::AllCapabilities) {
-            caps::all()
+            LinuxCaps::ALL
         } else {
-            caps::set(&spec.security).map_err(|error| error.to_string())?
+            LinuxCaps::of(&spec.security).map_err(|error| error.to_string())?
         };
         // The kernel clears the effective set when a process becomes another user than root.
-        let caps = if uid == 0 { full } else { 0 };
+        let caps = if uid == 0 { full } else { LinuxCaps::default() };
         Ok(Identity {
             uid,
             gid,

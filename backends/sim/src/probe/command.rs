@@ -175,7 +175,7 @@ impl Model {
             who.uid,
             who.gid,
             groups.join(","),
-            who.caps
+            who.caps.bits()
         ))
     }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use unmoor_core::name::ReplicaId;
-use unmoor_core::spec::Link;
+use unmoor_core::spec::{Link, LinuxCaps};
 
 use super::{MARKER, Start};
 use crate::bug::Bug;
-use crate::model::{Identity, Kind, Model, Node, Replica, known_ports, normal};
+use crate::model::{Identity, Kind, Model, Node, Replica, normal};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -20,7 +20,7 @@ impl Identity {
             uid: 0,
             gid: 0,
             groups: vec![0],
-            caps: 0,
+            caps: LinuxCaps::default(),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Model {
             .holding(stack)
             .and_then(|h| h.services.get(&link.target.service));
         let known = target
-            .map(|target| known_ports(&target.service))
+            .map(|target| target.service.known_ports())
             .unwrap_or_default();
         let first = known.first().copied();
         if let Some(port) = link.port.or(first.map(|exposed| exposed.port)) {

@@ -1,7 +1,7 @@
 //! From rules by number to BPF: intervals of equal verdict, then a balanced tree over them.
 
 use super::policy::{Policy, Verdict};
-use crate::sandbox::caps::CapSet;
+use crate::sandbox::caps::LinuxCaps;
 
 /// `struct sock_filter` of `linux/filter.h`.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ fn branch(code: u16, value: u32, yes: u8, no: u8) -> Instruction {
 }
 
 /// The whole filter.
-pub(super) fn compile(audit: u32, policy: &Policy, caps: CapSet) -> Vec<Instruction> {
+pub(super) fn compile(audit: u32, policy: &Policy, caps: LinuxCaps) -> Vec<Instruction> {
     let mut program = vec![
         op(LOAD, ARCH_AT),
         branch(EQUAL, audit, 1, 0),
@@ -85,7 +85,7 @@ pub(super) fn compile(audit: u32, policy: &Policy, caps: CapSet) -> Vec<Instruct
 }
 
 /// First number and verdict of every run of equal verdicts, from 0 on.
-fn intervals(policy: &Policy, caps: CapSet) -> Vec<(u32, Verdict)> {
+fn intervals(policy: &Policy, caps: LinuxCaps) -> Vec<(u32, Verdict)> {
     let mut found: Vec<(u32, Verdict)> = Vec::new();
     for number in 0..=policy.newest {
         let verdict = policy

@@ -11,7 +11,7 @@ mod policy;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::sandbox::caps::CapSet;
+use crate::sandbox::caps::LinuxCaps;
 
 /// An instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,14 +38,14 @@ impl Arch {
 }
 
 /// The filter for a program with these capabilities, as `struct sock_filter` bytes.
-pub(crate) fn filter(arch: Arch, caps: CapSet) -> Arc<[u8]> {
+pub(crate) fn filter(arch: Arch, caps: LinuxCaps) -> Arc<[u8]> {
     type Cache = Mutex<BTreeMap<(Arch, u64), Arc<[u8]>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
     let mut cache = CACHE
         .get_or_init(Cache::default)
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let program = cache.entry((arch, caps.0)).or_insert_with(|| {
+    let program = cache.entry((arch, caps.bits())).or_insert_with(|| {
         let instructions = compile::compile(arch.audit(), policy::policy(arch), caps);
         instructions
             .iter()
@@ -64,8 +64,8 @@ mod tests {
     const EPERM: Outcome = Outcome::Errno(1);
     const ENOSYS: Outcome = Outcome::Errno(38);
 
-    fn with(names: &[&str]) -> CapSet {
-        let mut set = CapSet::default();
+    fn with(names: &[&str]) -> LinuxCaps {
+        let mut set = LinuxCaps::default();
         for name in names {
             set.insert(LinuxCap::parse(name).expect("a capability"));
         }
@@ -76,7 +76,7 @@ mod tests {
         policy::number(arch, name).unwrap_or_else(|| panic!("{name} on {arch:?}"))
     }
 
-    fn outcome(arch: Arch, caps: CapSet, name: &str, args: [u64; 6]) -> Outcome {
+    fn outcome(arch: Arch, caps: LinuxCaps, name: &str, args: [u64; 6]) -> Outcome {
         let call = Call {
             arch: arch.audit(),
             number: number(arch, name),
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn every_call_of_the_policy_has_its_verdict_on_both_architectures() {
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            let none = CapSet::default();
+            let none = LinuxCaps::default();
             for name in [
                 "read",
                 "execve",
@@ -127,7 +127,7 @@ mod tests {
         let keyctl = [(Arch::X86_64, 250), (Arch::Aarch64, 219)];
         let uring = 425;
         for (arch, keyctl) in keyctl {
-            let program = filter(arch, CapSet::default());
+            let program = filter(arch, LinuxCaps::default());
             let verdict = |number| {
                 run(
                     &program,
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_32_bit_ways_in_are_shut() {
-        let program = filter(Arch::X86_64, CapSet::ALL);
+        let program = filter(Arch::X86_64, LinuxCaps::ALL);
         // x32 is told by a bit in the number, i386 by another architecture.
         let x32 = Call {
             arch: Arch::X86_64.audit(),
@@ -169,7 +169,7 @@ mod tests {
             args: [0; 6],
         };
         assert_eq!(
-            run(&filter(Arch::Aarch64, CapSet::ALL), &arm).0,
+            run(&filter(Arch::Aarch64, LinuxCaps::ALL), &arm).0,
             Outcome::Kill
         );
     }
@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn arguments_decide_where_the_number_does_not() {
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            let verdict = |name, arg| outcome(arch, CapSet::default(), name, [arg, 0, 0, 0, 0, 0]);
+            let verdict =
+                |name, arg| outcome(arch, LinuxCaps::default(), name, [arg, 0, 0, 0, 0, 0]);
             assert_eq!(
                 verdict("clone", 0x0100_0011),
                 Outcome::Allow,
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn paths_are_short_and_the_tree_agrees_with_the_list() {
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            let caps = CapSet::docker_default();
+            let caps = LinuxCaps::docker_default();
             let program = filter(arch, caps);
             assert!(program.len() / 8 < 4096, "the kernel's limit");
             for number in 0..=480 {

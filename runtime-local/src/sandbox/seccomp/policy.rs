@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::Arch;
-use crate::sandbox::caps::{CapSet, LinuxCap};
+use crate::sandbox::caps::{LinuxCap, LinuxCaps};
 
 const TEXT: &str = include_str!("default.policy");
 
@@ -28,15 +28,15 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     /// With any of these it is allowed.
-    caps: CapSet,
+    caps: LinuxCaps,
     /// What holds without them.
     otherwise: Verdict,
 }
 
 impl Rule {
     /// What happens to a caller with these capabilities.
-    pub(super) fn verdict(self, caps: CapSet) -> Verdict {
-        if self.caps.intersect(caps) == CapSet::default() {
+    pub(super) fn verdict(self, caps: LinuxCaps) -> Verdict {
+        if self.caps.intersect(caps) == LinuxCaps::default() {
             self.otherwise
         } else {
             Verdict::Allow
@@ -86,7 +86,7 @@ fn read(column: usize) -> Policy {
 
 fn rule(words: &[&str]) -> Rule {
     let mut rule = Rule {
-        caps: CapSet::default(),
+        caps: LinuxCaps::default(),
         otherwise: Verdict::Deny,
     };
     for word in words {

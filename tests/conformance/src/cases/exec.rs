@@ -1,5 +1,6 @@
 //! Commands inside replicas.
 
+use futures_util::FutureExt as _;
 use unmoor_core::ErrorKind;
 use unmoor_core::apply::RunOptions;
 use unmoor_core::backend::{ExecOptions, ExecOutput};
@@ -8,13 +9,15 @@ use unmoor_core::name::ReplicaId;
 
 use super::spawn::field;
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
-use crate::fixture::{Fixture, named, slot};
+use crate::fixture::{Fixture, PATIENCE, named, slot};
 
 cases! { "exec";
     /// A command's output, errors and exit code come back.
     exec_output_and_exit_code [Spawn, Exec];
     /// A command reads what is written to it, until its input is closed.
     exec_stdin [Spawn, Exec];
+    /// Calls to a session that are dropped before they end lose and repeat nothing.
+    exec_dropped_calls_lose_nothing [Spawn, Exec];
     /// A program that is not there is exit code 127 and no error.
     exec_not_found_is_127 [Spawn, Exec];
     /// A command runs as the replica's user, or as another that is asked for.
@@ -60,8 +63,8 @@ async fn exec_stdin(t: &Fixture) -> Verdict {
     let a = one(t).await?;
     let options = ExecOptions::new(["/probe", "cat"]).stdin(true);
     let mut session = t.client().exec(&a, &options).await?;
-    session.write(b"first ").await?;
-    session.write(b"second").await?;
+    session.write_all(b"first ").await?;
+    session.write_all(b"second").await?;
     session.close_stdin().await?;
     let mut out = Vec::new();
     let code = loop {
@@ -79,6 +82,44 @@ async fn exec_stdin(t: &Fixture) -> Verdict {
     );
     ensure_eq!(code, 0, "exit code");
     ensure_eq!(session.next().await?, None, "what follows the end");
+    Ok(())
+}
+
+async fn exec_dropped_calls_lose_nothing(t: &Fixture) -> Verdict {
+    let a = one(t).await?;
+    let options = ExecOptions::new(["/probe", "cat"]).stdin(true);
+    let mut session = t.client().exec(&a, &options).await?;
+    // More than pipes and terminals hold, so that both directions have to wait.
+    let input: Vec<u8> = (0..40_000)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    let (mut rest, mut back) = (input.as_slice(), Vec::new());
+    let start = t.time();
+    while back.len() < input.len() {
+        let mut idle = true;
+        // Each call is polled once and dropped, as a branch of a `select!` that lost.
+        if let Some(written) = session.write(rest).now_or_never() {
+            idle = rest.is_empty();
+            rest = &rest[written?..];
+        }
+        match session.next().now_or_never() {
+            None if idle => t.pass(std::time::Duration::from_millis(1)).await,
+            None => {}
+            Some(output) => match output? {
+                Some(ExecOutput::Stdout(bytes)) => back.extend(bytes),
+                other => return Err(format!("not output but {other:?}").into()),
+            },
+        }
+        let late = t.time().saturating_sub(start) > PATIENCE;
+        ensure!(!late, "{} of {} bytes came back", back.len(), input.len());
+    }
+    ensure!(
+        back == input,
+        "what came back differs from what was written"
+    );
+    session.close_stdin().await?;
+    let end = session.next().await?;
+    ensure_eq!(end, Some(ExecOutput::Exited(0)), "the end");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use unmoor_core::apply::RunOptions;
 use unmoor_core::backend::{Feature, Phase, Until};
+use unmoor_core::client::DownOptions;
 use unmoor_core::label::Selector;
 use unmoor_core::spec::{RestartPolicy, Role, Service};
 
@@ -40,6 +41,8 @@ cases! { "life";
     stop_signal [Spawn, StopSignal, Logs];
     /// A program that ignores the stop signal is killed after the grace, and not before.
     stop_grace_then_kill [Spawn, StopGrace];
+    /// `down` with a grace of its own does not wait for that of the services.
+    down_with_a_grace_of_its_own [Spawn, StopGrace];
 }
 
 async fn ended(
@@ -254,6 +257,7 @@ async fn stop_ends_with_the_signal(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), t.server(""));
     t.up(&stack).await?;
     let selector = Selector::stack(stack.name.clone());
+    t.until_serving(&selector).await?;
     let start = t.time();
     t.client()
         .stop(&selector, None, RunOptions::default())
@@ -279,6 +283,7 @@ async fn stop_signal(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), service);
     t.up(&stack).await?;
     let selector = Selector::stack(stack.name.clone());
+    t.until_serving(&selector).await?;
     t.client()
         .stop(&selector, None, RunOptions::default())
         .await?;
@@ -294,6 +299,24 @@ async fn stop_signal(t: &Fixture) -> Verdict {
     Ok(())
 }
 
+async fn down_with_a_grace_of_its_own(t: &Fixture) -> Verdict {
+    let mut service = t.server("--ignore-term");
+    service.stop.grace = Some(Duration::from_secs(120));
+    let stack = t.stack().service(named("a"), service);
+    t.up(&stack).await?;
+    let selector = Selector::stack(stack.name.clone());
+    t.until_serving(&selector).await?;
+    let grace = Duration::from_millis(500);
+    let options = DownOptions::new().grace(Some(grace));
+    let start = t.time();
+    t.client().down(&stack.name, &options).await?;
+    let took = t.time().saturating_sub(start);
+    ensure!(took >= grace, "it went after {took:?}, within the grace");
+    let most = Duration::from_secs(60);
+    ensure!(took < most, "it went only after {took:?}");
+    Ok(())
+}
+
 async fn stop_grace_then_kill(t: &Fixture) -> Verdict {
     let mut service = t.server("--ignore-term");
     let grace = Duration::from_millis(1500);
@@ -301,6 +324,7 @@ async fn stop_grace_then_kill(t: &Fixture) -> Verdict {
     let stack = t.stack().service(named("a"), service);
     t.up(&stack).await?;
     let selector = Selector::stack(stack.name.clone());
+    t.until_serving(&selector).await?;
     let start = t.time();
     t.client()
         .stop(&selector, None, RunOptions::default())

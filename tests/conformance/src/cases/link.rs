@@ -32,7 +32,7 @@ cases! { "link";
     /// UDP reaches a service by its name.
     udp_between_services [Spawn, Links, InternalUdp];
     /// The address behind a service's name stays the same while it is scaled and updated.
-    vip_survives_scale [Spawn, Links, Scale, StableAddress];
+    vip_survives_scale [Spawn, Links, Scale, StableAddress, State];
     /// `tasks.<service>` resolves to the replicas' own addresses.
     tasks_name_gives_the_replicas [Spawn, Links, Scale, StableAddress];
     /// Connections to a scaled service reach every replica.
@@ -44,9 +44,9 @@ cases! { "link";
     /// Services that link to each other both come up and reach each other.
     cyclic_links_come_up [Spawn, Links, LinkAlias, InternalTcp];
     /// A link made while both run works without a restart, and ends with `unlink`.
-    link_added_to_running_replicas [Spawn, Links, LinkLive, InternalTcp];
+    link_added_to_running_replicas [Spawn, Links, LinkLive, InternalTcp, State];
     /// An alias that is pointed elsewhere leads there without a restart.
-    link_pointed_elsewhere [Spawn, Links, LinkLive, InternalTcp];
+    link_pointed_elsewhere [Spawn, Links, LinkLive, InternalTcp, State];
     /// A link across stacks resolves and connects, for the one that has it only.
     link_across_stacks [Spawn, Links, LinkAcross, InternalTcp];
 }

@@ -21,7 +21,7 @@ cases! { "logs";
     /// Following gives what is there and every line that comes, up to the program's last.
     logs_follow_until_exit [Spawn, LogsFollow, RestartNo];
     /// A follower sees what replicas write that came later.
-    logs_follow_later_replicas [Spawn, Scale, LogsFollow];
+    logs_follow_later_replicas [Spawn, Scale, LogsFollow, State];
     /// A follower sees the first line of a running replica long before its last.
     logs_follow_is_prompt [Spawn, LogsFollow];
     /// A tail is the last lines of each replica and no more.

@@ -16,6 +16,7 @@ mod plan;
 mod publish;
 mod remove;
 mod scale;
+mod scope;
 mod spawn;
 mod state;
 mod update;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Case> {
         logs::cases(),
         exec::cases(),
         scale::cases(),
+        scope::cases(),
         update::cases(),
         volumes::cases(),
         blobs::cases(),

@@ -9,19 +9,19 @@ use crate::fixture::{Fixture, PATIENCE, named, slot};
 
 cases! { "scale";
     /// A service is scaled up and down; what stays is not restarted.
-    scale_up_down [Spawn, Scale];
+    scale_up_down [Spawn, Scale, State];
     /// A service is scaled to nothing and back.
-    scale_to_zero_and_back [Spawn, Scale];
+    scale_to_zero_and_back [Spawn, Scale, State];
     /// A count set by hand is kept by the next `up`, and the plan says so.
     hand_scaled_is_kept [Spawn, Scale, State];
     /// A count in the stack that changes is followed.
     count_of_the_stack_is_followed [Spawn, Scale];
     /// Scaling what does not exist is an error.
-    scale_of_nothing_is_not_found [Spawn, Scale];
+    scale_of_nothing_is_not_found [Spawn, Scale, State];
     /// Twenty replicas come up and go.
-    twenty_replicas [Spawn, Scale];
+    twenty_replicas [Spawn, Scale, State];
     /// While a service is scaled down, no connection to it fails.
-    scale_down_is_not_noticed [Spawn, Scale, Links, InternalTcp, Drain];
+    scale_down_is_not_noticed [Spawn, Scale, Links, InternalTcp, Drain, State];
 }
 
 /// Slots of the replicas, with the start of each.

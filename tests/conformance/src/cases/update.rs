@@ -14,17 +14,17 @@ cases! { "update";
     /// A changed image replaces the replicas, and the plan says why.
     update_image [Spawn, Exec];
     /// While a service without data is updated, no connection to it fails.
-    update_start_first_no_gap [Spawn, Links, InternalTcp, RollingUpdate, Drain, HealthExec];
+    update_start_first_no_gap [Spawn, Links, InternalTcp, RollingUpdate, Drain, HealthExec, State];
     /// A service that writes a volume stops before its replacement starts: two writers never overlap.
-    update_volume_service_stops_first [Spawn, RollingUpdate, Volumes];
+    update_volume_service_stops_first [Spawn, RollingUpdate, Volumes, State];
     /// A service with data starts first if its author says so.
-    update_order_can_be_chosen [Spawn, RollingUpdate, Volumes, SharedVolumes];
+    update_order_can_be_chosen [Spawn, RollingUpdate, Volumes, SharedVolumes, State];
     /// An update whose replacement never becomes ready fails, and what served goes on serving.
-    failed_update_keeps_the_old_serving [Spawn, RollingUpdate, HealthExec, Links, InternalTcp];
+    failed_update_keeps_the_old_serving [Spawn, RollingUpdate, HealthExec, Links, InternalTcp, State];
     /// After a failed update the next good one completes.
     good_update_after_a_failed_one [Spawn, RollingUpdate, HealthExec, Exec];
     /// Every replica of a scaled service is replaced.
-    update_of_a_scaled_service [Spawn, Scale, RollingUpdate, Exec];
+    update_of_a_scaled_service [Spawn, Scale, RollingUpdate, Exec, State];
     /// A change of links, counts or dependencies restarts nothing.
     harmless_change_restarts_nothing [Spawn, Links, LinkLive];
 }

@@ -13,7 +13,7 @@ cases! { "volumes";
     /// `down` with volumes removes their data.
     down_with_volumes_removes_data [Spawn, Volumes];
     /// A volume's data is there after its service was updated.
-    volume_data_survives_an_update [Spawn, Volumes];
+    volume_data_survives_an_update [Spawn, Volumes, State];
     /// Two services share a volume.
     volume_shared_by_two_services [Spawn, Volumes, SharedVolumes];
     /// Nothing can be written through a read-only mount.

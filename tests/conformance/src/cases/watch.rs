@@ -13,15 +13,15 @@ use crate::fixture::{Fixture, PATIENCE, named, slot};
 
 cases! { "watch";
     /// A watch begins with the whole list, then tells of each change.
-    watch_resync_first_then_changes [Spawn, Scale, Watch];
+    watch_resync_first_then_changes [Spawn, Scale, Watch, State];
     /// What a watch told adds up to what discovery lists, while a service is scaled up and down.
-    watch_sees_scale_and_removal [Spawn, Scale, Watch];
+    watch_sees_scale_and_removal [Spawn, Scale, Watch, State];
     /// A watch tells when a replica becomes unready, and when it is ready again.
     watch_sees_health [Spawn, Watch, HealthExec];
     /// A stack can be watched before it exists.
     watch_before_anything_exists [Spawn, Watch];
     /// Two watchers see the same.
-    two_watchers_see_the_same [Spawn, Scale, Watch];
+    two_watchers_see_the_same [Spawn, Scale, Watch, State];
 }
 
 /// What a watch has told so far.
