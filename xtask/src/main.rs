@@ -12,6 +12,7 @@ mod process;
 mod soak;
 mod test;
 mod totals;
+mod vm;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -31,7 +32,10 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci           fmt, clippy, doc, layout, features, deny
   demo         builds and starts the example stack; `demo --down` takes it away
   images       packs the example's images into target/images
-  soak         [CYCLES]  brings the example up and down, and looks for leaks each time";
+  soak         [CYCLES]  brings the example up and down, and looks for leaks each time
+  vm           [--suite SUITE] [--systemd] [test | soak CYCLES | conformance URI... | -- COMMAND]
+               in a machine with the kernel of a Debian suite (default: bookworm, 6.1) and cgroup
+               version 2 alone; needs QEMU and apt, but not root";
 
 /// Why a task did not do what it was asked.
 #[derive(Debug)]
@@ -86,6 +90,8 @@ fn dispatch(words: &[&str]) -> Option<Outcome> {
         ["images"] => images::build_all().map(|_| ()),
         ["soak"] => soak::run(50),
         ["soak", cycles] => soak::run(cycles.parse().ok()?),
+        ["vm", words @ ..] => return vm::run(words),
+        ["inside", "guest", words @ ..] => vm::inside(words),
         ["inside", "init", rest @ ..] => inside::init(rest),
         ["inside", "test"] => test::inside(),
         ["inside", "conformance", uris @ ..] => conformance::inside(uris),

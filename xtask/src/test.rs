@@ -10,7 +10,7 @@ use unmoor_tools::ledger::{Change, Ledger, LedgerError, Section};
 use crate::inside::{self, Isolation};
 use crate::process::{cargo, run as run_command, target_dir, watch};
 use crate::totals::Totals;
-use crate::{Failure, Outcome, conformance, images, packages};
+use crate::{Failure, Outcome, conformance, images, packages, vm};
 
 const TESTS_BUDGET: Duration = Duration::from_mins(30);
 const DOC_BUDGET: Duration = Duration::from_mins(10);
@@ -24,7 +24,7 @@ const SKIP_FILE: &str = "skipped";
 /// Set when the tests have namespaces and a directory for temporary files to themselves.
 const ISOLATED: &str = "UNMOOR_TEST_ISOLATED";
 /// Places where a test may end a command; without them the tests of crashes would not be built.
-const FAILPOINTS: &str = "unmoor-runtime-local/failpoints";
+pub(crate) const FAILPOINTS: &str = "unmoor-runtime-local/failpoints";
 /// Where the example's packed images lie, for tests that start them.
 const IMAGES: &str = "UNMOOR_TEST_IMAGES";
 
@@ -42,14 +42,7 @@ pub(crate) fn run() -> Outcome {
     images::build_all()?;
     let isolation = inside::isolation();
     let scratch = Scratch::new()?;
-    let mut command = inside::command(isolation, &["test"])?;
-    command
-        .env("TMPDIR", &scratch.0)
-        .env(SKIP_LOG, scratch.0.join(SKIP_FILE));
-    command.env(IMAGES, target_dir().join("images"));
-    if isolation == Isolation::Namespaces {
-        command.env(ISOLATED, "1");
-    }
+    let mut command = command(isolation, &scratch)?;
     let status = watch(&mut command, WHOLE_BUDGET, &mut |_| {})?;
     if status.success() {
         Ok(())
@@ -58,14 +51,28 @@ pub(crate) fn run() -> Outcome {
     }
 }
 
+/// The inner half, with what it has to know.
+pub(crate) fn command(isolation: Isolation, scratch: &Scratch) -> Result<Command, Failure> {
+    let mut command = inside::command(isolation, &["test"])?;
+    command
+        .env("TMPDIR", &scratch.0)
+        .env(SKIP_LOG, scratch.0.join(SKIP_FILE));
+    command.env(IMAGES, target_dir().join("images"));
+    if isolation == Isolation::Namespaces {
+        command.env(ISOLATED, "1");
+    }
+    Ok(command)
+}
+
 /// A directory for temporary files that goes with everything in it.
 ///
 /// It is removed from outside the tests' mount namespace, where none of their mounts exists, so
 /// that removing it cannot reach through one.
-struct Scratch(PathBuf);
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         // Short, because socket paths end at 108 bytes.
         let path = std::env::temp_dir().join(format!("ut{}", std::process::id()));
         fs::create_dir(&path)
@@ -102,11 +109,9 @@ pub(crate) fn inside() -> Outcome {
         None
     };
     let mut totals = Totals::default();
-    totals += suite(
-        cargo(&["test", "--workspace", "--doc", "--locked"]).args(["--features", FAILPOINTS]),
-        DOC_BUDGET,
-    );
-    totals += suite(&mut tests(), TESTS_BUDGET);
+    for (mut command, budget) in suites()? {
+        totals += suite(&mut command, budget);
+    }
     totals.set_skipped(report_skipped());
     let isolation = if isolated {
         Isolation::Namespaces
@@ -128,6 +133,18 @@ pub(crate) fn inside() -> Outcome {
         )));
     }
     Ok(())
+}
+
+/// What there is to run, with how long each may take.
+fn suites() -> Result<Vec<(Command, Duration)>, Failure> {
+    if let Some(list) = std::env::var_os(vm::LIST) {
+        let programs = vm::commands(Path::new(&list))?;
+        let with_budget = |program| (program, TESTS_BUDGET);
+        return Ok(programs.into_iter().map(with_budget).collect());
+    }
+    let mut documentation = cargo(&["test", "--workspace", "--doc", "--locked"]);
+    documentation.args(["--features", FAILPOINTS]);
+    Ok(vec![(documentation, DOC_BUDGET), (tests(), TESTS_BUDGET)])
 }
 
 /// Nextest where it is installed: it kills a test that hangs, and runs each in its own process.
