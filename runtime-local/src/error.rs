@@ -185,6 +185,10 @@ impl LocalError {
                 "move the database away: the next command makes it again from what is there"
                     .to_owned(),
             ),
+            Self::Shim { failure, .. } if is_hidden_parameter(failure) => Some(
+                "leave it out, or update the kernel: this one does not have it, or not for replicas"
+                    .to_owned(),
+            ),
             Self::Busy { .. } => Some("wait for it to end, or end it".to_owned()),
             _ => None,
         }
@@ -213,9 +217,16 @@ fn store_kind(error: &rusqlite::Error) -> ErrorKind {
 }
 
 /// A program that is not there or not executable is the specification's fault.
+/// A kernel parameter that the kernel does not show to a replica: `net.core.*` on older ones.
+fn is_hidden_parameter(failure: &crate::wire::report::Failure) -> bool {
+    failure.step == crate::wire::report::SET_PARAMETER
+        && failure.errno == rustix::io::Errno::NOENT.raw_os_error()
+}
+
 fn shim_kind(failure: &crate::wire::report::Failure) -> ErrorKind {
     match failure.exit_code {
         126 | 127 => ErrorKind::InvalidSpec,
+        _ if is_hidden_parameter(failure) => ErrorKind::Unsupported,
         _ => match io::Error::from_raw_os_error(failure.errno).kind() {
             io::ErrorKind::AddrInUse => ErrorKind::AlreadyExists,
             io::ErrorKind::StorageFull | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => {
@@ -304,4 +315,31 @@ fn chain(cause: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::report::{Failure, SET_PARAMETER};
+
+    #[test]
+    fn a_parameter_that_the_kernel_hides_is_unsupported() {
+        let refused = |step: &str| {
+            let failure = Failure {
+                step: step.to_owned(),
+                errno: rustix::io::Errno::NOENT.raw_os_error(),
+                detail: "net.core.somaxconn".to_owned(),
+                exit_code: 125,
+            };
+            let replica = "s-a-1".to_owned();
+            Error::from(LocalError::Shim { replica, failure })
+        };
+        let hidden = refused(SET_PARAMETER);
+        assert_eq!(hidden.kind(), ErrorKind::Unsupported);
+        assert!(
+            hidden.to_string().contains("net.core.somaxconn"),
+            "{hidden}"
+        );
+        assert_eq!(refused("mount proc").kind(), ErrorKind::Internal);
+    }
 }

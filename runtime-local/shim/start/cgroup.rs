@@ -8,12 +8,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::fault::{Outcome, Step, failure, refuse};
 use crate::sys::fs::{self, At};
 use crate::sys::{Errno, abi, poll};
-use crate::wire::plan::{Cgroup, CgroupVersion};
+use crate::wire::plan::{Cgroup, CgroupVersion, shim_group};
 
 /// Tries to make a path whose parents another shim may be removing, and to remove one whose
 /// last process is just leaving.
 const TRIES: u32 = 100;
 const PAUSE_MS: u64 = 10;
+
+/// Limits of swap, which a kernel that does not count swap has not. Only a group that has been
+/// made shows whether they are there: the root of a hierarchy never has them.
+const SWAP: [&str; 2] = ["memory.swap.max", "memory.memsw.limit_in_bytes"];
 
 /// The cgroups of one replica.
 #[derive(Debug)]
@@ -61,10 +65,13 @@ impl Cgroups {
                 ));
             }
             for (file, value) in &group.writes {
-                fs::write_text(At::Cwd, &format!("{dir}/{file}"), value).step(
-                    "set cgroup limit",
-                    format_args!("{file} = {value} in {dir}"),
-                )?;
+                match fs::write_text(At::Cwd, &format!("{dir}/{file}"), value) {
+                    Err(Errno::NOENT) if SWAP.contains(&file.as_str()) => {}
+                    written => written.step(
+                        "set cgroup limit",
+                        format_args!("{file} = {value} in {dir}"),
+                    )?,
+                }
             }
         }
         Ok(())
@@ -179,6 +186,28 @@ impl Cgroups {
         }
         first
     }
+}
+
+/// Makes and opens the shim's own group in the unified hierarchy.
+///
+/// Where its caller is the shim must not stay: it would end with the service, session or job that
+/// the caller is part of. Without a unified hierarchy there is nothing that says so, hence `None`.
+pub(crate) fn own_group(replica: &[Cgroup]) -> Outcome<Option<OwnedFd>> {
+    let unified = |group: &&Cgroup| group.version == CgroupVersion::V2;
+    let Some(beside) = replica.iter().find(unified) else {
+        return Ok(None);
+    };
+    let own = Cgroup {
+        path: shim_group(&beside.path),
+        controllers: Vec::new(),
+        writes: Vec::new(),
+        ..beside.clone()
+    };
+    make_path(&own)?;
+    let (dir, flags) = (directory(&own), abi::O_PATH | abi::O_DIRECTORY);
+    fs::open(At::Cwd, &dir, flags, 0)
+        .step("open cgroup", dir)
+        .map(Some)
 }
 
 fn no_freezer() -> crate::wire::report::Failure {

@@ -6,8 +6,7 @@ use crate::fault::{Outcome, Step, failure, refuse};
 use crate::sys::fs::{self, At};
 use crate::sys::{Errno, abi};
 use crate::wire::plan::Plan;
-
-const STEP: &str = "set kernel parameter";
+use crate::wire::report::SET_PARAMETER as STEP;
 
 /// A parameter and its value.
 pub(crate) type Parameter = (String, String);

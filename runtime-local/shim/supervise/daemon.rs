@@ -3,11 +3,13 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::fault::{Outcome, Step, refuse};
+use crate::start::cgroup;
 use crate::start::program::IGNORED_SIGNALS;
 use crate::sys::fs::{self, At};
 use crate::sys::poll::{self, Disposition};
 use crate::sys::process::{self, Side};
 use crate::sys::{Errno, abi, rights};
+use crate::wire::plan::Plan;
 
 /// Limits that a launcher has for itself and that would end the shim or its replica by a signal or
 /// a refusal: processor time, size of files, data, memory in use, processes, address space.
@@ -35,10 +37,11 @@ pub(super) fn tidy(keep: &[&OwnedFd]) -> Outcome<()> {
     Ok(())
 }
 
-/// Goes on in a child of its own session; the caller's process ends at once.
-pub(super) fn detach() -> Outcome<()> {
+/// Goes on in a child of its own session and cgroup; the caller's process ends at once.
+pub(super) fn detach(plan: &Plan) -> Outcome<()> {
     rights::set_undumpable().step("guard process", "")?;
-    match process::clone(0, None).step("fork", "")? {
+    let group = cgroup::own_group(&plan.cgroups)?;
+    match process::clone(0, group.as_ref().map(AsFd::as_fd)).step("fork", "")? {
         Side::Parent(..) => process::exit(0),
         Side::Child => {}
     }

@@ -70,7 +70,7 @@ fn begin(mode: &Mode<'_>, report: OwnedFd) -> Result<Shim, (Failure, OwnedFd)> {
         }
         Mode::Adopt(directory) => {
             let prepared = daemon::tidy(&[&report]).and_then(|()| read_kept_plan(directory));
-            let plan = match prepared.and_then(|plan| daemon::detach().map(|()| plan)) {
+            let plan = match prepared.and_then(|plan| daemon::detach(&plan).map(|()| plan)) {
                 Ok(plan) => plan,
                 Err(failure) => return Err((failure, report)),
             };
@@ -84,7 +84,7 @@ fn prepare_start(plan: &str, report: &OwnedFd) -> Outcome<Plan> {
     daemon::tidy(&[report, &source])?;
     let bytes = fs::read_to_end(source.as_fd(), PLAN_MAX).step("read plan", "")?;
     let plan = decode(&bytes)?;
-    daemon::detach()?;
+    daemon::detach(&plan)?;
     Ok(plan)
 }
 

@@ -228,6 +228,12 @@ pub struct Cgroup {
     pub writes: Vec<(String, String)>,
 }
 
+/// The path of the group that a replica's shim lives in, in the unified hierarchy: beside that of
+/// the replica, because a group whose children have limits holds no process of its own.
+pub fn shim_group(path: &str) -> String {
+    format!("{path}.shim")
+}
+
 /// What happens when the program ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {

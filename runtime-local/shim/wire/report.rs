@@ -10,6 +10,9 @@ pub const MAGIC: u32 = 0x4d55_5052;
 /// The version of the encoding.
 pub const VERSION: u32 = 1;
 
+/// The step that fails where the kernel does not show a parameter to a replica.
+pub const SET_PARAMETER: &str = "set kernel parameter";
+
 /// How a start ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {

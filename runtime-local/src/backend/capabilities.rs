@@ -77,7 +77,10 @@ pub(super) fn of(hierarchies: &Hierarchies) -> Capabilities {
         let support = if hierarchies.can_limit(controller) {
             native.clone()
         } else {
-            let hint = format!("this host has no {controller} cgroup controller; mount it");
+            let hint = format!(
+                "no cgroup here can limit {controller}; mount its controller, or in a container \
+                 move the processes in its topmost group to one below"
+            );
             Support::Unsupported(hint)
         };
         capabilities = capabilities.with(&[feature], &support, Actor::Platform);

@@ -148,6 +148,19 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// Removes the group in which the shim of a replica lived, and those above if they are empty.
+    ///
+    /// A shim cannot do that itself: it is in there until its end.
+    pub(super) fn remove_shim_group(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
+        let path = self.cgroup_path(&record.key);
+        match self.hierarchies().shim_directory(&path) {
+            Some(directory) => remove_cgroup(&directory),
+            None => Ok(()),
+        }
+    }
+}
+
 enum Seized {
     Yes(File),
     Taken,

@@ -209,6 +209,7 @@ impl Runtime {
         if !left.is_clean() {
             self.clear_traces(record, &on)?;
         }
+        self.remove_shim_group(record)?;
         self.unpublish_own(record, &on)?;
         remove_tree(&self.layout().run(&record.key))?;
         remove_tree(&self.layout().replica(&record.key))?;

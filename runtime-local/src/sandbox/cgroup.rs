@@ -10,7 +10,7 @@ use unmoor_core::spec::Resources;
 use unmoor_core::units::MilliCpu;
 
 use crate::error::LocalError;
-use crate::wire::plan::{Cgroup, CgroupVersion};
+use crate::wire::plan::{Cgroup, CgroupVersion, shim_group};
 
 /// Version 1 hierarchies a replica joins even without a limit: otherwise what it uses would count
 /// against, and be killed with, whoever started it.
@@ -27,10 +27,8 @@ const QUOTA_MIN_US: u64 = 1_000;
 pub(crate) struct Hierarchies {
     /// Mount point by version 1 controller.
     v1: BTreeMap<String, String>,
-    /// The unified hierarchy, with the controllers it has.
+    /// The unified hierarchy, with the controllers it can hand down.
     v2: Option<(String, Vec<String>)>,
-    /// Swap can be limited in version 1 / version 2.
-    swap: (bool, bool),
 }
 
 impl Hierarchies {
@@ -39,17 +37,7 @@ impl Hierarchies {
         let path = Path::new("/proc/self/mountinfo");
         let text =
             std::fs::read_to_string(path).map_err(|source| LocalError::io("read", path, source))?;
-        let mut found = Self::parse(&text, |mount| {
-            std::fs::read_to_string(Path::new(mount).join("cgroup.controllers")).unwrap_or_default()
-        });
-        let v1 = found.v1.get("memory");
-        found.swap.0 =
-            v1.is_some_and(|m| Path::new(m).join("memory.memsw.limit_in_bytes").exists());
-        found.swap.1 = found
-            .v2
-            .as_ref()
-            .is_some_and(|(mount, _)| a_child_limits_swap(mount));
-        Ok(found)
+        Ok(Self::parse(&text, |mount| handed_down(Path::new(mount))))
     }
 
     fn parse(mountinfo: &str, controllers_of: impl Fn(&str) -> String) -> Self {
@@ -104,7 +92,7 @@ impl Hierarchies {
         for controller in ALWAYS {
             let limit = limited(controller, wanted);
             if let Some(mount) = self.v1.get(controller) {
-                let writes = writes(controller, wanted, CgroupVersion::V1, self.swap.0);
+                let writes = writes(controller, wanted, CgroupVersion::V1);
                 let known = groups.iter().position(|group| group.base == *mount);
                 let at = known.unwrap_or_else(|| {
                     groups.push(group(CgroupVersion::V1, mount, path));
@@ -113,7 +101,7 @@ impl Hierarchies {
                 groups[at].controllers.push(controller.to_owned());
                 groups[at].writes.extend(writes);
             } else if limit && self.has_v2(controller) {
-                let writes = writes(controller, wanted, CgroupVersion::V2, self.swap.1);
+                let writes = writes(controller, wanted, CgroupVersion::V2);
                 groups[0].controllers.push(controller.to_owned());
                 groups[0].writes.extend(writes);
             } else if limit {
@@ -126,6 +114,12 @@ impl Hierarchies {
     /// The controllers for which a limit can be set, of `memory`, `cpu` and `pids`.
     pub(crate) fn can_limit(&self, controller: &str) -> bool {
         self.v1.contains_key(controller) || self.has_v2(controller)
+    }
+
+    /// The directory of the group that the shim of the replica at `path` lives in, if there is one.
+    pub(crate) fn shim_directory(&self, path: &str) -> Option<std::path::PathBuf> {
+        let (mount, _) = self.v2.as_ref()?;
+        Some(Path::new(mount).join(shim_group(path)))
     }
 
     /// The directories that belong to `path`, whatever their hierarchy.
@@ -141,14 +135,18 @@ impl Hierarchies {
     }
 }
 
-/// The root group has no swap files; a child shows whether there are any.
-fn a_child_limits_swap(mount: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir(mount) else {
-        return false;
-    };
-    entries
-        .flatten()
-        .any(|entry| entry.path().join("memory.swap.max").exists())
+/// The controllers that the group at the top of a mount can give to groups below it.
+///
+/// Those it gives already are no question. Another can be added only while no process lives in the
+/// group itself, unless it is the root of all groups; a container's is not.
+fn handed_down(mount: &Path) -> String {
+    let read = |file: &str| std::fs::read_to_string(mount.join(file)).unwrap_or_default();
+    let is_root = !mount.join("cgroup.type").exists();
+    if is_root || read("cgroup.procs").trim().is_empty() {
+        read("cgroup.controllers")
+    } else {
+        read("cgroup.subtree_control")
+    }
 }
 
 fn group(version: CgroupVersion, base: &str, path: &str) -> Cgroup {
@@ -169,12 +167,7 @@ fn limited(controller: &str, wanted: &Resources) -> bool {
     }
 }
 
-fn writes(
-    controller: &str,
-    wanted: &Resources,
-    version: CgroupVersion,
-    swap: bool,
-) -> Vec<(String, String)> {
+fn writes(controller: &str, wanted: &Resources, version: CgroupVersion) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut write = |file: &str, value: String| files.push((file.to_owned(), value));
     let v1 = version == CgroupVersion::V1;
@@ -191,13 +184,11 @@ fn writes(
                     bytes.to_string(),
                 );
                 // As docker: as much swap again as there is memory.
-                match (swap, v1) {
-                    (true, true) => {
-                        let both = bytes.saturating_mul(2).to_string();
-                        write("memory.memsw.limit_in_bytes", both);
-                    }
-                    (true, false) => write("memory.swap.max", bytes.to_string()),
-                    (false, _) => {}
+                if v1 {
+                    let both = bytes.saturating_mul(2).to_string();
+                    write("memory.memsw.limit_in_bytes", both);
+                } else {
+                    write("memory.swap.max", bytes.to_string());
                 }
             }
             if let Some(reserved) = wanted.memory_reservation {
@@ -293,8 +284,7 @@ mod tests {
 
     #[test]
     fn each_controller_is_found_where_it_is() {
-        let mut host = Hierarchies::parse(HYBRID, |_| "pids hugetlb".to_owned());
-        host.swap.0 = true;
+        let host = Hierarchies::parse(HYBRID, |_| "pids hugetlb".to_owned());
         let groups = host
             .plan("unmoor/x", &limits())
             .expect("every limit has its controller");
@@ -338,6 +328,7 @@ mod tests {
             groups[0].writes,
             strings(&[
                 ("memory.max", "67108864"),
+                ("memory.swap.max", "67108864"),
                 ("cpu.max", "50000 100000"),
                 ("pids.max", "100"),
             ])
@@ -359,6 +350,26 @@ mod tests {
             .expect_err("no pids anywhere");
         assert!(error.to_string().contains("pids"), "{error}");
         assert!(host.plan("unmoor/x", &Resources::default()).is_ok());
+    }
+
+    #[test]
+    fn a_group_with_processes_hands_down_what_it_does_already() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |file: &str, text: &str| {
+            std::fs::write(dir.path().join(file), text).expect("written");
+        };
+        write("cgroup.controllers", "cpu memory pids\n");
+        write("cgroup.subtree_control", "pids\n");
+        write("cgroup.procs", "1\n7\n");
+        assert_eq!(handed_down(dir.path()), "cpu memory pids\n", "of the root");
+        write("cgroup.type", "domain\n");
+        assert_eq!(handed_down(dir.path()), "pids\n");
+        write("cgroup.procs", "");
+        assert_eq!(
+            handed_down(dir.path()),
+            "cpu memory pids\n",
+            "of an empty one"
+        );
     }
 
     #[test]

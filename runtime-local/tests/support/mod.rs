@@ -324,11 +324,11 @@ impl Host {
         let id: String = database
             .query_row(query, [], |row| row.get(0))
             .expect("read");
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
-            .expect("there")
-            .flatten()
-        {
-            let group = hierarchy.path().join("unmoor").join(&id);
+        // The hierarchies' mount points, and that of the only one on a unified host.
+        let top = PathBuf::from("/sys/fs/cgroup");
+        let below = std::fs::read_dir(&top).expect("there").flatten();
+        for hierarchy in below.map(|entry| entry.path()).chain([top.clone()]) {
+            let group = hierarchy.join("unmoor").join(&id);
             if group.exists() {
                 found.push(group.display().to_string());
             }

@@ -113,7 +113,20 @@ impl Stage {
     /// The command line with its state on this stage, and nothing of the caller's environment.
     #[must_use]
     pub fn unmoor(&self, words: &[&str]) -> Command {
-        let mut command = self.command(unmoor());
+        self.unmoor_by(&[], words)
+    }
+
+    /// The same, executed by another program that is given its words.
+    #[must_use]
+    pub fn unmoor_by(&self, starter: &[&str], words: &[&str]) -> Command {
+        let mut command = match starter {
+            [] => self.command(unmoor()),
+            [program, rest @ ..] => {
+                let mut command = self.command(program);
+                command.args(rest).arg(unmoor());
+                command
+            }
+        };
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -304,6 +317,12 @@ impl Stage {
         );
         let left = processes::running_from(&self.state());
         assert!(left.is_empty(), "processes were left behind: {left:?}");
+    }
+
+    /// The shims that run here.
+    #[must_use]
+    pub fn shims(&self) -> Vec<u32> {
+        processes::running_from(&self.state())
     }
 
     /// The first process of this program below a process that knows the stage's state directory.

@@ -422,7 +422,7 @@ async fn sysctls(t: &Fixture) -> Verdict {
     let mut service = t.server("");
     let settings = [
         ("net.ipv4.ip_unprivileged_port_start", "1024"),
-        ("net.core.somaxconn", "777"),
+        ("net.ipv4.tcp_keepalive_time", "777"),
     ];
     service.security.sysctls = settings
         .iter()

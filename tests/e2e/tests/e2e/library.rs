@@ -1,7 +1,7 @@
 //! Programs that use the library: one outside of this repository, and the example.
 
 use unmoor_e2e::patience::until;
-use unmoor_e2e::program::{library_example, missing};
+use unmoor_e2e::program::{find, library_example, missing};
 use unmoor_e2e::shop::{self, PAGE};
 use unmoor_e2e::stage::{PATIENCE, Stage, text};
 use unmoor_tools::skipped;
@@ -32,6 +32,9 @@ fn number(page: &str) -> Option<u32> {
 
 #[test]
 fn fifteen_lines_in_a_crate_of_their_own_bring_the_shop_up() {
+    if std::env::var_os("CARGO").is_none() && find("cargo").is_none() {
+        return skipped("`cargo` is not installed");
+    }
     let program = shop::readme_program("Fifteen lines");
     assert_eq!(program.lines().count(), 15, "{program}");
     assert_eq!(program.matches("\"local:\"").count(), 1, "{program}");

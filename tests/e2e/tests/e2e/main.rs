@@ -1,5 +1,6 @@
 //! The command line against real containers; each test says so where it cannot run.
 
+mod caller;
 mod foreign;
 mod interrupted;
 mod killed;
