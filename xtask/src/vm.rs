@@ -67,7 +67,12 @@ impl<'a> Options<'a> {
             return words.join(" ");
         }
         let xtask = built("xtask").display().to_string();
-        format!("{xtask} inside guest {}", self.words.join(" "))
+        let emulated = if boot::is_emulated() {
+            "UNMOOR_TEST_EMULATED=1 "
+        } else {
+            ""
+        };
+        format!("{emulated}{xtask} inside guest {}", self.words.join(" "))
     }
 }
 

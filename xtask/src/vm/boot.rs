@@ -11,6 +11,7 @@ use crate::{Failure, Outcome};
 /// Most of it stays a hole.
 const DISK_BYTES: u64 = 12 << 30;
 const MEMORY_MIB: u32 = 3072;
+const HARDWARE: &str = "kvm";
 
 /// An empty disk, removed with this value.
 #[derive(Debug)]
@@ -84,6 +85,11 @@ pub(super) fn machine(kernel: &Kernel, memory: &Path, disk: &Disk, workspace: &P
     command
 }
 
+/// Whether the machine's processors are a program, which is no place to measure times.
+pub(super) fn is_emulated() -> bool {
+    accelerator() != HARDWARE
+}
+
 /// Real processors where the host's can do it; the mere presence of the device says nothing.
 fn accelerator() -> &'static str {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -91,7 +97,7 @@ fn accelerator() -> &'static str {
         .split_ascii_whitespace()
         .any(|flag| flag == "vmx" || flag == "svm");
     if can && File::options().write(true).open("/dev/kvm").is_ok() {
-        "kvm"
+        HARDWARE
     } else {
         "tcg,thread=multi"
     }

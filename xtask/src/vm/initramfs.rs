@@ -36,7 +36,7 @@ const MODULES: [&str; 6] = [
 const MODULES_IF_THERE: [&str; 1] = ["crc32c_generic"];
 
 /// The host's settings that its programs rely on. Nothing secret is among them.
-const ETC: [&str; 8] = [
+const ETC: [&str; 9] = [
     "alternatives",
     "group",
     "hosts",
@@ -45,6 +45,7 @@ const ETC: [&str; 8] = [
     "ld.so.conf.d",
     "nsswitch.conf",
     "passwd",
+    "ssl/certs",
 ];
 
 /// Packs it; `first` is the process that takes over, `command` what the machine is for.
@@ -136,12 +137,13 @@ fn in_order(index: &str) -> io::Result<Vec<String>> {
 }
 
 fn copy_etc(dir: &Path) -> Outcome {
-    let there = ETC
-        .iter()
-        .map(|name| Path::new("/etc").join(name))
-        .filter(|path| path.exists());
+    let etc = Path::new("/etc");
+    let there = ETC.iter().filter(|name| etc.join(name).exists());
     let mut copy = Command::new("cp");
-    output(copy.arg("-a").args(there).arg(dir.join("etc"))).map(|_| ())
+    copy.args(["-a", "--parents"])
+        .args(there)
+        .arg(dir.join("etc"));
+    output(copy.current_dir(etc)).map(|_| ())
 }
 
 fn pack(dir: &Path, archive: &Path) -> Outcome {
