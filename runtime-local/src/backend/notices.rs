@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use unmoor_core::Result;
 use unmoor_core::backend::Notices;
 use unmoor_core::label::Selector;
@@ -16,7 +17,17 @@ use crate::error::LocalError;
 pub(super) struct Told {
     runtime: Runtime,
     selector: Selector,
-    watcher: Watcher,
+    /// There until it is dropped.
+    watcher: Option<Watcher>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // The kernel closes a watch only after a grace period, for which nobody should wait.
+        if let (Some(watcher), Ok(runtime)) = (self.watcher.take(), Handle::try_current()) {
+            drop(runtime.spawn_blocking(move || drop(watcher)));
+        }
+    }
 }
 
 impl Told {
@@ -29,7 +40,7 @@ impl Told {
         let told = Self {
             runtime,
             selector,
-            watcher,
+            watcher: Some(watcher),
         };
         told.follow().await?;
         Ok(told)
@@ -40,14 +51,19 @@ impl Told {
         let selector = self.selector.clone();
         let find = move |runtime: &Runtime| runtime.run_directories(&selector);
         let found: Vec<PathBuf> = self.runtime.block("finds what to watch", find).await?;
-        found.iter().try_for_each(|path| self.watcher.add(path))
+        match &self.watcher {
+            Some(watcher) => found.iter().try_for_each(|path| watcher.add(path)),
+            None => Ok(()),
+        }
     }
 }
 
 #[async_trait]
 impl Notices for Told {
     async fn changed(&mut self) -> Result<()> {
-        if self.watcher.changed().await? {
+        if let Some(watcher) = &self.watcher
+            && watcher.changed().await?
+        {
             // What is new is watched before the caller looks.
             self.follow().await?;
         }
