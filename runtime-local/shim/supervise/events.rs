@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use super::log::Stream;
 use super::shim::{Foreign, Shim};
 use crate::sys::abi::{POLLIN, POLLOUT, PollFd};
-use crate::sys::poll;
+use crate::sys::{poll, process};
 
 /// What a descriptor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,21 +23,63 @@ enum Source {
     Net(RawFd),
 }
 
+/// How long after work its memory is given back: soon, and not between two pieces of it.
+const REST_MS: u64 = 200;
+
 /// Serves until the shim is told to quit; returns its exit code.
 pub(super) fn serve(mut shim: Shim) -> i32 {
     let mut fds = Vec::new();
     let mut sources = Vec::new();
+    let mut rest = Rest::begin();
     while !shim.is_done() {
         collect(&shim, &mut fds, &mut sources);
         let now = poll::monotonic_ms();
-        let wait = shim.next_due_ms().map(|due| due.saturating_sub(now));
+        let due = [shim.next_due_ms(), rest.due_ms];
+        let due = due.into_iter().flatten().min();
+        let wait = due.map(|due| due.saturating_sub(now));
         let ready = poll::poll(&mut fds, wait).unwrap_or(0);
         if ready > 0 {
             dispatch(&mut shim, &fds, &sources);
+            rest.note(&fds, &sources);
         }
-        shim.on_time(poll::monotonic_ms());
+        let now = poll::monotonic_ms();
+        shim.on_time(now);
+        rest.on_time(now);
     }
     shim.exit_code()
+}
+
+/// Gives memory back some time after work that takes much: a start, a request, a change of names.
+struct Rest {
+    due_ms: Option<u64>,
+}
+
+impl Rest {
+    fn begin() -> Self {
+        Self {
+            due_ms: Some(poll::monotonic_ms() + REST_MS),
+        }
+    }
+
+    fn note(&mut self, fds: &[PollFd], sources: &[Source]) {
+        let is_work = |source: &Source| {
+            matches!(
+                source,
+                Source::Launch | Source::Client(_) | Source::Job(_) | Source::Net(_)
+            )
+        };
+        let ready = fds.iter().zip(sources).filter(|(fd, _)| fd.revents != 0);
+        if ready.into_iter().any(|(_, source)| is_work(source)) {
+            *self = Self::begin();
+        }
+    }
+
+    fn on_time(&mut self, now: u64) {
+        if self.due_ms.is_some_and(|due| due <= now) {
+            self.due_ms = None;
+            process::release_memory();
+        }
+    }
 }
 
 fn collect(shim: &Shim, fds: &mut Vec<PollFd>, sources: &mut Vec<Source>) {

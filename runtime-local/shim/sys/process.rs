@@ -49,6 +49,18 @@ pub(crate) fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side> 
     Ok(Side::Parent(pid, owned(c_long::from(pidfd))?))
 }
 
+/// Gives the kernel back what was allocated and is free again.
+pub(crate) fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            safe fn malloc_trim(keep: usize) -> c_int;
+        }
+        // Whether there was anything to give back changes nothing.
+        let _ = malloc_trim(0);
+    }
+}
+
 /// Leaves the process at once.
 pub(crate) fn exit(code: i32) -> ! {
     loop {
