@@ -1,7 +1,7 @@
 //! What every verb has at hand: the options before the verb, the streams, a connection.
 
 use unmoor::Client;
-use unmoor::compose::{Level, OnUnsupported};
+use unmoor::compose::{Level, OnUnsupported, Warning};
 use unmoor::name::StackName;
 use unmoor::spec::Stack;
 
@@ -37,13 +37,18 @@ impl App {
     /// The stack of the Compose files, with their warnings told.
     pub(crate) fn stack(&self, unsupported: OnUnsupported) -> Result<Stack, Failure> {
         let loaded = project::load(&self.globals, unsupported)?;
-        for warning in &loaded.warnings {
+        self.warn(&loaded.warnings);
+        Ok(loaded.stack)
+    }
+
+    /// Tells what is to be known about the files.
+    pub(crate) fn warn(&self, warnings: &[Warning]) {
+        for warning in warnings {
             match warning.level {
                 Level::Note => self.ui.note(&warning.to_string()),
                 Level::Trap | Level::Ignored => self.ui.warn(&warning.to_string()),
             }
         }
-        Ok(loaded.stack)
     }
 
     /// The stack's name; needs no file if the name was given.

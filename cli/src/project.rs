@@ -3,7 +3,7 @@
 use std::env;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use unmoor::compose::{self, Environment, LoadOptions, Loaded, OnUnsupported, ReadRequest};
+use unmoor::compose::{self, Environment, Input, LoadOptions, Loaded, OnUnsupported, ReadRequest};
 use unmoor::name::{ServiceName, StackName};
 use unmoor::spec::{Service, Stack};
 use unmoor::{Error, ErrorKind};
@@ -19,16 +19,24 @@ pub(crate) fn on_unsupported(allow_gaps: bool) -> OnUnsupported {
     }
 }
 
-/// Finds, reads and understands the Compose files.
-pub(crate) fn load(globals: &Globals, unsupported: OnUnsupported) -> Result<Loaded, Failure> {
+/// Finds and reads the Compose files.
+pub(crate) fn input(globals: &Globals) -> Result<Input, Failure> {
+    read(globals, OnUnsupported::Warn)
+}
+
+fn read(globals: &Globals, unsupported: OnUnsupported) -> Result<Input, Failure> {
     let directory =
         env::current_dir().map_err(|error| Failure::System("find the working directory", error))?;
     let mut request =
         ReadRequest::new(directory, environment()).options(options(globals, unsupported));
     request.files.clone_from(&globals.files);
     request.env_files.clone_from(&globals.env_files);
-    let input = compose::read(&request)?;
-    Ok(input.load()?)
+    Ok(compose::read(&request)?)
+}
+
+/// Finds, reads and understands the Compose files.
+pub(crate) fn load(globals: &Globals, unsupported: OnUnsupported) -> Result<Loaded, Failure> {
+    Ok(read(globals, unsupported)?.load()?)
 }
 
 fn options(globals: &Globals, unsupported: OnUnsupported) -> LoadOptions {

@@ -1,4 +1,4 @@
-//! The given files, and those they include or extend, as one tree with the stack's name.
+//! The given files, and those they include or extend, as one tree in its long form.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,41 @@ use super::context::Context;
 use super::cursor::At;
 use super::interpolate::{Scope, interpolate};
 use super::text::{absolute, shown, shown_path};
-use super::tree::{Entry, Node, Value};
-use super::{Level, Source, extends, include, merge, yaml};
+use super::tree::{Node, Value};
+use super::{Level, Source, extends, include, merge, normal, resets, yaml};
 
 /// The variable that holds the stack's name during interpolation.
-const NAME_VARIABLE: &str = "COMPOSE_PROJECT_NAME";
+pub(super) const NAME_VARIABLE: &str = "COMPOSE_PROJECT_NAME";
 
 /// The whole description, merged and interpolated, and the name of the stack.
+#[derive(Debug)]
 pub(super) struct Assembled {
     pub(super) root: Node,
     pub(super) name: StackName,
     pub(super) directory: PathBuf,
+    pub(super) scope: Scope,
+}
+
+/// From where a file's further files and paths start.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    /// The directory that further files are looked for in, absolute.
+    pub(super) loader: String,
+    /// What the relative paths of the tree are put onto; below the top relative to the directory
+    /// above.
+    pub(super) working: String,
+    pub(super) scope: Scope,
+    /// The files that led to this one, itself last, to see circles.
+    pub(super) trail: Vec<String>,
+}
+
+/// How much is done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Everything.
+    Whole,
+    /// It stays as it is written, in its long form: a service of it is extended.
+    Bare,
 }
 
 /// Parses, interpolates and merges the sources.
@@ -36,11 +60,12 @@ pub(super) fn assemble(sources: &[Source], cx: &mut Context<'_>) -> Option<Assem
         Some(directory) => directory.clone(),
         None => first.directory.clone(),
     };
+    cx.directory.clone_from(&directory);
     let mut scope = cx.env.variables.clone();
     let mut parsed = Vec::new();
     for source in sources {
         let file = cx.add_file(&source.name, &directory, &Scope::default());
-        parsed.extend(parse(file, &source.text, cx));
+        parsed.extend(documents(file, &source.text, cx));
     }
     if parsed.len() < sources.len() {
         return None;
@@ -51,55 +76,81 @@ pub(super) fn assemble(sources: &[Source], cx: &mut Context<'_>) -> Option<Assem
     }
     let scope = Arc::new(scope);
     cx.set_scopes(&scope);
-    let mut whole: Option<Node> = None;
-    for (source, mut node) in sources.iter().zip(parsed) {
-        interpolate(&mut node, &scope, cx);
-        let origin = Origin::of(source, &scope);
-        resolve(&mut node, &origin, cx);
-        whole = Some(match whole {
-            Some(base) => merge::files(base, node, cx),
-            None => {
-                merge::spend_tags(&mut node);
-                node
-            }
-        });
-    }
-    let mut root = whole?;
-    merge::spend_tags(&mut root);
+    let base = directory.display().to_string();
+    let files = sources.iter().zip(parsed).map(|(source, documents)| {
+        let path = source.directory.join(&source.name).display().to_string();
+        (path, documents)
+    });
+    let frame = Frame {
+        loader: base.clone(),
+        working: base,
+        scope: Arc::clone(&scope),
+        trail: Vec::new(),
+    };
+    let root = model(files.collect(), &frame, cx)?;
     Some(Assembled {
         root,
         name: name?,
         directory,
+        scope,
     })
 }
 
-/// What further files of a file are found by, and which led here.
-#[derive(Debug, Clone)]
-pub(super) struct Origin {
-    pub(super) scope: Scope,
-    /// The files that led to this one, itself last, to see circles.
-    pub(super) trail: Vec<PathBuf>,
-}
-
-impl Origin {
-    fn of(source: &Source, scope: &Scope) -> Self {
-        Self {
-            scope: Arc::clone(scope),
-            trail: vec![source.directory.join(&source.name)],
+/// Several files as one, with usual values and whole paths.
+pub(super) fn model(
+    files: Vec<(String, Vec<Node>)>,
+    frame: &Frame,
+    cx: &mut Context<'_>,
+) -> Option<Node> {
+    let mut root: Option<Node> = None;
+    for (path, documents) in files {
+        let mut frame = frame.clone();
+        frame.trail.push(path);
+        for document in documents {
+            let below = root.unwrap_or_else(|| Node::map(document.spot, Vec::new()));
+            root = Some(layer(below, document, &frame, Depth::Whole, cx).0);
         }
     }
+    let Some(mut root) = root.filter(|root| root.as_map().is_some_and(|map| !map.is_empty()))
+    else {
+        if !cx.has_errors() {
+            let error = crate::Error::new(crate::ErrorKind::InvalidSpec, "the file is empty");
+            cx.push(error.hint("a Compose file has at least `services:`"));
+        }
+        return None;
+    };
+    normal::settle(&mut root, frame, cx);
+    Some(root)
 }
 
-/// Brings in what the file includes, then what its services extend.
-pub(super) fn resolve(node: &mut Node, origin: &Origin, cx: &mut Context<'_>) {
-    include::resolve(node, origin, cx);
-    extends::resolve(node, origin, cx);
+/// Puts one document onto what the ones before it came to; also says what it clears of them.
+pub(super) fn layer(
+    mut root: Node,
+    mut document: Node,
+    frame: &Frame,
+    depth: Depth,
+    cx: &mut Context<'_>,
+) -> (Node, resets::Resets) {
+    let resets = resets::collect(&mut document);
+    if cx.form.interpolate {
+        interpolate(&mut document, &frame.scope, cx);
+    }
+    if depth == Depth::Whole {
+        extends::resolve(&mut document, frame, &resets, cx);
+    }
+    resets.apply(&mut root);
+    if depth == Depth::Whole {
+        include::resolve(&mut document, frame, cx);
+    }
+    let mut root = merge::files(root, document, cx);
+    normal::canonical(&mut root, depth, cx);
+    (root, resets)
 }
 
-/// Parses one text; what is wrong with it is reported.
-pub(super) fn parse(file: u32, text: &str, cx: &mut Context<'_>) -> Option<Node> {
-    let node = match yaml::parse(file, text) {
-        Ok(node) => node,
+/// Parses one text into its documents; what is wrong with it is reported.
+pub(super) fn documents(file: u32, text: &str, cx: &mut Context<'_>) -> Option<Vec<Node>> {
+    let documents = match yaml::parse(file, text) {
+        Ok(documents) => documents,
         Err(error) => {
             let mut report = cx.invalid(error.spot, "", error.text);
             if let Some(hint) = error.hint {
@@ -109,34 +160,17 @@ pub(super) fn parse(file: u32, text: &str, cx: &mut Context<'_>) -> Option<Node>
             return None;
         }
     };
-    if node.is_null() {
-        return Some(Node::new(node.spot, Value::Map(Vec::new())));
+    for node in &documents {
+        if node.as_map().is_none() {
+            let text = match node.is_null() {
+                true => "a Compose file is a mapping, this document is empty".to_owned(),
+                false => format!("a Compose file is a mapping, this is {}", node.kind()),
+            };
+            cx.wrong(node.spot, "", text);
+            return None;
+        }
     }
-    if node.as_map().is_none() {
-        let text = format!("a Compose file is a mapping, this is {}", node.kind());
-        cx.wrong(node.spot, "", text);
-        return None;
-    }
-    Some(node)
-}
-
-/// Reads a further file as a tree; `None` if it is missing or unusable, which is reported.
-pub(super) fn open(
-    at: &At<'_>,
-    path: &Path,
-    base: &Path,
-    scope: &Scope,
-    cx: &mut Context<'_>,
-) -> Option<Node> {
-    let text = read(at, path, cx)?;
-    let Some(text) = text else {
-        cx.error(at, format!("there is no file {}", shown_path(path)));
-        return None;
-    };
-    let file = cx.add_file(&shown_path(path), base, scope);
-    let mut node = parse(file, &text, cx)?;
-    interpolate(&mut node, scope, cx);
-    Some(node)
+    Some(documents)
 }
 
 /// Reads a further file; `Some(None)` if there is none.
@@ -149,6 +183,15 @@ pub(super) fn read(at: &At<'_>, path: &Path, cx: &mut Context<'_>) -> Option<Opt
             None
         }
     }
+}
+
+/// A further file that must be there.
+pub(super) fn read_present(at: &At<'_>, path: &Path, cx: &mut Context<'_>) -> Option<String> {
+    let text = read(at, path, cx)?;
+    if text.is_none() {
+        cx.error(at, format!("there is no file {}", shown_path(path)));
+    }
+    text
 }
 
 /// A path of the file made absolute, or a report that it cannot be.
@@ -173,7 +216,7 @@ pub(super) fn path_of(at: &At<'_>, path: &str, cx: &mut Context<'_>) -> Option<P
 
 /// The stack's name: from the options, the environment, the file, or the directory.
 fn name(
-    parsed: &[Node],
+    parsed: &[Vec<Node>],
     variables: &BTreeMap<String, String>,
     directory: &Path,
     cx: &mut Context<'_>,
@@ -193,11 +236,12 @@ fn name(
     }
     let last = parsed
         .iter()
+        .flatten()
         .rev()
-        .flat_map(|node| node.as_map().unwrap_or_default())
-        .find(|entry| &*entry.key == "name" && !entry.value.is_null());
-    if let Some(entry) = last {
-        return name_of_file(entry, variables, cx);
+        .filter_map(|document| document.get("name"))
+        .find(|name| matches!(&name.value, Value::Scalar(_)) && !name.is_null());
+    if let Some(node) = last.filter(|node| node.as_text() != Some("")) {
+        return name_of_file(node, variables, cx);
     }
     let text = directory.file_name().map(|name| name.to_string_lossy());
     match StackName::parse(normal(&text.unwrap_or_default())) {
@@ -216,21 +260,25 @@ fn name(
 }
 
 fn name_of_file(
-    entry: &Entry,
+    node: &Node,
     variables: &BTreeMap<String, String>,
     cx: &mut Context<'_>,
 ) -> Option<StackName> {
-    let mut node = entry.value.clone();
-    interpolate(&mut node, &Arc::new(variables.clone()), cx);
+    let mut node = node.clone();
+    if cx.form.interpolate {
+        interpolate(&mut node, &Arc::new(variables.clone()), cx);
+    }
     let Some(text) = node.as_text() else {
         let text = format!("must be a string, not {}", node.kind());
+        cx.failed.insert(node.spot);
         cx.wrong(node.spot, "name", text);
         return None;
     };
     let normal = normal(text);
+    cx.written_name = Some(text.to_owned());
     match StackName::parse(normal.as_str()) {
         Ok(name) => {
-            if normal != text {
+            if normal != text && cx.form.interpolate {
                 let text = format!("`{}` becomes `{normal}`", shown(text));
                 cx.warn_spot(node.spot, "name".to_owned(), Level::Trap, text);
             }

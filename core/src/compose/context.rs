@@ -1,7 +1,8 @@
 //! What one load carries along: files, environment, options, and the problems found so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::name::VolumeName;
@@ -9,12 +10,20 @@ use crate::name::VolumeName;
 use super::cursor::At;
 use super::environment::Environment;
 use super::interpolate::Scope;
+use super::resets::Resets;
 use super::tree::{Node, Spot};
-use super::{Level, LoadOptions, OnUnsupported, Variable, Warning};
+use super::{Form, Level, LoadOptions, OnUnsupported, Variable, Warning};
 
 /// After so many errors the rest is not worth reading.
 const MAX_ERRORS: usize = 100;
 const MAX_WARNINGS: usize = 1000;
+
+/// The services of a file that others extend, and what it clears.
+#[derive(Debug)]
+pub(super) struct Extended {
+    pub(super) services: Node,
+    pub(super) resets: Resets,
+}
 
 /// A file that takes part, by its number in spots.
 #[derive(Debug)]
@@ -31,32 +40,58 @@ pub(super) struct Context<'e> {
     pub(super) env: &'e Environment,
     pub(super) options: &'e LoadOptions,
     pub(super) variables: BTreeMap<String, Variable>,
+    /// The path of an item of a list.
+    pub(super) item: Arc<str>,
+    /// What relative paths start from.
+    pub(super) directory: PathBuf,
+    /// How far files are resolved.
+    pub(super) form: Form,
     /// How much text interpolation may still make.
     pub(super) text_left: usize,
-    /// Files that services extend, by path.
-    pub(super) extended: BTreeMap<PathBuf, Option<Node>>,
+    /// Files that services extend, by where they and their paths start.
+    pub(super) extended: BTreeMap<(String, String), Option<Arc<Extended>>>,
     /// Volumes that are directories of the node by another name.
     pub(super) bound: BTreeMap<VolumeName, PathBuf>,
     /// Scalars that could not be interpolated; what is wrong with them has been said.
-    pub(super) failed: Vec<Spot>,
+    pub(super) failed: HashSet<Spot>,
+    /// Which variables stand at which place.
+    pub(super) used: HashMap<Spot, Vec<String>>,
+    /// The stack's name as a file has it.
+    pub(super) written_name: Option<String>,
+    /// How many errors say that things do not fit together.
+    pub(super) inconsistencies: usize,
+    /// The profiles of services that are not active.
+    pub(super) disabled_profiles: Vec<String>,
     files: Vec<File>,
+    later: Vec<Error>,
     errors: Vec<Error>,
     warnings: Vec<Warning>,
+    /// What was warned of already: several files are looked at again with each one merged.
+    warned: HashSet<String>,
 }
 
 impl<'e> Context<'e> {
-    pub(super) fn new(env: &'e Environment, options: &'e LoadOptions) -> Self {
+    pub(super) fn new(env: &'e Environment, options: &'e LoadOptions, form: Form) -> Self {
         Self {
             env,
             options,
             variables: BTreeMap::new(),
+            item: "[]".into(),
+            directory: PathBuf::from("/"),
+            form,
             text_left: 16 << 20,
             extended: BTreeMap::new(),
             bound: BTreeMap::new(),
-            failed: Vec::new(),
+            failed: HashSet::new(),
+            used: HashMap::new(),
+            written_name: None,
+            inconsistencies: 0,
+            disabled_profiles: Vec::new(),
             files: Vec::new(),
+            later: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
+            warned: HashSet::new(),
         }
     }
 
@@ -68,6 +103,11 @@ impl<'e> Context<'e> {
             scope: Scope::clone(scope),
         });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Registers a file that holds no description, such as one of variables.
+    pub(super) fn add_text_file(&mut self, name: &str) -> u32 {
+        self.add_file(name, Path::new("/"), &Scope::default())
     }
 
     /// Gives the files so far their variables, once the stack's name is among them.
@@ -95,6 +135,27 @@ impl<'e> Context<'e> {
             .map_or("?", |file| &file.name)
     }
 
+    /// Which variables stand at which place, each with where its value comes from.
+    pub(super) fn uses(&self) -> HashMap<Spot, Vec<String>> {
+        let said = |spot: &Spot, name: &String| {
+            if self.variable(*spot, name).is_none() {
+                return format!("{name} is not set");
+            }
+            match self.env.origins.get(name) {
+                Some(place) => format!("{name} is set at {place}"),
+                None => format!("{name} is set in the environment"),
+            }
+        };
+        let used = self.used.iter();
+        used.map(|(spot, names)| (*spot, names.iter().map(|name| said(spot, name)).collect()))
+            .collect()
+    }
+
+    /// The names of all files, by their numbers.
+    pub(super) fn file_names(&self) -> Vec<String> {
+        self.files.iter().map(|file| file.name.clone()).collect()
+    }
+
     pub(super) fn place(&self, spot: Spot) -> Place {
         Place {
             file: self.file_name(spot).to_owned(),
@@ -103,13 +164,31 @@ impl<'e> Context<'e> {
         }
     }
 
+    pub(super) fn error_count(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// True if something is wrong at this place already.
+    pub(super) fn is_wrong_at(&self, place: &Place) -> bool {
+        self.errors
+            .iter()
+            .any(|error| error.places().contains(place))
+    }
+
+    /// True if an error says just this.
+    pub(super) fn is_said(&self, message: &str) -> bool {
+        self.errors.iter().any(|error| error.message() == message)
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }
 
     /// Adds an error that is complete already.
     pub(super) fn push(&mut self, error: Error) {
-        if self.errors.len() < MAX_ERRORS {
+        // Several files are looked at again with each one that is merged onto them.
+        let same = |old: &Error| old.places() == error.places() && old.message() == error.message();
+        if self.errors.len() < MAX_ERRORS && !self.errors.iter().any(same) {
             self.errors.push(error);
         }
     }
@@ -118,6 +197,21 @@ impl<'e> Context<'e> {
     pub(super) fn wrong(&mut self, spot: Spot, subject: &str, text: impl Into<String>) {
         let error = self.invalid(spot, subject, text);
         self.push(error);
+    }
+
+    /// What is valid for docker compose and cannot be meant: an error once a stack is made of it,
+    /// a warning before.
+    pub(super) fn refuse_later(&mut self, (spot, path): (Spot, &str), text: String, why: &str) {
+        let error = self.invalid(spot, path, text.as_str()).hint(why);
+        self.later.push(error);
+        self.warn_spot(spot, path.to_owned(), Level::Trap, format!("{text}: {why}"));
+    }
+
+    /// Makes errors of what was put off.
+    pub(super) fn refuse_now(&mut self) {
+        for error in std::mem::take(&mut self.later) {
+            self.push(error);
+        }
     }
 
     /// An error about this spot, for whoever adds a hint to it.
@@ -176,42 +270,15 @@ impl<'e> Context<'e> {
         level: Level,
         text: impl Into<String>,
     ) {
-        if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(Warning {
-                place: Some(self.place(spot)),
-                field,
-                level,
-                text: text.into(),
-            });
-        }
-    }
-
-    /// How many findings there are, to forget later ones with [`Context::forget_unhonoured`].
-    pub(super) fn findings(&self) -> (usize, usize) {
-        (self.errors.len(), self.warnings.len())
-    }
-
-    /// Drops what was found unhonoured after `since`: it was about what is left out.
-    pub(super) fn forget_unhonoured(&mut self, since: (usize, usize)) {
-        let later = self.errors.split_off(since.0.min(self.errors.len()));
-        let wrong = later
-            .into_iter()
-            .filter(|error| error.kind() != ErrorKind::Unsupported);
-        self.errors.extend(wrong);
-        self.warnings.truncate(since.1);
-    }
-
-    /// Drops what was found unhonoured about a network, volume, … that is left out.
-    pub(super) fn forget_about(&mut self, kind: &str, name: &str) {
-        let path = format!("{kind}.{name}");
-        let within = |field: &str| {
-            let tail = field.strip_prefix(path.as_str());
-            tail.is_some_and(|tail| tail.is_empty() || tail.starts_with('.'))
+        let warning = Warning {
+            place: Some(self.place(spot)),
+            field,
+            level,
+            text: text.into(),
         };
-        self.errors.retain(|error| {
-            error.kind() != ErrorKind::Unsupported || !error.subject().is_some_and(within)
-        });
-        self.warnings.retain(|warning| !within(&warning.field));
+        if self.warnings.len() < MAX_WARNINGS && self.warned.insert(warning.to_string()) {
+            self.warnings.push(warning);
+        }
     }
 
     /// All that was found, each in the order of the files.

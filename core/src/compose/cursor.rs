@@ -76,6 +76,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The key that the parent stands under.
+    pub(super) fn parent_name(&self) -> &'a str {
+        self.parent.map(At::name).unwrap_or_default()
+    }
+
     pub(super) fn spot(&self) -> Spot {
         match &self.node.value {
             // A collection starts a line later than the key a reader looks for.
@@ -134,7 +139,8 @@ impl<'a> At<'a> {
         fields
     }
 
-    fn unknown(&self, cx: &mut Context<'_>, known: &[&str]) {
+    /// Says that no such key is known, and which may be meant.
+    pub(super) fn unknown(&self, cx: &mut Context<'_>, known: &[&str]) {
         let subject = self.parent.map(At::path).unwrap_or_default();
         let text = format!("unknown key `{}`", text::shown(self.name()));
         let mut error = cx.invalid(self.key_spot, &subject, text);
@@ -307,11 +313,6 @@ impl<'a> At<'a> {
             );
             return None;
         };
-        let is_decimal = self.raw().starts_with(|c: char| ('1'..='9').contains(&c));
-        if is_decimal && matches!(self.plain(), Some(Plain::Int(_))) {
-            let text = format!("{} is decimal and means mode {mode:04o}", self.raw());
-            cx.warn(self, Level::Trap, text);
-        }
         Some(mode)
     }
 

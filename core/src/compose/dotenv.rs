@@ -1,5 +1,6 @@
 //! Files of variables: `.env`, `env_file`, `label_file`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::template::{self, Use, Values};
@@ -16,6 +17,9 @@ pub(super) struct DotenvError {
     text: String,
 }
 
+/// Variables by name, each with the line it stands at.
+pub(super) type Places = BTreeMap<String, (String, usize)>;
+
 /// Looks a variable up outside of the file.
 pub(super) type Outside<'o> = &'o dyn Fn(&str) -> Option<String>;
 
@@ -25,6 +29,21 @@ pub(super) fn parse(
     text: &str,
     outside: Outside<'_>,
 ) -> Result<BTreeMap<String, String>, DotenvError> {
+    let found = parse_places(text, outside)?.into_iter();
+    Ok(found.map(|(name, (value, _))| (name, value)).collect())
+}
+
+/// As [`parse`], with the line of each variable.
+pub(super) fn parse_places(text: &str, outside: Outside<'_>) -> Result<Places, DotenvError> {
+    parse_onto(text, outside, Places::new())
+}
+
+/// As [`parse_places`], after files that said `before`.
+pub(super) fn parse_onto(
+    text: &str,
+    outside: Outside<'_>,
+    before: Places,
+) -> Result<Places, DotenvError> {
     let text = text
         .strip_prefix('\u{feff}')
         .unwrap_or(text)
@@ -33,8 +52,9 @@ pub(super) fn parse(
         text: &text,
         rest: &text,
         outside,
-        found: BTreeMap::new(),
+        found: before,
         left: MAX_EXPANDED,
+        counted: Cell::new((0, 0)),
     };
     while reader.skip_to_statement() {
         reader.statement()?;
@@ -43,10 +63,7 @@ pub(super) fn parse(
 }
 
 /// Reads `NAME=value` lines whose values are taken as they are.
-pub(super) fn parse_raw(
-    text: &str,
-    outside: Outside<'_>,
-) -> Result<BTreeMap<String, String>, DotenvError> {
+pub(super) fn parse_raw(text: &str, outside: Outside<'_>) -> Result<Places, DotenvError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
@@ -66,7 +83,7 @@ pub(super) fn parse_raw(
             });
         }
         if let Some(value) = value {
-            found.insert(name.to_owned(), value);
+            found.insert(name.to_owned(), (value, index + 1));
         }
     }
     Ok(found)
@@ -76,19 +93,21 @@ struct Reader<'t, 'o> {
     text: &'t str,
     rest: &'t str,
     outside: Outside<'o>,
-    found: BTreeMap<String, String>,
+    found: Places,
     left: usize,
+    /// How far lines are counted, and how many there were.
+    counted: Cell<(usize, usize)>,
 }
 
 /// Looks in the file's own values after the outside.
 struct Both<'r, 'o> {
     outside: Outside<'o>,
-    found: &'r BTreeMap<String, String>,
+    found: &'r Places,
 }
 
 impl Values for Both<'_, '_> {
     fn value(&mut self, name: &str, _: Use<'_>) -> Option<String> {
-        (self.outside)(name).or_else(|| self.found.get(name).cloned())
+        (self.outside)(name).or_else(|| self.found.get(name).map(|(value, _)| value.clone()))
     }
 }
 
@@ -98,9 +117,17 @@ fn is_blank(c: char) -> bool {
 
 impl<'t> Reader<'t, '_> {
     fn error(&self, text: String) -> DotenvError {
-        let done = self.text.len() - self.rest.len();
-        let line = 1 + self.text[..done].matches('\n').count();
+        let line = self.line();
         DotenvError { line, text }
+    }
+
+    /// The line that is read, counted on from where it was counted last.
+    fn line(&self) -> usize {
+        let done = self.text.len() - self.rest.len();
+        let (counted, lines) = self.counted.get();
+        let lines = lines + self.text[counted..done].matches('\n').count();
+        self.counted.set((done, lines));
+        1 + lines
     }
 
     /// Skips white space and comments; false at the end.
@@ -132,13 +159,15 @@ impl<'t> Reader<'t, '_> {
         if inherited {
             self.rest = &self.rest[end..];
             if let Some(value) = (self.outside)(name) {
-                self.found.insert(name.to_owned(), value);
+                let line = self.line();
+                self.found.insert(name.to_owned(), (value, line));
             }
             return Ok(());
         }
+        let line = self.line();
         self.rest = self.rest[end + 1..].trim_start_matches(is_blank);
         let value = self.value()?;
-        self.found.insert(name.to_owned(), value);
+        self.found.insert(name.to_owned(), (value, line));
         Ok(())
     }
 
@@ -272,7 +301,10 @@ mod tests {
     fn raw_values_stay_as_they_are() {
         let none = |_: &str| None;
         let found = parse_raw("A=\"q\" # $X\nB\n", &none).expect("valid");
-        assert_eq!(found.get("A").map(String::as_str), Some("\"q\" # $X"));
+        assert_eq!(
+            found.get("A").map(|(value, _)| value.as_str()),
+            Some("\"q\" # $X")
+        );
         assert_eq!(found.len(), 1);
     }
 }

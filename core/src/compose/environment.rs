@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::Place;
+
 /// Reads the further files that a Compose file names: `env_file`, `extends`, `include`.
 pub trait Files: fmt::Debug + Send + Sync {
     /// The text of the file, or `None` if there is none at this absolute path.
@@ -39,6 +41,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// Where further files come from.
     pub files: Arc<dyn Files>,
+    /// Where variables were said that a file says, not the process's environment.
+    pub origins: BTreeMap<String, Place>,
 }
 
 impl Default for Environment {
@@ -47,6 +51,7 @@ impl Default for Environment {
             variables: BTreeMap::new(),
             home: None,
             files: Arc::new(NoFiles),
+            origins: BTreeMap::new(),
         }
     }
 }

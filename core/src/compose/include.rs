@@ -1,85 +1,77 @@
-//! `include`: whole further files become part of this one.
+//! `include`: further files become part of the stack, each with its own paths and variables.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::assemble::{Origin, open, path_of, read, resolve as resolve_file};
+use super::assemble::{Frame, documents, model, read, read_present};
 use super::context::Context;
 use super::cursor::At;
+use super::dotenv;
+use super::gotext::{join, parent, relative};
 use super::interpolate::Scope;
-use super::text::shown_path;
+use super::normal::fingerprint;
+use super::text::{shown, shown_path};
 use super::tree::{Entry, Node, Value};
-use super::{dotenv, merge};
 
-/// Longest chain of files that include each other.
-const MAX_CHAIN: usize = 16;
-/// What an included file can bring.
+/// Deepest chain of files that include each other.
+const MAX_TRAIL: usize = 32;
+/// What an included file brings along.
 const RESOURCES: [&str; 6] = [
     "services", "volumes", "networks", "secrets", "configs", "models",
 ];
 
-/// Replaces `include` by what the files hold.
-pub(super) fn resolve(root: &mut Node, origin: &Origin, cx: &mut Context<'_>) {
-    let Some(list) = root.take("include") else {
+/// One item of `include`.
+struct Wanted {
+    paths: Vec<String>,
+    /// Where the included files' paths start, absolute, and from here.
+    directory: String,
+    way: String,
+    env_files: Vec<String>,
+}
+
+/// Brings in what the file includes.
+pub(super) fn resolve(root: &mut Node, frame: &Frame, cx: &mut Context<'_>) {
+    let Some(include) = root.take("include").filter(|node| !node.is_null()) else {
         return;
     };
-    let at = At::named(&list, "include");
+    let at = At::named(&include, "include");
     for item in at.list(cx) {
-        if let Some(included) = one(&item, origin, cx) {
-            adopt(root, included, cx);
+        let Some(wanted) = wanted(&item, frame, cx) else {
+            continue;
+        };
+        if let Some(included) = included(&item, &wanted, frame, cx) {
+            adopt(root, included, &item, cx);
         }
     }
 }
 
-/// What one entry of `include` asks for.
-struct Wanted {
-    paths: Vec<PathBuf>,
-    directory: PathBuf,
-    env_files: Option<Vec<PathBuf>>,
-}
-
-fn one(item: &At<'_>, origin: &Origin, cx: &mut Context<'_>) -> Option<Node> {
-    let wanted = wanted(item, cx)?;
-    let first = wanted.paths.first()?;
-    if origin.trail.contains(first) || origin.trail.len() > MAX_CHAIN {
-        cx.error(item, "the files include each other in a circle");
-        return None;
-    }
-    let scope = scope(item, &wanted, &origin.scope, cx)?;
-    let mut whole: Option<Node> = None;
-    for path in &wanted.paths {
-        let mut node = open(item, path, &wanted.directory, &scope, cx)?;
-        let mut trail = origin.trail.clone();
-        trail.push(path.clone());
-        let further = Origin {
-            scope: Arc::clone(&scope),
-            trail,
-        };
-        resolve_file(&mut node, &further, cx);
-        whole = Some(match whole {
-            Some(base) => merge::files(base, node, cx),
-            None => node,
-        });
-    }
-    whole
-}
-
-fn wanted(item: &At<'_>, cx: &mut Context<'_>) -> Option<Wanted> {
+fn wanted(item: &At<'_>, frame: &Frame, cx: &mut Context<'_>) -> Option<Wanted> {
+    let absolute = |path: &str| match path.starts_with('/') {
+        true => path.to_owned(),
+        false => join(&frame.loader, path),
+    };
     let mut paths = Vec::new();
-    let mut directory = None;
-    let mut env_files = None;
+    let mut given = None;
+    let mut env_files = Vec::new();
     if item.node.as_map().is_none() {
-        paths.push(path_of(item, &item.text(cx)?, cx)?);
+        paths.push(absolute(&item.text(cx)?));
     } else {
         for field in item.fields(cx, &["path", "project_directory", "env_file"]) {
             match field.name() {
-                "path" => paths = paths_of(&field, cx),
-                "project_directory" => {
-                    let text = field.text(cx)?;
-                    directory = Some(path_of(&field, &text, cx)?);
+                "path" => {
+                    paths = texts(&field, cx)
+                        .iter()
+                        .map(|path| absolute(path))
+                        .collect()
                 }
-                _ => env_files = Some(paths_of(&field, cx)),
+                "project_directory" => given = field.text(cx).filter(|text| !text.is_empty()),
+                _ => {
+                    env_files = texts(&field, cx)
+                        .iter()
+                        .map(|path| absolute(path))
+                        .collect()
+                }
             }
         }
     }
@@ -87,39 +79,66 @@ fn wanted(item: &At<'_>, cx: &mut Context<'_>) -> Option<Wanted> {
         cx.error(item, "needs `path`");
         return None;
     };
-    let directory = directory.or_else(|| Some(first.parent()?.to_owned()))?;
+    let (directory, way) = match given {
+        None => (parent(first), relative(&frame.loader, &parent(first))),
+        Some(given) if given.starts_with('/') => (given.clone(), given),
+        Some(given) => (
+            join(&frame.loader, &given),
+            relative(&frame.loader, &join(&frame.loader, &given)),
+        ),
+    };
     Some(Wanted {
         paths,
         directory,
+        way,
         env_files,
     })
 }
 
-fn paths_of(field: &At<'_>, cx: &mut Context<'_>) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for item in field.one_or_many(cx) {
-        let text = item.text(cx);
-        paths.extend(text.and_then(|text| path_of(&item, &text, cx)));
+fn texts(field: &At<'_>, cx: &mut Context<'_>) -> Vec<String> {
+    let items = field.one_or_many(cx);
+    items.iter().filter_map(|item| item.text(cx)).collect()
+}
+
+fn included(item: &At<'_>, wanted: &Wanted, frame: &Frame, cx: &mut Context<'_>) -> Option<Node> {
+    if frame.trail.contains(&wanted.paths[0]) || frame.trail.len() > MAX_TRAIL {
+        cx.error(item, "files include each other in a circle");
+        return None;
     }
-    paths
+    let scope = scope(item, wanted, &frame.scope, cx)?;
+    let inner = Frame {
+        loader: wanted.directory.clone(),
+        working: wanted.way.clone(),
+        scope: Arc::clone(&scope),
+        trail: frame.trail.clone(),
+    };
+    let mut files = Vec::new();
+    for path in &wanted.paths {
+        let text = read_present(item, Path::new(path), cx)?;
+        let number = cx.add_file(path, Path::new(&wanted.directory), &scope);
+        files.push((path.clone(), documents(number, &text, cx)?));
+    }
+    model(files, &inner, cx)
 }
 
 /// The variables that the included files see: ours, then those of their own `.env`.
 fn scope(item: &At<'_>, wanted: &Wanted, ours: &Scope, cx: &mut Context<'_>) -> Option<Scope> {
-    let default = [wanted.directory.join(".env")];
-    let (files, required) = match &wanted.env_files {
-        Some(files) => (files.as_slice(), true),
-        None => (default.as_slice(), false),
+    let default = [join(&wanted.directory, ".env")];
+    let (files, required) = match wanted.env_files.as_slice() {
+        [] => (default.as_slice(), false),
+        files => (files, true),
     };
-    let mut more = BTreeMap::new();
-    for path in files.iter().filter(|path| *path != Path::new("/dev/null")) {
+    let mut more: BTreeMap<String, String> = BTreeMap::new();
+    for path in files.iter().filter(|path| *path != "/dev/null") {
+        let path = Path::new(path);
         let Some(text) = read(item, path, cx)? else {
             if required {
                 cx.error(item, format!("there is no file {}", shown_path(path)));
             }
             continue;
         };
-        match dotenv::parse(&text, &|name| ours.get(name).cloned()) {
+        let outside = |name: &str| ours.get(name).or_else(|| more.get(name)).cloned();
+        match dotenv::parse(&text, &outside) {
             Ok(found) => more.extend(found),
             Err(error) => {
                 let text = format!("{}:{}: {error}", shown_path(path), error.line);
@@ -137,8 +156,8 @@ fn scope(item: &At<'_>, wanted: &Wanted, ours: &Scope, cx: &mut Context<'_>) -> 
     Some(Arc::new(more))
 }
 
-/// Takes over the resources; where both have one, ours is merged onto the included one.
-fn adopt(root: &mut Node, mut included: Node, cx: &mut Context<'_>) {
+/// Takes over the resources; one that is described twice must be described alike.
+fn adopt(root: &mut Node, mut included: Node, item: &At<'_>, cx: &mut Context<'_>) {
     for kind in RESOURCES {
         let Some(section) = included.take(kind) else {
             continue;
@@ -147,26 +166,32 @@ fn adopt(root: &mut Node, mut included: Node, cx: &mut Context<'_>) {
         let Value::Map(entries) = section.value else {
             continue;
         };
-        if root.get(kind).is_none()
-            && let Value::Map(top) = &mut root.value
-        {
-            top.push(Entry {
-                key: kind.into(),
-                spot,
-                value: Node::new(spot, Value::Map(Vec::new())),
-            });
+        if root.get(kind).is_none_or(Node::is_null) {
+            root.set(kind, Node::map(spot, Vec::new()));
         }
-        let Some(Value::Map(ours)) = root.get_mut(kind).map(|node| &mut node.value) else {
+        let Some(ours) = root.get_mut(kind).and_then(Node::as_map_mut) else {
             continue;
         };
         for entry in entries {
-            match ours.iter_mut().find(|own| own.key == entry.key) {
+            match ours.iter().find(|own| own.key == entry.key) {
                 None => ours.push(entry),
-                Some(own) => {
-                    let path = [Arc::from(kind), Arc::clone(&own.key)];
-                    own.value = merge::resource(entry.value, own.value.clone(), path, cx);
-                }
+                Some(own) => conflict(own, &entry, kind, item, cx),
             }
         }
     }
+}
+
+fn conflict(own: &Entry, theirs: &Entry, kind: &str, item: &At<'_>, cx: &mut Context<'_>) {
+    if fingerprint(&own.value) == fingerprint(&theirs.value) {
+        return;
+    }
+    let text = format!("is described otherwise at {}", cx.place(theirs.spot));
+    let subject = format!("{kind}.{}", shown(&own.key));
+    let error = cx.invalid(own.spot, &subject, text);
+    let place = cx.place(item.spot());
+    let hint = format!(
+        "what {}:{} includes can be changed by a file given with a further -f, or by a second path of the include",
+        place.file, place.line
+    );
+    cx.push(error.hint(hint));
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::context::Context;
+use super::gotext::sprint;
+use super::normal::dependency;
 use super::text::shown_field;
-use super::tree::{Entry, Node, Tag, Value};
+use super::tree::{Entry, Node, Value};
 
 /// How two values of the same key become one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,14 +16,14 @@ enum Rule {
     Usual,
     /// The later value alone.
     Replace,
-    /// `NAME=value` lists and mappings: both as a mapping, by name.
-    Pairs,
-    /// One string or a list of them: both as a list.
+    /// A list, a mapping or one text: both as a list of texts.
     Items,
-    /// `name=address` lists and mappings: both as a list.
+    /// As `Items`, without what stands in the earlier one already.
     Hosts,
     /// A list of names or a mapping by name: both as a mapping.
     Names,
+    /// As `Names`; a name alone means the usual condition.
+    Dependencies,
     /// A path or a mapping with `context`.
     Build,
     /// As usual if the driver is the same, else the later one alone.
@@ -31,134 +33,83 @@ enum Rule {
 }
 
 fn rule(path: &[Arc<str>]) -> Rule {
-    let path: Vec<&str> = path.iter().map(|part| &**part).collect();
-    match path.as_slice() {
-        ["services", _, "command" | "entrypoint"]
-        | ["services", _, "healthcheck", "test"]
-        | ["services", _, "ulimits", _] => Rule::Replace,
-        [
-            "services",
-            _,
-            "environment" | "labels" | "annotations" | "sysctls",
-        ]
-        | [
-            "services",
-            _,
-            "build",
-            "args" | "labels" | "additional_contexts",
-        ]
-        | ["services", _, "deploy", "labels"]
-        | ["networks" | "volumes", _, "labels"] => Rule::Pairs,
-        [
-            "services",
-            _,
-            "dns" | "dns_opt" | "dns_search" | "env_file" | "label_file" | "tmpfs",
-        ] => Rule::Items,
-        ["services", _, "depends_on" | "networks" | "models"] => Rule::Names,
-        ["services", _, "build"] => Rule::Build,
-        ["services", _, "logging"] => Rule::Logging,
-        ["services", _, "extra_hosts"] | ["services", _, "build", "extra_hosts"] => Rule::Hosts,
-        ["networks", _, "ipam", "config"] => Rule::Subnets,
+    match path {
+        [top, _, rest @ ..] if &**top == "services" => service_rule(rest),
+        [top, _, labels] if &**labels == "labels" => match &**top {
+            "networks" | "volumes" => Rule::Items,
+            _ => Rule::Usual,
+        },
+        [top, _, ipam, config]
+            if (&**top, &**ipam, &**config) == ("networks", "ipam", "config") =>
+        {
+            Rule::Subnets
+        }
         _ => Rule::Usual,
     }
 }
 
-/// What becomes of `!reset` and `!override` once they have had their effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tags {
-    /// They stay, for a further merge below.
-    Keep,
-    /// They are spent.
-    Spend,
+fn service_rule(path: &[Arc<str>]) -> Rule {
+    let key = |index: usize| path.get(index).map_or("", |key| &**key);
+    match (path.len(), key(0), key(1)) {
+        (1, "command" | "entrypoint", _) | (2, "healthcheck", "test") | (2, "ulimits", _) => {
+            Rule::Replace
+        }
+        (
+            1,
+            "environment" | "labels" | "annotations" | "sysctls" | "dns" | "dns_opt" | "dns_search"
+            | "env_file" | "label_file" | "tmpfs",
+            _,
+        )
+        | (2, "build", "args" | "labels" | "additional_contexts")
+        | (2, "deploy", "labels") => Rule::Items,
+        (1, "depends_on", _) => Rule::Dependencies,
+        (1, "networks" | "models", _) => Rule::Names,
+        (1, "build", _) => Rule::Build,
+        (1, "logging", _) => Rule::Logging,
+        (1, "extra_hosts", _) | (2, "build", "extra_hosts") => Rule::Hosts,
+        _ => Rule::Usual,
+    }
 }
 
 /// Merges whole files: `over` onto `base`.
 pub(super) fn files(base: Node, over: Node, cx: &mut Context<'_>) -> Node {
-    let mut merger = Merger {
-        cx,
-        path: Vec::new(),
-        tags: Tags::Spend,
-    };
-    merger.merge(base, over)
+    let path = Vec::new();
+    Merger { cx, path }.merge(base, over)
 }
 
 /// Merges the service named `name`: what it says itself onto what it extends.
 pub(super) fn service(base: Node, over: Node, name: &Arc<str>, cx: &mut Context<'_>) -> Node {
-    let mut merger = Merger {
-        cx,
-        path: vec!["services".into(), Arc::clone(name)],
-        tags: Tags::Keep,
-    };
-    merger.merge(base, over)
-}
-
-/// Merges a resource of an included file with one of the same name in the including file.
-pub(super) fn resource(base: Node, over: Node, path: [Arc<str>; 2], cx: &mut Context<'_>) -> Node {
-    let mut merger = Merger {
-        cx,
-        path: path.to_vec(),
-        tags: Tags::Keep,
-    };
-    merger.merge(base, over)
-}
-
-/// Takes out what `!reset` marks and forgets `!override`: nothing is left to merge with.
-pub(super) fn spend_tags(node: &mut Node) {
-    node.tag = Tag::None;
-    match &mut node.value {
-        Value::Scalar(_) => {}
-        Value::List(items) => {
-            items.retain(|item| item.tag != Tag::Reset);
-            items.iter_mut().for_each(spend_tags);
-        }
-        Value::Map(entries) => {
-            entries.retain(|entry| entry.value.tag != Tag::Reset);
-            entries
-                .iter_mut()
-                .for_each(|entry| spend_tags(&mut entry.value));
-        }
-    }
+    let path = vec!["services".into(), Arc::clone(name)];
+    Merger { cx, path }.merge(base, over)
 }
 
 struct Merger<'c, 'e> {
     cx: &'c mut Context<'e>,
     path: Vec<Arc<str>>,
-    tags: Tags,
 }
 
 impl Merger<'_, '_> {
     fn merge(&mut self, base: Node, over: Node) -> Node {
-        if over.tag == Tag::Override {
-            return over;
-        }
-        let spot = over.spot;
         match rule(&self.path) {
             Rule::Replace => over,
             Rule::Usual => self.usual(base, over),
-            Rule::Pairs => match (self.pairs(base), self.pairs(over)) {
-                (Some(base), Some(over)) => self.by_key(base, over),
-                (Some(only), None) | (None, Some(only)) => only,
-                (None, None) => Node::null(spot),
-            },
             Rule::Items => appended(items(base), items(over)),
-            Rule::Hosts => appended(items(hosts(base)), items(hosts(over))),
-            Rule::Names => {
-                let fill = self.path.last().is_some_and(|key| &**key == "depends_on");
-                let (base, over) = (names(base, fill), names(over, fill));
-                self.usual(base, over)
+            Rule::Hosts => {
+                let (base, mut over) = (items(base), items(over));
+                if let (Some(below), Some(above)) = (base.as_list(), over.as_list_mut()) {
+                    let known: Vec<Option<&str>> = below.iter().map(Node::as_text).collect();
+                    above.retain(|item| !known.contains(&item.as_text()));
+                }
+                appended(base, over)
             }
-            Rule::Build => {
-                let (base, over) = (build(base), build(over));
-                self.usual(base, over)
-            }
+            Rule::Names => self.by_key(names(base, false), names(over, false)),
+            Rule::Dependencies => self.by_key(names(base, true), names(over, true)),
+            Rule::Build => self.by_key(build(base), build(over)),
             Rule::Logging => {
-                let driver = |node: &Node| {
-                    node.get("driver")
-                        .and_then(|d| d.as_text().map(str::to_owned))
-                };
+                let driver = |node: &Node| node.get("driver").map(sprint);
                 match (driver(&base), driver(&over)) {
                     (Some(one), Some(other)) if one != other => over,
-                    _ => self.usual(base, over),
+                    _ => self.by_key(base, over),
                 }
             }
             Rule::Subnets => self.subnets(base, over),
@@ -166,7 +117,7 @@ impl Merger<'_, '_> {
     }
 
     fn usual(&mut self, base: Node, over: Node) -> Node {
-        if over.is_null() && over.tag == Tag::None {
+        if over.is_null() {
             return base;
         }
         match (&base.value, &over.value) {
@@ -190,8 +141,12 @@ impl Merger<'_, '_> {
     /// Merges mappings; what the later one adds comes last.
     fn by_key(&mut self, base: Node, over: Node) -> Node {
         let (spot, tag) = (over.spot, base.tag);
-        let (Value::Map(below), Value::Map(above)) = (base.value, over.value) else {
-            return Node::null(spot);
+        let (below, above) = match (base.value, over.value) {
+            (Value::Map(below), Value::Map(above)) => (below, above),
+            // What is of a wrong kind is said when the whole is checked.
+            (Value::Map(below), Value::Scalar(_)) => (below, Vec::new()),
+            (Value::Scalar(_), Value::Map(above)) => (Vec::new(), above),
+            (_, value) => return Node::new(spot, value),
         };
         let mut merged: Vec<Option<Entry>> = below.into_iter().map(Some).collect();
         let index: HashMap<Arc<str>, usize> = merged
@@ -200,26 +155,14 @@ impl Merger<'_, '_> {
             .filter_map(|(i, entry)| Some((Arc::clone(&entry.as_ref()?.key), i)))
             .collect();
         for entry in above {
-            let Some(&slot) = index.get(&entry.key) else {
+            let slot = index.get(&entry.key).copied();
+            let Some((slot, old)) = slot.and_then(|slot| Some((slot, merged[slot].take()?))) else {
                 merged.push(Some(entry));
                 continue;
             };
-            if entry.value.tag == Tag::Reset {
-                // Kept only where an earlier file below could have the key too.
-                merged[slot] = (self.tags == Tags::Keep).then_some(entry);
-                continue;
-            }
-            let Some(old) = merged[slot].take() else {
-                merged[slot] = Some(entry);
-                continue;
-            };
             self.path.push(Arc::clone(&entry.key));
-            let tag = entry.value.tag;
-            let mut value = self.merge(old.value, entry.value);
+            let value = self.merge(old.value, entry.value);
             self.path.pop();
-            if self.tags == Tags::Keep && tag == Tag::Override {
-                value.tag = tag;
-            }
             merged[slot] = Some(Entry { value, ..entry });
         }
         Node {
@@ -229,70 +172,30 @@ impl Merger<'_, '_> {
         }
     }
 
-    /// `NAME=value` items as entries; `NAME` alone has no value.
-    fn pairs(&mut self, node: Node) -> Option<Node> {
-        let Value::List(items) = node.value else {
-            if matches!(node.value, Value::Map(_)) {
-                return Some(node);
-            }
-            let subject = shown_field(&self.path);
-            let text = format!("must be a mapping or a list, not {}", node.kind());
-            self.cx.wrong(node.spot, &subject, text);
-            return None;
-        };
-        let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
-        let mut index: HashMap<Arc<str>, usize> = HashMap::new();
-        for item in items {
-            let Some(text) = item.as_text() else {
-                let subject = shown_field(&self.path);
-                let text = format!("an item must be NAME=value, not {}", item.kind());
-                self.cx.wrong(item.spot, &subject, text);
-                continue;
-            };
-            let entry = match text.split_once('=') {
-                Some((name, value)) => Entry {
-                    key: name.into(),
-                    spot: item.spot,
-                    value: Node::text(item.spot, value),
-                },
-                None => Entry {
-                    key: text.into(),
-                    spot: item.spot,
-                    value: Node::null(item.spot),
-                },
-            };
-            match index.get(&entry.key) {
-                Some(&slot) => entries[slot] = entry,
-                None => {
-                    index.insert(Arc::clone(&entry.key), entries.len());
-                    entries.push(entry);
-                }
-            }
-        }
-        Some(Node {
-            spot: node.spot,
-            tag: node.tag,
-            value: Value::Map(entries),
-        })
-    }
-
     fn subnets(&mut self, base: Node, over: Node) -> Node {
         let (Value::List(below), Value::List(above)) = (&base.value, &over.value) else {
-            return self.usual(base, over);
+            let text = "must be a list in both files";
+            let subject = shown_field(&self.path);
+            self.cx.wrong(over.spot, &subject, text);
+            return base;
         };
-        let subnet = |node: &Node| {
-            node.get("subnet")
-                .and_then(|s| s.as_text().map(str::to_owned))
+        let subnet = |node: &Node| node.get("subnet").map(sprint);
+        let mut merged: Vec<Node> = Vec::new();
+        let place = |merged: &[Node], subnet_of: &Option<String>| {
+            merged.iter().position(|node| subnet(node) == *subnet_of)
         };
-        let mut merged = below.clone();
-        for item in above {
-            let same = merged.iter().position(|old| subnet(old) == subnet(item));
-            match same {
-                Some(slot) => {
-                    let old = merged[slot].clone();
-                    merged[slot] = self.by_key(old, item.clone());
+        for original in below {
+            for item in above {
+                let own = subnet(item);
+                if own != subnet(original) && place(&merged, &own).is_none() {
+                    merged.push(item.clone());
+                    continue;
                 }
-                None => merged.push(item.clone()),
+                let both = self.by_key(original.clone(), item.clone());
+                match place(&merged, &subnet(&both)) {
+                    Some(slot) => merged[slot] = both,
+                    None => merged.push(both),
+                }
             }
         }
         Node::new(over.spot, Value::List(merged))
@@ -300,78 +203,63 @@ impl Merger<'_, '_> {
 }
 
 fn appended(base: Node, over: Node) -> Node {
-    let spot = over.spot;
+    let (spot, tag) = (over.spot, over.tag);
     let (Value::List(mut items), Value::List(more)) = (base.value, over.value) else {
         return Node::null(spot);
     };
     items.extend(more);
-    Node::new(spot, Value::List(items))
+    Node {
+        spot,
+        tag,
+        value: Value::List(items),
+    }
 }
 
-/// A list of what is one or a list.
+/// A list of texts: of a mapping, `NAME=value` in order.
 fn items(node: Node) -> Node {
     let spot = node.spot;
     let items = match node.value {
         Value::List(_) => return node,
-        Value::Scalar(_) if node.is_null() => Vec::new(),
-        Value::Scalar(_) | Value::Map(_) => vec![node],
+        Value::Scalar(_) if node.as_text().is_some() => vec![node],
+        Value::Scalar(_) => Vec::new(),
+        Value::Map(entries) => {
+            let mut lines: Vec<Node> = entries.into_iter().flat_map(spread).collect();
+            lines.sort_by(|a, b| a.as_text().cmp(&b.as_text()));
+            lines
+        }
     };
     Node::new(spot, Value::List(items))
 }
 
-/// `host: address` entries of a mapping as a list of `host=address`.
-fn hosts(node: Node) -> Node {
-    let spot = node.spot;
-    match node.value {
-        Value::Map(entries) => {
-            let items = entries.into_iter().flat_map(spread).collect();
-            Node::new(spot, Value::List(items))
-        }
-        _ => node,
-    }
-}
-
 fn spread(entry: Entry) -> Vec<Node> {
-    let Entry { key, value, .. } = entry;
-    let line = |node: &Node| match &node.value {
-        Value::Scalar(scalar) => Node::text(node.spot, &format!("{key}={}", scalar.text)),
-        _ => node.clone(),
-    };
+    let Entry { key, value, spot } = entry;
+    let line = |node: &Node| Node::text(node.spot, &format!("{key}={}", sprint(node)));
     match &value.value {
         Value::List(items) => items.iter().map(line).collect(),
+        Value::Scalar(_) if value.is_null() => vec![Node::text(spot, &key)],
         _ => vec![line(&value)],
     }
 }
 
-/// A mapping by name; for dependencies a name alone means the usual condition.
-fn names(node: Node, fill: bool) -> Node {
+/// A mapping by name.
+fn names(node: Node, depends: bool) -> Node {
     let Value::List(items) = &node.value else {
         return node;
     };
     let mut entries: Vec<Entry> = Vec::new();
     for item in items {
         let Some(name) = item.as_text() else {
-            // Left for the reader of the field, which says what is wrong with it.
+            // Left for the check of the whole, which says what is wrong with it.
             return node;
         };
         if entries.iter().any(|entry| &*entry.key == name) {
             continue;
         }
-        let condition = || Entry {
-            key: "condition".into(),
-            spot: item.spot,
-            value: Node::text(item.spot, "service_started"),
+        let value = match depends {
+            true => Node::map(item.spot, dependency(item.spot)),
+            false => Node::null(item.spot),
         };
-        let value = if fill {
-            Node::new(item.spot, Value::Map(vec![condition()]))
-        } else {
-            Node::null(item.spot)
-        };
-        entries.push(Entry {
-            key: name.into(),
-            spot: item.spot,
-            value,
-        });
+        entries.push(Entry::new(name, value));
     }
     Node {
         spot: node.spot,
@@ -385,10 +273,5 @@ fn build(node: Node) -> Node {
         return node;
     }
     let spot = node.spot;
-    let context = Entry {
-        key: "context".into(),
-        spot,
-        value: node,
-    };
-    Node::new(spot, Value::Map(vec![context]))
+    Node::map(spot, vec![Entry::new("context", node)])
 }

@@ -22,18 +22,24 @@
 mod assemble;
 mod context;
 mod cursor;
+mod document;
 mod dotenv;
 mod environment;
 mod extends;
+mod format;
+mod gotext;
 mod include;
 mod interpolate;
 mod keys;
 mod lower;
 mod merge;
+mod normal;
 mod outcome;
 mod place;
+mod print;
 mod read;
 mod render;
+mod resets;
 mod scalar;
 mod template;
 mod text;
@@ -42,6 +48,7 @@ mod yaml;
 
 use std::path::PathBuf;
 
+pub use document::{Document, Explanation, TemplateVariable};
 pub use environment::{Environment, Files, NoFiles};
 pub use outcome::{Level, LoadErrors, Loaded, Variable, Warning};
 pub use read::{Input, ReadRequest, read};
@@ -128,6 +135,39 @@ pub struct LoadOptions {
     pub services: Vec<String>,
     /// What happens to what cannot be honoured.
     pub unsupported: OnUnsupported,
+    /// Refuses other programs' keys, as docker compose does.
+    pub strict: bool,
+    /// Only these services and what they need; empty is all.
+    pub only: Vec<String>,
+}
+
+/// How far files are resolved; `docker compose config` has a flag for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Form {
+    /// Variables are replaced; without it the merged files are shown as they are written.
+    pub interpolate: bool,
+    /// What the format takes for granted is filled in.
+    pub normalize: bool,
+    /// Relative paths become whole ones.
+    pub paths: bool,
+    /// What does not fit together is an error.
+    pub consistency: bool,
+    /// Files of variables are read.
+    pub environment: bool,
+}
+
+impl Default for Form {
+    /// Everything.
+    fn default() -> Self {
+        Self {
+            interpolate: true,
+            normalize: true,
+            paths: true,
+            consistency: true,
+            environment: true,
+        }
+    }
 }
 
 impl LoadOptions {
@@ -179,8 +219,10 @@ pub fn load(
     env: &Environment,
     options: &LoadOptions,
 ) -> Result<Loaded, LoadErrors> {
-    let mut cx = Context::new(env, options);
-    let stack = assemble::assemble(sources, &mut cx).map(|assembled| {
+    let mut cx = Context::new(env, options, Form::default());
+    let stack = assemble::assemble(sources, &mut cx).map(|mut assembled| {
+        assembled.root = normal::document(&assembled, &mut cx);
+        cx.refuse_now();
         let mut stack = lower::stack(&assembled, &mut cx);
         stack.places = place::all(&assembled.root, &cx);
         place::check(&stack, &assembled.root, &mut cx);
@@ -196,5 +238,30 @@ pub fn load(
             directory,
         }),
         _ => Err(LoadErrors { errors, warnings }),
+    }
+}
+
+/// Makes the normal document of Compose files, as `docker compose config` does: what is valid is
+/// what docker compose takes, whether or not a backend can honour it.
+///
+/// # Errors
+/// [`LoadErrors`] holds all that was found.
+pub fn document(
+    sources: &[Source],
+    env: &Environment,
+    options: &LoadOptions,
+    form: Form,
+) -> Result<Document, LoadErrors> {
+    let mut cx = Context::new(env, options, form);
+    let found = assemble::assemble(sources, &mut cx).map(|mut assembled| {
+        assembled.root = normal::document(&assembled, &mut cx);
+        assembled
+    });
+    match found {
+        Some(assembled) if !cx.has_errors() => Ok(Document::new(assembled, cx)),
+        _ => {
+            let (errors, warnings, _) = cx.into_findings();
+            Err(LoadErrors { errors, warnings })
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::tree::{Node, Spot, Value};
 
 /// Reports what is wrong with the stack as a whole.
 pub(super) fn check(stack: &Stack, root: &Node, cx: &mut Context<'_>) {
-    if cx.has_errors() {
+    if cx.error_count() > cx.inconsistencies {
         // What is missing because it was wrong would be reported twice.
         return;
     }
@@ -23,7 +23,10 @@ pub(super) fn check(stack: &Stack, root: &Node, cx: &mut Context<'_>) {
             continue;
         }
         let place = cx.place(spot);
-        cx.push(problem.at(place));
+        let is_said = cx.is_wrong_at(&place) || cx.is_said(problem.message());
+        if !is_said {
+            cx.push(problem.at(place));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The front of [`load`](super::load): finds the files, reads them bounded, and fills in what the
 //! environment says.
 
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,14 @@ impl Input {
     /// As [`load`](super::load).
     pub fn load(&self) -> Result<super::Loaded, super::LoadErrors> {
         super::load(&self.sources, &self.environment, &self.options)
+    }
+
+    /// Makes the normal document of what was read.
+    ///
+    /// # Errors
+    /// As [`document`](super::document()).
+    pub fn document(&self, form: super::Form) -> Result<super::Document, super::LoadErrors> {
+        super::document(&self.sources, &self.environment, &self.options, form)
     }
 }
 
@@ -230,15 +239,23 @@ fn env_files(
 fn add_variables(path: &Path, environment: &mut Environment) -> crate::Result<()> {
     let text = text_file(path)?;
     let outside = |name: &str| environment.variables.get(name).cloned();
-    let found = dotenv::parse(&text, &outside).map_err(|error| {
+    let found = dotenv::parse_places(&text, &outside).map_err(|error| {
         Error::new(ErrorKind::InvalidSpec, error.to_string()).at(Place {
             file: shown_path(path),
             line: error.line,
             column: 1,
         })
     })?;
-    for (name, value) in found {
-        environment.variables.entry(name).or_insert(value);
+    for (name, (value, line)) in found {
+        if let Entry::Vacant(slot) = environment.variables.entry(name.clone()) {
+            slot.insert(value);
+            let place = Place {
+                file: shown_path(path),
+                line,
+                column: 1,
+            };
+            environment.origins.insert(name, place);
+        }
     }
     Ok(())
 }

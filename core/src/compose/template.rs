@@ -2,6 +2,10 @@
 //!
 //! One pass: what a variable brings in is not looked at again. Nesting and length are bounded.
 
+use std::collections::BTreeMap;
+
+use super::TemplateVariable;
+
 /// Deepest nesting of `${A:-${B:-…}}`.
 const MAX_NESTING: usize = 32;
 
@@ -128,25 +132,90 @@ impl Expander<'_> {
         };
         let operator = rest.chars().next().filter(|c| "-?+".contains(*c));
         let operator = operator.ok_or_else(invalid)?;
-        let (word, tail) = split_word(&rest[1..]).ok_or_else(invalid)?;
+        // A variable ends on the line it starts on.
+        let line = rest.find('\n').map_or(rest, |end| &rest[..end]);
+        let last = line.rfind('}').ok_or_else(invalid)?;
+        let start = body.len() - rest.len();
+        let close = closing(&body[..=start + last]).unwrap_or(start + last);
+        let (word, tail) = (&body[start + 1..close], &body[close + 1..]);
         let how = match operator {
             '-' => Use::Default(word),
             '?' => Use::Required,
             _ => Use::Alternative,
         };
+        // The word counts even where it is not used: what is required in it is required.
+        let word = self.expand(word, depth + 1)?;
         let value = self.values.value(name, how);
         let usable = value.filter(|value| !(or_empty && value.is_empty()));
         let text = match (operator, usable) {
             ('-' | '?', Some(value)) => value,
-            ('-', None) | ('+', Some(_)) => self.expand(word, depth + 1)?,
+            ('-', None) | ('+', Some(_)) => word,
             ('+', None) => String::new(),
             _ => {
-                let message = self.expand(word, depth + 1)?;
                 let name = name.to_owned();
-                return Err(TemplateError::Required { name, message });
+                return Err(TemplateError::Required {
+                    name,
+                    message: word,
+                });
             }
         };
         Ok((text, tail))
+    }
+}
+
+/// Adds the variables of `text`, those in their words too, evaluating nothing.
+pub(super) fn variables(text: &str, found: &mut BTreeMap<String, TemplateVariable>) {
+    let mut lister = Lister { found, depth: 0 };
+    lister.list(text);
+}
+
+struct Lister<'f> {
+    found: &'f mut BTreeMap<String, TemplateVariable>,
+    depth: usize,
+}
+
+impl Lister<'_> {
+    fn list(&mut self, text: &str) {
+        if self.depth > MAX_NESTING {
+            return;
+        }
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            let after = &rest[dollar + 1..];
+            if let Some(tail) = after.strip_prefix('$') {
+                rest = tail;
+                continue;
+            }
+            let (name, tail) = split_name(after.strip_prefix('{').unwrap_or(after));
+            rest = tail;
+            if name.is_empty() {
+                continue;
+            }
+            let mut variable = TemplateVariable::default();
+            if after.starts_with('{') && !tail.starts_with('}') {
+                let line = tail.find('\n').map_or(tail, |end| &tail[..end]);
+                let body = &after[1..after.len() - tail.len() + line.len()];
+                let close = closing(body).or_else(|| body.rfind('}'));
+                let Some(close) = close.filter(|close| *close > name.len()) else {
+                    continue;
+                };
+                let word = &body[name.len()..close];
+                rest = &after[close + 2..];
+                let operator = word.trim_start_matches(':');
+                let inner = operator.get(1..).unwrap_or_default();
+                match operator.chars().next() {
+                    Some('-') => inner.clone_into(&mut variable.default),
+                    Some('+') => inner.clone_into(&mut variable.alternative),
+                    Some('?') => variable.is_required = true,
+                    _ => {}
+                }
+            }
+            let words = format!("{}{}", variable.default, variable.alternative);
+            self.found.insert(name.to_owned(), variable);
+            self.depth += 1;
+            self.list(&words);
+            self.depth -= 1;
+        }
     }
 }
 
@@ -163,22 +232,30 @@ fn split_name(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Splits at the `}` that closes; braces inside count, so that a default may hold JSON.
-fn split_word(text: &str) -> Option<(&str, &str)> {
+/// Where the brace before `body` closes: braces inside count, but not what stands right behind an
+/// opening one, as docker compose has it.
+fn closing(body: &str) -> Option<usize> {
     let mut open = 1usize;
-    for (index, byte) in text.bytes().enumerate() {
-        match byte {
-            b'{' => open += 1,
-            b'}' => open -= 1,
-            _ => continue,
+    let bytes = body.as_bytes();
+    // The first letter of the name.
+    let mut index = 1;
+    while index < bytes.len() {
+        match bytes[index] {
+            b'}' => {
+                open -= 1;
+                if open == 0 {
+                    return Some(index);
+                }
+            }
+            b'{' => {
+                open += 1;
+                index += 1;
+            }
+            _ => {}
         }
-        if open == 0 {
-            return Some((&text[..index], &text[index + 1..]));
-        }
+        index += 1;
     }
-    // An opening brace of its own, as in `${A:-{}`: the last one closes.
-    let last = text.rfind('}')?;
-    Some((&text[..last], &text[last + 1..]))
+    None
 }
 
 #[cfg(test)]
@@ -245,10 +322,17 @@ mod tests {
     }
 
     #[test]
-    fn unused_branches_ask_for_nothing() {
+    fn what_is_required_in_an_unused_branch_is_required() {
         let mut values = Fixed(Vec::new());
-        expand("${A:-${B:?gone}}", &mut values, 99).expect("A is set");
-        assert_eq!(values.0, ["A"]);
+        expand("${A:-${B:?gone}}", &mut values, 99).expect_err("B is not set");
+        assert_eq!(values.0, ["B"]);
+    }
+
+    #[test]
+    fn braces_in_words_are_counted_as_docker_compose_counts_them() {
+        assert!(run("${X:-{}} ${Y:-x}").is_err());
+        assert_eq!(run("${X:-{}}").as_deref(), Ok("{}"));
+        assert!(run("${X:-two\nlines}").is_err());
     }
 
     #[test]

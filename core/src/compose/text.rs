@@ -15,8 +15,14 @@ pub(super) fn shown_path(path: &Path) -> String {
 
 /// The path of a field as it may stand in a message.
 pub(super) fn shown_field(parts: &[Arc<str>]) -> String {
-    let parts: Vec<String> = parts.iter().map(|part| shown(part)).collect();
-    parts.join(".")
+    let mut path = String::new();
+    for part in parts {
+        if !path.is_empty() && &**part != "[]" {
+            path.push('.');
+        }
+        path.push_str(&shown(part));
+    }
+    path
 }
 
 fn cut(text: &str, longest: usize) -> String {
@@ -77,47 +83,97 @@ pub(super) struct Words {
 
 /// Splits a command line as a shell would, without variables, globs or operators.
 pub(super) fn words(line: &str) -> Result<Words, &'static str> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut started = false;
-    let mut quote = None;
-    let mut chars = line.chars();
-    let mut cut = None;
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (_, '\\') if quote != Some('\'') => {
-                started = true;
-                word.extend(chars.next());
-            }
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => word.push(c),
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                started = true;
-            }
-            (None, ';' | '&' | '|' | '<' | '>') => {
-                cut = Some(c);
-                break;
-            }
-            (None, _) if c.is_whitespace() => {
-                if started {
-                    words.push(std::mem::take(&mut word));
-                    started = false;
-                }
-            }
-            (None, _) => {
-                word.push(c);
-                started = true;
-            }
+    let mut split = Split::default();
+    for c in line.chars() {
+        if !split.take(c)? {
+            break;
         }
     }
-    if quote.is_some() {
+    if split.escaped || split.single || split.double || split.back || split.dollar {
         return Err("a quote is not closed");
     }
-    if started {
-        words.push(word);
+    split.end_word();
+    Ok(Words {
+        words: split.words,
+        cut: split.cut,
+    })
+}
+
+/// A command line half read.
+#[derive(Default)]
+struct Split {
+    words: Vec<String>,
+    word: String,
+    /// There is a word, even if it is empty.
+    started: bool,
+    escaped: bool,
+    single: bool,
+    double: bool,
+    back: bool,
+    dollar: bool,
+    cut: Option<char>,
+}
+
+impl Split {
+    fn end_word(&mut self) {
+        if self.started {
+            self.words.push(std::mem::take(&mut self.word));
+        }
+        self.word.clear();
+        self.started = false;
     }
-    Ok(Words { words, cut })
+
+    fn push(&mut self, c: char) {
+        self.word.push(c);
+        self.started = true;
+    }
+
+    /// Reads one character; false if nothing behind it counts.
+    fn take(&mut self, c: char) -> Result<bool, &'static str> {
+        let inside = self.single || self.double || self.back || self.dollar;
+        match c {
+            _ if self.escaped => {
+                self.escaped = false;
+                self.push(c);
+            }
+            '\\' if self.single => self.word.push(c),
+            '\\' => self.escaped = true,
+            ' ' | '\t' | '\r' | '\n' if inside => self.word.push(c),
+            ' ' | '\t' | '\r' | '\n' => self.end_word(),
+            '"' if !self.single && !self.dollar => {
+                self.started |= self.double;
+                self.double = !self.double;
+            }
+            '\'' if !self.double && !self.dollar => {
+                self.started |= self.single;
+                self.single = !self.single;
+            }
+            '(' if !(self.single || self.double || self.back) => {
+                if self.dollar || !self.word.ends_with('$') {
+                    return Err("a parenthesis stands outside of quotes");
+                }
+                self.dollar = true;
+                self.word.push(c);
+            }
+            ';' | '&' | '|' | '<' | '>' if !inside => {
+                // The number of a stream before `>` is no word.
+                if c == '>' && self.word.starts_with(|c: char| c.is_ascii_digit()) {
+                    self.started = false;
+                }
+                self.cut = Some(c);
+                return Ok(false);
+            }
+            _ => {
+                if c == '`' && !(self.single || self.double || self.dollar) {
+                    self.back = !self.back;
+                } else if c == ')' && !(self.single || self.double || self.back) {
+                    self.dollar = !self.dollar;
+                }
+                self.push(c);
+            }
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]

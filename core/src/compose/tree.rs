@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::scalar::Plain;
 
 /// Where a node stands: file by number, line and column counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Spot {
     pub(super) file: u32,
     pub(super) line: u32,
@@ -20,6 +20,10 @@ pub(super) enum Tag {
     Reset,
     /// `!override`: what an earlier file says here is replaced, not merged.
     Override,
+    /// Stands in no file: docker compose's own rules fill it in.
+    Default,
+    /// An extension of the format: a key that starts with `x-`.
+    Extension,
 }
 
 /// How a scalar was written; only plain ones can be anything but text.
@@ -72,6 +76,17 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
+impl Entry {
+    /// A key of ours, standing where its value stands.
+    pub(super) fn new(key: &str, value: Node) -> Self {
+        Self {
+            key: key.into(),
+            spot: value.spot,
+            value,
+        }
+    }
+}
+
 impl Node {
     pub(super) fn new(spot: Spot, value: Value) -> Self {
         Self {
@@ -88,6 +103,26 @@ impl Node {
             style: Style::Quoted,
         };
         Self::new(spot, Value::Scalar(scalar))
+    }
+
+    /// A number or `true`, made by us or by the field's own rules.
+    pub(super) fn plain(spot: Spot, text: &str) -> Self {
+        let scalar = Scalar {
+            text: text.into(),
+            style: Style::Plain,
+        };
+        Self::new(spot, Value::Scalar(scalar))
+    }
+
+    /// A mapping made by us.
+    pub(super) fn map(spot: Spot, entries: Vec<Entry>) -> Self {
+        Self::new(spot, Value::Map(entries))
+    }
+
+    /// The same, marked as filled in.
+    pub(super) fn filled(mut self) -> Self {
+        self.tag = Tag::Default;
+        self
     }
 
     /// A null, standing where the original stood.
@@ -130,6 +165,41 @@ impl Node {
         };
         let entry = entries.iter_mut().find(|e| &*e.key == key)?;
         Some(&mut entry.value)
+    }
+
+    pub(super) fn as_list(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_map_mut(&mut self) -> Option<&mut Vec<Entry>> {
+        match &mut self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_list_mut(&mut self) -> Option<&mut Vec<Node>> {
+        match &mut self.value {
+            Value::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// True for `true`.
+    pub(super) fn is_true(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.meaning() == Plain::Bool(true))
+    }
+
+    /// Puts a value under a key, in the place of what stands there.
+    pub(super) fn set(&mut self, key: &str, value: Node) {
+        if let Some(slot) = self.get_mut(key) {
+            *slot = value;
+        } else if let Value::Map(entries) = &mut self.value {
+            entries.push(Entry::new(key, value));
+        }
     }
 
     /// Takes a key out of a mapping.

@@ -26,8 +26,8 @@ pub(super) struct YamlError {
     pub(super) hint: Option<&'static str>,
 }
 
-/// Reads the one document of `text`; an empty document is an empty mapping.
-pub(super) fn parse(file: u32, text: &str) -> Result<Node, YamlError> {
+/// Reads the documents of `text`; a text without any gives none.
+pub(super) fn parse(file: u32, text: &str) -> Result<Vec<Node>, YamlError> {
     let start = Spot {
         file,
         line: 1,
@@ -47,16 +47,14 @@ pub(super) fn parse(file: u32, text: &str) -> Result<Node, YamlError> {
         file,
         frames: Vec::new(),
         anchors: HashMap::new(),
-        root: None,
+        documents: Vec::new(),
         nodes: 0,
     };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|e| syntax_error(file, &e))?;
         builder.event(event, span)?;
     }
-    Ok(builder
-        .root
-        .unwrap_or_else(|| Node::new(start, Value::Map(Vec::new()))))
+    Ok(builder.documents)
 }
 
 fn error(spot: Spot, text: impl Into<String>) -> YamlError {
@@ -122,7 +120,7 @@ struct Builder {
     file: u32,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Anchored>,
-    root: Option<Node>,
+    documents: Vec<Node>,
     nodes: usize,
 }
 
@@ -173,8 +171,9 @@ impl Builder {
             return Ok((Tag::None, core == "str"));
         }
         match tag.original().as_str() {
-            "!reset" => Ok((Tag::Reset, false)),
-            "!override" => Ok((Tag::Override, false)),
+            // What has a tag that YAML does not know is a text, whatever it looks like.
+            "!reset" => Ok((Tag::Reset, true)),
+            "!override" => Ok((Tag::Override, true)),
             "!" => Ok((Tag::None, true)),
             other => {
                 let shown: String = other
@@ -259,7 +258,8 @@ impl Builder {
             self.anchors.insert(anchor, Anchored { node, height, size });
         }
         let Some(frame) = self.frames.last_mut() else {
-            return self.set_root(node);
+            self.documents.push(node);
+            return Ok(());
         };
         frame.height = frame.height.max(height);
         match (&mut frame.node.value, frame.key.take()) {
@@ -272,20 +272,6 @@ impl Builder {
                 value: node,
             }),
             (Value::Scalar(_), _) => {}
-        }
-        Ok(())
-    }
-}
-
-impl Builder {
-    fn set_root(&mut self, node: Node) -> Step {
-        let first_is_empty = self.root.as_ref().is_none_or(Node::is_null);
-        if first_is_empty {
-            self.root = Some(node);
-        } else if !node.is_null() {
-            let mut refused = error(node.spot, "a second document starts here");
-            refused.hint = Some("put it into a file of its own and give both with -f");
-            return Err(refused);
         }
         Ok(())
     }

@@ -7,28 +7,7 @@ use super::super::Level;
 use super::super::assemble::path_of;
 use super::super::context::Context;
 use super::super::cursor::At;
-use super::super::tree::Value;
-use super::volumes::is_external;
-
-const SECRET: [&str; 8] = [
-    "name",
-    "file",
-    "environment",
-    "external",
-    "labels",
-    "driver",
-    "driver_opts",
-    "template_driver",
-];
-const CONFIG: [&str; 7] = [
-    "name",
-    "file",
-    "environment",
-    "content",
-    "external",
-    "labels",
-    "template_driver",
-];
+use super::super::tree::Tag;
 
 /// Reads the top-level `secrets` or `configs`.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
@@ -41,8 +20,7 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
                 continue;
             }
         };
-        let known: &[&str] = if is_secret { &SECRET } else { &CONFIG };
-        let Some(source) = source(&entry, known, cx) else {
+        let Some(source) = source(&entry, cx) else {
             continue;
         };
         let blobs = if is_secret {
@@ -54,52 +32,38 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
     }
 }
 
-fn source(entry: &At<'_>, known: &[&str], cx: &mut Context<'_>) -> Option<BlobSource> {
-    let mut sources = Vec::new();
-    let mut name = None;
-    let before = cx.has_errors();
-    for field in entry.fields(cx, known) {
+fn source(entry: &At<'_>, cx: &mut Context<'_>) -> Option<BlobSource> {
+    let mut source = None;
+    for field in entry.map(cx) {
         match field.name() {
             "file" => {
                 let path = field.text(cx).and_then(|path| path_of(&field, &path, cx));
-                sources.extend(path.map(BlobSource::File));
+                source = path.map(BlobSource::File);
             }
-            "environment" => sources.extend(variable(&field, cx)),
+            "environment" => source = variable(&field, cx),
             "content" => {
                 let text = field.text(cx);
-                sources.extend(text.map(|text| BlobSource::Inline(SecretBytes::new(text))));
+                source = text.map(|text| BlobSource::Inline(SecretBytes::new(text)));
             }
-            "external" => {
-                if is_external(&field, &mut name, cx) {
-                    sources.push(BlobSource::External);
-                }
-            }
+            "external" => source = Some(BlobSource::External),
             "name" => {
-                if field.text(cx).is_some_and(|name| name != entry.name()) {
+                let is_usual = field.node.tag == Tag::Default;
+                if !is_usual && field.text(cx).is_some_and(|name| name != entry.name()) {
                     cx.warn(&field, Level::Ignored, "is called by its key");
                 }
             }
             "labels" => cx.warn(&field, Level::Ignored, "labels are not kept"),
-            _ => cx.warn(&field, Level::Note, "has no effect outside of a swarm"),
+            "driver" | "driver_opts" | "template_driver" => {
+                cx.warn(&field, Level::Note, "has no effect outside of a swarm");
+            }
+            _ => {}
         }
     }
-    let choice = known
-        .iter()
-        .filter(|key| ["file", "environment", "content"].contains(key));
-    let choice: Vec<String> = choice.map(|key| format!("`{key}`")).collect();
-    match sources.len() {
-        0 if cx.has_errors() && !before => None,
-        0 => {
-            cx.error(entry, format!("needs one of {}", choice.join(", ")));
-            None
-        }
-        1 => sources.pop(),
-        _ => {
-            let text = format!("has more than one of {}", choice.join(", "));
-            cx.error(entry, text);
-            None
-        }
+    if source.is_none() && entry.get("driver").is_some() {
+        let text = "what a driver of a swarm fetches cannot be given";
+        cx.unsupported(entry, text, "give a `file` or an `environment`");
     }
+    source
 }
 
 /// The value now, because what plans later may not see the same variables.
@@ -135,11 +99,7 @@ pub(super) fn grants(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
 }
 
 fn grant(item: &At<'_>, kind: BlobKind, cx: &mut Context<'_>) -> Option<BlobGrant> {
-    if !matches!(item.node.value, Value::Map(_)) {
-        let name = item.parsed(cx, |text| BlobName::parse(text))?;
-        return Some(BlobGrant::new(kind, name));
-    }
-    let fields = item.fields(cx, &["source", "target", "uid", "gid", "mode"]);
+    let fields = item.map(cx);
     let Some(source) = fields.iter().find(|field| field.name() == "source") else {
         cx.error(item, "needs `source`");
         return None;

@@ -2,11 +2,9 @@
 
 use crate::spec::Service;
 
-use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
-use super::super::text::{shown, words};
-use super::super::tree::Value;
+use super::super::text::shown;
 
 /// Reads the process and its surroundings.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
@@ -52,29 +50,10 @@ fn is_name(field: &At<'_>, name: &str, cx: &mut Context<'_>) -> bool {
     valid
 }
 
-/// A command line: a list of words, or one string that is split. Null says nothing.
+/// A command line; null says nothing.
 pub(super) fn line(field: &At<'_>, cx: &mut Context<'_>) -> Option<Vec<String>> {
     if field.node.is_null() {
         return None;
     }
-    if let Value::List(_) = field.node.value {
-        return Some(field.texts(cx));
-    }
-    let text = field.text(cx)?;
-    match words(&text) {
-        Ok(split) => {
-            if let Some(cut) = split.cut {
-                let text = format!(
-                    "everything from `{cut}` on is left out, as docker compose does; \
-                     for a shell, write sh -c \"…\""
-                );
-                cx.warn(field, Level::Trap, text);
-            }
-            Some(split.words)
-        }
-        Err(problem) => {
-            cx.error(field, problem);
-            None
-        }
-    }
+    Some(field.texts(cx))
 }

@@ -7,8 +7,6 @@ use crate::spec::{Health, HealthTest, HealthWish, Service};
 use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
-use super::super::text::shown;
-use super::super::tree::Value;
 
 /// The keys that set the pace of a check.
 pub(super) const TIMES: [&str; 5] = [
@@ -18,22 +16,12 @@ pub(super) const TIMES: [&str; 5] = [
     "start_period",
     "start_interval",
 ];
-const CHECK: [&str; 7] = [
-    "test",
-    "disable",
-    "interval",
-    "timeout",
-    "retries",
-    "start_period",
-    "start_interval",
-];
-
 /// Reads `healthcheck`.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     let Some(field) = at.get("healthcheck") else {
         return;
     };
-    let fields = field.fields(cx, &CHECK);
+    let fields = field.map(cx);
     let mut health = Health::new(HealthTest::Exec(Vec::new()));
     let mut wanted = Test::Unsaid;
     let mut disabled = false;
@@ -41,7 +29,8 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
         match part.name() {
             "test" => wanted = test(part, cx),
             "disable" => disabled = part.boolean(cx).unwrap_or_default(),
-            _ => time(part, &mut health, cx),
+            key if TIMES.contains(&key) => time(part, &mut health, cx),
+            _ => {}
         }
     }
     service.health = match wanted {
@@ -69,30 +58,23 @@ enum Test {
 }
 
 fn test(field: &At<'_>, cx: &mut Context<'_>) -> Test {
-    if !matches!(field.node.value, Value::List(_)) {
-        return match field.text(cx) {
-            Some(line) if !line.is_empty() => Test::Check(HealthTest::Shell(line)),
-            _ => Test::Unsaid,
-        };
-    }
     let mut words = field.texts(cx).into_iter();
     match words.next().as_deref() {
         None => Test::Unsaid,
         Some("NONE") => Test::None,
         Some("CMD") => Test::Check(HealthTest::Exec(words.collect())),
         Some("CMD-SHELL") => {
-            let line = words.next().unwrap_or_default();
+            let Some(line) = words.next().filter(|line| !line.is_empty()) else {
+                return Test::Unsaid;
+            };
             if words.next().is_some() {
                 let text = "CMD-SHELL runs one string: the further ones are its $0, $1, …";
                 cx.warn(field, Level::Trap, text);
             }
             Test::Check(HealthTest::Shell(line))
         }
-        Some(other) => {
-            let text = format!("starts with `{}`", shown(other));
-            cx.error_hint(field, text, "start the list with CMD, CMD-SHELL or NONE");
-            Test::Unsaid
-        }
+        // Said of the document as a whole.
+        Some(_) => Test::Unsaid,
     }
 }
 

@@ -9,12 +9,11 @@ use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
 
-/// The image to run; what is missing or wrong is reported, and only for active services.
+/// The image to run; what is missing or wrong is reported.
 pub(super) fn reference(
     at: &At<'_>,
     stack: &StackName,
     name: &ServiceName,
-    active: bool,
     cx: &mut Context<'_>,
 ) -> ImageRef {
     let written = at.get("image").filter(|field| !field.node.is_null());
@@ -22,7 +21,7 @@ pub(super) fn reference(
     let image = match (&written, text) {
         (Some(field), Some(text)) if !text.is_empty() => parsed(field, &text, cx),
         (None, _) | (Some(_), Some(_)) => {
-            without(at, active, cx);
+            without(at, cx);
             None
         }
         (Some(_), None) => None,
@@ -40,21 +39,17 @@ fn parsed(field: &At<'_>, text: &str, cx: &mut Context<'_>) -> Option<ImageRef> 
     }
 }
 
-fn without(at: &At<'_>, active: bool, cx: &mut Context<'_>) {
+fn without(at: &At<'_>, cx: &mut Context<'_>) {
     let builds = at.get("build").filter(|field| !field.node.is_null());
     match builds {
-        _ if !active => {}
         Some(build) => cx.unsupported(
             &build,
             "images cannot be built yet, and the service names none",
             "build the image with another program and name it with `image:`",
         ),
         None if at.get("provider").is_some() => {}
-        None => cx.error_hint(
-            at,
-            "has neither `image` nor `build`",
-            "name the image to run with `image:`",
-        ),
+        // Said of the document as a whole.
+        None => {}
     }
 }
 

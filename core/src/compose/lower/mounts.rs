@@ -11,24 +11,8 @@ use super::super::assemble::path_of;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
-use super::super::tree::Value;
-use super::short_volume::{self, Short};
+use super::super::tree::Node;
 
-const LONG: [&str; 12] = [
-    "type",
-    "source",
-    "target",
-    "read_only",
-    "consistency",
-    "bind",
-    "volume",
-    "tmpfs",
-    "image",
-    // Other programs' keys, which they leave in the files they write.
-    "content",
-    "is_directory",
-    "isDirectory",
-];
 /// Permission bits of a tmpfs root, as docker makes it.
 const TMPFS_MODE: u32 = 0o1777;
 
@@ -36,10 +20,7 @@ const TMPFS_MODE: u32 = 0o1777;
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     if let Some(field) = at.get("volumes") {
         for item in field.list(cx) {
-            let mount = match &item.node.value {
-                Value::Map(_) => long(&item, cx),
-                _ => short(&item, cx),
-            };
+            let mount = long(&item, cx);
             add(service, mount);
         }
     }
@@ -92,36 +73,6 @@ fn is_memory(mount: &Mount) -> bool {
     matches!(mount.source, MountSource::Tmpfs { .. })
 }
 
-fn short(item: &At<'_>, cx: &mut Context<'_>) -> Option<Mount> {
-    let text = item.text(cx)?;
-    let short = match short_volume::parse(&text) {
-        Ok(short) => short,
-        Err(problem) => {
-            cx.error_hint(item, problem, "write it as source:target[:ro]");
-            return None;
-        }
-    };
-    if short_volume::is_drive_trap(&short) {
-        let text = format!("`{}` is a Windows drive to docker compose", shown(&text));
-        cx.error_hint(item, text, "give the volume a name of two letters or more");
-        return None;
-    }
-    let source = if short.is_bind() {
-        MountSource::Bind {
-            path: bind(item, short.source.unwrap_or_default(), cx)?,
-            create: true,
-        }
-    } else {
-        named(item, short.source, cx)?
-    };
-    let read_only = options(item, &short, cx);
-    Some(Mount {
-        source,
-        target: clean(short.target),
-        read_only,
-    })
-}
-
 /// A target without double or trailing slashes; `..` is left for the check of the whole stack.
 fn clean(target: &str) -> String {
     if !target.starts_with('/') {
@@ -163,33 +114,6 @@ fn named(item: &At<'_>, source: Option<&str>, cx: &mut Context<'_>) -> Option<Mo
     }
 }
 
-/// Reads the options of a short form; true if it is read-only.
-fn options(item: &At<'_>, short: &Short<'_>, cx: &mut Context<'_>) -> bool {
-    let mut read_only = false;
-    for option in &short.options {
-        match *option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            "cached" | "delegated" | "consistent" => {
-                cx.warn(
-                    item,
-                    Level::Note,
-                    format!("`{option}` has no effect on Linux"),
-                );
-            }
-            "z" | "Z" => selinux(item, option, cx),
-            "nocopy" => nocopy(item, cx),
-            "private" | "rprivate" => {}
-            "shared" | "rshared" | "slave" | "rslave" => propagation(item, option, cx),
-            other => {
-                let text = format!("`{}` is not an option and has no effect", shown(other));
-                cx.warn(item, Level::Trap, text);
-            }
-        }
-    }
-    read_only
-}
-
 fn selinux(item: &At<'_>, option: &str, cx: &mut Context<'_>) {
     let text = format!("`{option}`: files are not relabelled for SELinux");
     cx.warn(item, Level::Ignored, text);
@@ -219,7 +143,7 @@ struct Long {
 
 fn long(item: &At<'_>, cx: &mut Context<'_>) -> Option<Mount> {
     let mut long = Long::default();
-    for field in item.fields(cx, &LONG) {
+    for field in item.map(cx) {
         match field.name() {
             "type" => long.kind = field.text(cx),
             "source" => long.source = field.text(cx),
@@ -229,12 +153,7 @@ fn long(item: &At<'_>, cx: &mut Context<'_>) -> Option<Mount> {
             "volume" => volume_options(&field, cx),
             "tmpfs" => tmpfs_options(&field, &mut long, cx),
             "consistency" => cx.warn(&field, Level::Note, "has no effect on Linux"),
-            "image" => {}
-            _ => cx.warn(
-                &field,
-                Level::Ignored,
-                "is another program's key and has no effect",
-            ),
+            _ => {}
         }
     }
     let source = long_source(item, &long, cx)?;
@@ -286,10 +205,13 @@ fn long_source(item: &At<'_>, long: &Long, cx: &mut Context<'_>) -> Option<Mount
 }
 
 fn bind_options(field: &At<'_>, long: &mut Long, cx: &mut Context<'_>) {
-    let known = ["propagation", "create_host_path", "recursive", "selinux"];
-    for option in field.fields(cx, &known) {
+    // Without any option docker creates the directory, with others only if it is told to.
+    long.no_create = !field
+        .node
+        .get("create_host_path")
+        .is_some_and(Node::is_true);
+    for option in field.map(cx) {
         if option.name() == "create_host_path" {
-            long.no_create = !option.boolean(cx).unwrap_or(true);
             continue;
         }
         let Some(text) = option.text(cx) else {
@@ -305,7 +227,7 @@ fn bind_options(field: &At<'_>, long: &mut Long, cx: &mut Context<'_>) {
 }
 
 fn volume_options(field: &At<'_>, cx: &mut Context<'_>) {
-    for option in field.fields(cx, &["nocopy", "subpath", "labels"]) {
+    for option in field.map(cx) {
         match option.name() {
             "nocopy" => {
                 if option.boolean(cx) == Some(true) {
@@ -327,7 +249,7 @@ fn volume_options(field: &At<'_>, cx: &mut Context<'_>) {
 }
 
 fn tmpfs_options(field: &At<'_>, long: &mut Long, cx: &mut Context<'_>) {
-    for option in field.fields(cx, &["size", "mode"]) {
+    for option in field.map(cx) {
         match option.name() {
             "size" => long.size = option.bytes(cx).filter(|size| size.0 > 0),
             _ => long.mode = option.mode(cx),

@@ -7,19 +7,6 @@ use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
-use super::super::tree::Value;
-
-const ATTACHMENT: [&str; 9] = [
-    "aliases",
-    "interface_name",
-    "ipv4_address",
-    "ipv6_address",
-    "link_local_ips",
-    "mac_address",
-    "driver_opts",
-    "priority",
-    "gw_priority",
-];
 
 /// Reads networks, mode, links and hosts.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
@@ -46,14 +33,6 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
 }
 
 fn networks(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
-    if let Value::List(_) = field.node.value {
-        for item in field.list(cx) {
-            if let Some(name) = item.parsed(cx, |text| NetworkName::parse(text)) {
-                service.networks.insert(name, Attachment::default());
-            }
-        }
-        return;
-    }
     for entry in field.map(cx) {
         let name = match NetworkName::parse(entry.name()) {
             Ok(name) => name,
@@ -73,7 +52,7 @@ fn networks(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
 
 fn attachment(entry: &At<'_>, cx: &mut Context<'_>) -> Attachment {
     let mut attachment = Attachment::default();
-    for field in entry.fields(cx, &ATTACHMENT) {
+    for field in entry.map(cx) {
         match field.name() {
             "aliases" => {
                 for item in field.list(cx) {
@@ -93,11 +72,12 @@ fn attachment(entry: &At<'_>, cx: &mut Context<'_>) -> Attachment {
             "mac_address" => cx.warn(&field, Level::Ignored, "the address is chosen"),
             "interface_name" => cx.warn(&field, Level::Ignored, "the interface's name is chosen"),
             "driver_opts" => cx.warn(&field, Level::Ignored, "the options have no effect"),
-            _ => cx.warn(
+            "priority" | "gw_priority" => cx.warn(
                 &field,
                 Level::Ignored,
                 "the order of the networks is chosen",
             ),
+            _ => {}
         }
     }
     attachment
@@ -105,11 +85,6 @@ fn attachment(entry: &At<'_>, cx: &mut Context<'_>) -> Attachment {
 
 fn mode(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     let Some(text) = field.text(cx) else { return };
-    if !service.networks.is_empty() {
-        let text = "cannot stand beside `networks`";
-        cx.error_hint(field, text, "remove one of the two");
-        return;
-    }
     match text.as_str() {
         "none" => service.network_mode = NetworkMode::None,
         "host" => service.network_mode = NetworkMode::Host,
@@ -158,32 +133,15 @@ fn link(item: &At<'_>, cx: &mut Context<'_>) -> Option<Link> {
 }
 
 fn hosts(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
-    if let Value::Map(_) = field.node.value {
-        for entry in field.map(cx) {
-            for item in entry.one_or_many(cx) {
-                if let Some(address) = item.text(cx) {
-                    host(&item, entry.name(), &address, service, cx);
-                }
-            }
-        }
-        return;
-    }
     for item in field.list(cx) {
         let Some(text) = item.text(cx) else { continue };
-        let Some((name, addresses)) = text.split_once('=').or_else(|| text.split_once(':')) else {
-            let text = format!("`{}` has no address", shown(&text));
-            cx.error_hint(&item, text, "write it as name=address");
-            continue;
-        };
-        for address in addresses.split(',') {
+        if let Some((name, address)) = text.split_once('=') {
             host(&item, name, address, service, cx);
         }
     }
 }
 
 fn host(at: &At<'_>, name: &str, address: &str, service: &mut Service, cx: &mut Context<'_>) {
-    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
-    let address = bare.unwrap_or(address);
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         cx.error(at, format!("`{}` is not a host name", shown(name)));

@@ -7,24 +7,14 @@ use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
+use super::super::tree::Tag;
 use super::environment::labels;
-
-const NETWORK: [&str; 10] = [
-    "name",
-    "driver",
-    "driver_opts",
-    "ipam",
-    "external",
-    "internal",
-    "enable_ipv4",
-    "enable_ipv6",
-    "attachable",
-    "labels",
-];
 
 /// Reads `networks`.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
-    for entry in at.map(cx) {
+    // The default network needs no description.
+    let written = at.map(cx).into_iter();
+    for entry in written.filter(|entry| entry.node.tag != Tag::Default) {
         let name = match NetworkName::parse(entry.name()) {
             Ok(name) => name,
             Err(error) => {
@@ -43,7 +33,7 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
 
 fn network(entry: &At<'_>, cx: &mut Context<'_>) -> Network {
     let mut network = Network::default();
-    for field in entry.fields(cx, &NETWORK) {
+    for field in entry.map(cx) {
         match field.name() {
             "internal" => network.internal = field.boolean(cx).unwrap_or_default(),
             "labels" => network.labels = labels(&field, cx),
@@ -51,35 +41,27 @@ fn network(entry: &At<'_>, cx: &mut Context<'_>) -> Network {
             "external" => external(&field, cx),
             "driver" => driver(&field, cx),
             "name" => {
-                if field.text(cx).is_some() && entry.get("external").is_none() {
+                let is_usual = field.node.tag == Tag::Default;
+                if !is_usual && entry.get("external").is_none() {
                     let text = "the network is called by its stack and key";
                     cx.warn(&field, Level::Ignored, text);
                 }
             }
             "driver_opts" => cx.warn(&field, Level::Ignored, "the options have no effect"),
-            "attachable" => {
-                if field.boolean(cx).is_some() {
-                    cx.warn(&field, Level::Note, "has no effect outside of a swarm");
-                }
-            }
-            _ => family(&field, cx),
+            "attachable" => cx.warn(&field, Level::Note, "has no effect outside of a swarm"),
+            "enable_ipv4" | "enable_ipv6" => family(&field, cx),
+            _ => {}
         }
     }
     network
 }
 
 fn external(field: &At<'_>, cx: &mut Context<'_>) {
-    let is_external = match field.node.as_map() {
-        Some(_) => !field.fields(cx, &["name"]).is_empty(),
-        None => field.boolean(cx).unwrap_or_default(),
-    };
-    if is_external {
-        cx.unsupported(
-            field,
-            "networks outside of the stack cannot be joined",
-            "reach services of other stacks with `links` under `x-unmoor:`",
-        );
-    }
+    cx.unsupported(
+        field,
+        "networks outside of the stack cannot be joined",
+        "reach services of other stacks with `links` under `x-unmoor:`",
+    );
 }
 
 fn driver(field: &At<'_>, cx: &mut Context<'_>) {
@@ -110,7 +92,7 @@ fn ipam(field: &At<'_>, network: &mut Network, cx: &mut Context<'_>) {
     if field.node.is_null() {
         return;
     }
-    for part in field.fields(cx, &["driver", "config", "options"]) {
+    for part in field.map(cx) {
         match part.name() {
             "config" => {
                 for item in part.list(cx) {
@@ -123,13 +105,13 @@ fn ipam(field: &At<'_>, network: &mut Network, cx: &mut Context<'_>) {
                     cx.warn(&part, Level::Ignored, "addresses are given by the backend");
                 }
             }
-            _ => cx.warn(&part, Level::Ignored, "the options have no effect"),
+            _ => {}
         }
     }
 }
 
 fn subnet(item: &At<'_>, network: &mut Network, cx: &mut Context<'_>) {
-    for part in item.fields(cx, &["subnet", "ip_range", "gateway", "aux_addresses"]) {
+    for part in item.map(cx) {
         if part.name() != "subnet" {
             let text = "addresses within the subnet are chosen by the backend";
             cx.warn(&part, Level::Ignored, text);

@@ -1,4 +1,4 @@
-//! What must have started before: `depends_on`, and what `links` imply.
+//! What must have started before: `depends_on`, with what other keys imply.
 
 use crate::name::ServiceName;
 use crate::spec::{Condition, Dependency, Service};
@@ -6,21 +6,12 @@ use crate::spec::{Condition, Dependency, Service};
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
-use super::super::tree::Value;
 
 /// Reads `depends_on`.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     let Some(field) = at.get("depends_on") else {
         return;
     };
-    if let Value::List(_) = field.node.value {
-        for item in field.list(cx) {
-            if let Some(name) = item.parsed(cx, |text| ServiceName::parse(text)) {
-                service.depends_on.insert(name, Dependency::default());
-            }
-        }
-        return;
-    }
     for entry in field.map(cx) {
         match ServiceName::parse(entry.name()) {
             Ok(name) => {
@@ -43,9 +34,6 @@ fn dependency(entry: &At<'_>, cx: &mut Context<'_>) -> Dependency {
             _ => dependency.restart = field.boolean(cx).unwrap_or_default(),
         }
     }
-    if entry.node.as_map().is_some() && entry.get("condition").is_none() {
-        cx.error_hint(entry, "needs `condition`", "it is usually service_started");
-    }
     dependency
 }
 
@@ -60,20 +48,5 @@ fn condition(field: &At<'_>, text: &str, cx: &mut Context<'_>) -> Option<Conditi
             cx.error_hint(field, text, hint);
             None
         }
-    }
-}
-
-/// A service starts after those it has `links` to, as docker compose has it; our own links come
-/// later and order nothing.
-pub(super) fn add_links(service: &mut Service) {
-    for link in &service.links {
-        let implied = Dependency {
-            restart: true,
-            ..Dependency::default()
-        };
-        service
-            .depends_on
-            .entry(link.target.service.clone())
-            .or_insert(implied);
     }
 }

@@ -7,7 +7,7 @@ use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
 use super::super::tree::Value;
-use super::environment::pairs;
+use super::environment::labels;
 
 /// Reads the security settings.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
@@ -25,9 +25,7 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
         security.read_only = field.boolean(cx).unwrap_or_default();
     }
     if let Some(field) = at.get("sysctls") {
-        for (name, value) in pairs(&field, cx) {
-            security.sysctls.insert(name, value.unwrap_or_default());
-        }
+        security.sysctls.extend(labels(&field, cx));
     }
     if let Some(field) = at.get("security_opt") {
         for item in field.list(cx) {
@@ -100,19 +98,17 @@ fn rlimit(entry: &At<'_>, cx: &mut Context<'_>) -> Option<Rlimit> {
             hard: both,
         });
     }
-    let (mut soft, mut hard) = (None, None);
-    for field in entry.fields(cx, &["soft", "hard"]) {
+    // What is zero is left out of the document.
+    let (mut soft, mut hard) = (0, 0);
+    for field in entry.map(cx) {
         let value = number(&field, cx)?;
         match field.name() {
-            "soft" => soft = Some(value),
-            _ => hard = Some(value),
+            "soft" => soft = value,
+            _ => hard = value,
         }
     }
-    let (Some(soft), Some(hard)) = (soft, hard) else {
-        cx.error(entry, "needs `soft` and `hard`");
-        return None;
-    };
-    if soft > hard {
+    let both = ["soft", "hard"].map(|key| entry.get(key).is_some());
+    if soft > hard && both == [true, true] {
         cx.error(entry, "`soft` is above `hard`");
         return None;
     }

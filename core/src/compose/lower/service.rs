@@ -12,119 +12,40 @@ use super::{
     security, unhonoured, unmoor,
 };
 
-/// Keys that the areas read.
-pub(super) const READ: [&str; 58] = [
-    "build",
-    "cap_add",
-    "cap_drop",
-    "command",
-    "configs",
-    "container_name",
-    "cpu_period",
-    "cpu_quota",
-    "cpus",
-    "depends_on",
-    "deploy",
-    "entrypoint",
-    "env_file",
-    "environment",
-    "expose",
-    "extends",
-    "extra_hosts",
-    "healthcheck",
-    "hostname",
-    "image",
-    "init",
-    "label_file",
-    "labels",
-    "links",
-    "mem_limit",
-    "mem_reservation",
-    "network_mode",
-    "networks",
-    "pids_limit",
-    "platform",
-    "ports",
-    "privileged",
-    "profiles",
-    "pull_policy",
-    "read_only",
-    "restart",
-    "scale",
-    "secrets",
-    "security_opt",
-    "shm_size",
-    "stdin_open",
-    "stop_grace_period",
-    "stop_signal",
-    "sysctls",
-    "tmpfs",
-    "tty",
-    "ulimits",
-    "user",
-    "volumes",
-    "working_dir",
-    // What may say nothing new: read by `unhonoured`, value by value.
-    "cgroup",
-    "ipc",
-    "pid",
-    "runtime",
-    "userns_mode",
-    "uts",
-    "logging",
-    "models",
-];
-
-/// Reads all services; those without an active profile are checked, then left out.
+/// Reads all services.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
-    let known: Vec<&str> = READ.iter().copied().chain(unhonoured::keys()).collect();
     for field in at.map(cx) {
         let name = match ServiceName::parse(field.name()) {
             Ok(name) => name,
             Err(error) => {
-                cx.wrong(field.key_spot(), &at.path(), error.to_string());
+                // What is no name at all was said before.
+                if !cx.is_wrong_at(&cx.place(field.key_spot())) {
+                    cx.wrong(field.key_spot(), &at.path(), error.to_string());
+                }
                 continue;
             }
         };
-        if field.node.as_map().is_none() {
-            field.expected(cx, "a mapping");
-            continue;
-        }
-        let since = cx.findings();
-        let active = is_active(&field, cx);
-        let service = one(&field, &name, active, &known, stack, cx);
-        if active {
+        if field.node.as_map().is_some() {
+            let service = one(&field, &name, stack, cx);
             stack.services.insert(name, service);
-        } else {
-            cx.forget_unhonoured(since);
         }
     }
+    drop_absent(stack);
     mark_jobs(stack);
 }
 
-fn is_active(at: &At<'_>, cx: &mut Context<'_>) -> bool {
-    let Some(field) = at.get("profiles") else {
-        return true;
-    };
-    let wanted = field.texts(cx);
-    let active = &cx.options.profiles;
-    wanted.is_empty()
-        || cx.options.services.iter().any(|name| name == at.name())
-        || active
-            .iter()
-            .any(|profile| profile == "*" || wanted.contains(profile))
+/// Forgets dependencies on services that are not active and need not be.
+fn drop_absent(stack: &mut Stack) {
+    let present: BTreeSet<ServiceName> = stack.services.keys().cloned().collect();
+    for service in stack.services.values_mut() {
+        service
+            .depends_on
+            .retain(|name, dependency| dependency.required || present.contains(name));
+    }
 }
 
-fn one(
-    at: &At<'_>,
-    name: &ServiceName,
-    active: bool,
-    known: &[&str],
-    stack: &Stack,
-    cx: &mut Context<'_>,
-) -> Service {
-    let fields = at.fields(cx, known);
-    let mut service = Service::new(image::reference(at, &stack.name, name, active, cx));
+fn one(at: &At<'_>, name: &ServiceName, stack: &Stack, cx: &mut Context<'_>) -> Service {
+    let mut service = Service::new(image::reference(at, &stack.name, name, cx));
     image::lower(at, &mut service, cx);
     command::lower(at, &mut service, cx);
     environment::lower(at, &mut service, cx);
@@ -132,14 +53,13 @@ fn one(
     mounts::lower(at, &mut service, cx);
     network::lower(at, &mut service, cx);
     order::lower(at, &mut service, cx);
-    order::add_links(&mut service);
     health::lower(at, &mut service, cx);
     deploy::lower(at, &mut service, cx);
     limits::lower(at, &mut service, cx);
     security::lower(at, &mut service, cx);
     blobs::grants(at, &mut service, cx);
     unmoor::lower(at, &mut service, cx);
-    unhonoured::lower(&fields, cx);
+    unhonoured::lower(&at.map(cx), cx);
     service
 }
 

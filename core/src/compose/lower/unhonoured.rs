@@ -25,7 +25,7 @@ const DNS: &str = "names are answered by the stack's own DNS, which asks the nod
 const HOOK: &str = "commands beside the main one are not run";
 
 /// Keys whose value does not matter.
-const ALWAYS: [(&str, Effect, &str); 35] = [
+const ALWAYS: [(&str, Effect, &str); 33] = [
     ("annotations", Differs, "annotations are not kept"),
     ("attach", Nothing, "only chooses whose output is shown"),
     ("blkio_config", Differs, DISK),
@@ -56,11 +56,6 @@ const ALWAYS: [(&str, Effect, &str); 35] = [
     ("dns_opt", Differs, DNS),
     ("dns_search", Differs, DNS),
     ("domainname", Differs, "the host name has no domain"),
-    (
-        "exclude_from_hc",
-        Differs,
-        "is another program's key and has no effect",
-    ),
     (
         "external_links",
         Breaks,
@@ -95,11 +90,6 @@ const ALWAYS: [(&str, Effect, &str); 35] = [
         "services of providers are not available",
     ),
     (
-        "pull_refresh_after",
-        Differs,
-        "the age of an image is not looked at",
-    ),
-    (
         "storage_opt",
         Differs,
         "the size of the root file system is not limited",
@@ -108,11 +98,6 @@ const ALWAYS: [(&str, Effect, &str); 35] = [
 ];
 /// Further keys that always break.
 const VOLUMES_FROM: &str = "volumes_from";
-
-/// Every key whose value does not matter here.
-pub(super) fn keys() -> impl Iterator<Item = &'static str> {
-    ALWAYS.iter().map(|(key, ..)| *key).chain([VOLUMES_FROM])
-}
 
 /// Reports what of these fields is not honoured.
 pub(super) fn lower(fields: &[At<'_>], cx: &mut Context<'_>) {
@@ -203,27 +188,26 @@ fn namespace(field: &At<'_>, cx: &mut Context<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::service::READ;
+    use super::super::super::format;
+    use super::ALWAYS;
 
-    /// Every service key of the format's schema.
-    const SCHEMA: &str = "annotations attach blkio_config build cap_add cap_drop cgroup \
-        cgroup_parent command configs container_name cpu_count cpu_percent cpu_period cpu_quota \
-        cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec depends_on deploy \
-        develop device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint env_file \
-        environment expose extends external_links extra_hosts gpus group_add healthcheck hostname \
-        image init ipc isolation label_file labels links logging mac_address mem_limit \
-        mem_reservation mem_swappiness memswap_limit models network_mode networks \
-        oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_start \
-        pre_stop privileged profiles provider pull_policy pull_refresh_after read_only restart \
-        runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal \
-        storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes \
-        volumes_from working_dir";
+    /// Keys that the areas read, or that the document has no more.
+    const READ: &str = "build cap_add cap_drop command configs container_name cpu_period \
+        cpu_quota cpus depends_on deploy entrypoint env_file environment expose extends \
+        extra_hosts healthcheck hostname image init label_file labels links mem_limit \
+        mem_reservation network_mode networks pids_limit platform ports privileged profiles \
+        pull_policy read_only restart scale secrets security_opt shm_size stdin_open \
+        stop_grace_period stop_signal sysctls tmpfs tty ulimits user volumes working_dir \
+        cgroup ipc pid runtime userns_mode uts logging models volumes_from pull_refresh_after";
 
     #[test]
-    fn every_key_of_the_schema_is_read_or_reported() {
-        let known: Vec<&str> = READ.iter().copied().chain(super::keys()).collect();
-        for key in SCHEMA.split_whitespace() {
-            assert!(known.contains(&key), "`{key}` would be refused as unknown");
+    fn every_key_of_the_format_is_read_or_reported() {
+        let known: Vec<&str> = READ
+            .split_whitespace()
+            .chain(ALWAYS.iter().map(|(key, ..)| *key))
+            .collect();
+        for key in format::service_keys() {
+            assert!(known.contains(&key), "`{key}` would be dropped in silence");
         }
         for (index, key) in known.iter().enumerate() {
             assert!(!known[..index].contains(key), "`{key}` is listed twice");

@@ -10,10 +10,8 @@ use super::super::assemble::path_of;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
-use super::super::tree::Node;
+use super::super::tree::{Node, Tag};
 use super::environment::labels;
-
-const VOLUME: [&str; 5] = ["name", "driver", "driver_opts", "external", "labels"];
 
 /// Reads `volumes`.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
@@ -54,43 +52,24 @@ fn bound(entry: &At<'_>, cx: &mut Context<'_>) -> Option<PathBuf> {
 
 fn volume(entry: &At<'_>, cx: &mut Context<'_>) -> Volume {
     let mut volume = Volume::default();
-    let mut name = entry.get("name").and_then(|field| field.text(cx));
-    let mut external = false;
-    for field in entry.fields(cx, &VOLUME) {
+    for field in entry.map(cx) {
         match field.name() {
             "labels" => volume.labels = labels(&field, cx),
-            "name" => {}
-            "external" => external = is_external(&field, &mut name, cx),
+            "name" => {
+                let name = field.text(cx);
+                if entry.node.get("external").is_some() {
+                    volume.external = name;
+                } else if field.node.tag != Tag::Default {
+                    let text = "the volume is called by its stack and key";
+                    cx.warn(&field, Level::Ignored, text);
+                }
+            }
             "driver" => driver(&field, cx),
-            _ => options(&field, cx),
+            "driver_opts" => options(&field, cx),
+            _ => {}
         }
-    }
-    if external {
-        volume.external = Some(name.unwrap_or_else(|| entry.name().to_owned()));
-    } else if let Some(field) = entry.get("name") {
-        let text = "the volume is called by its stack and key";
-        cx.warn(&field, Level::Ignored, text);
     }
     volume
-}
-
-/// `external: true`, or the old form that holds the name.
-pub(super) fn is_external(field: &At<'_>, name: &mut Option<String>, cx: &mut Context<'_>) -> bool {
-    if field.node.as_map().is_none() {
-        return field.boolean(cx).unwrap_or_default();
-    }
-    for part in field.fields(cx, &["name"]) {
-        let inner = part.text(cx);
-        if name.is_some() && inner.is_some() && *name != inner {
-            cx.error_hint(
-                &part,
-                "`name` stands there twice",
-                "use `name` and `external: true`",
-            );
-        }
-        *name = inner.or(name.take());
-    }
-    true
 }
 
 fn driver(field: &At<'_>, cx: &mut Context<'_>) {

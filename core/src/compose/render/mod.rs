@@ -5,7 +5,7 @@
 
 mod care;
 mod service;
-mod yaml;
+pub(super) mod yaml;
 
 use std::time::Duration;
 

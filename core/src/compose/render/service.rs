@@ -173,7 +173,7 @@ fn mount(mount: &Mount) -> Value {
             if let Some(size) = size {
                 options.insert("size".to_owned(), json!(size.0.to_string()));
             }
-            options.insert("mode".to_owned(), json!(format!("0{mode:o}")));
+            options.insert("mode".to_owned(), json!(mode));
             ("tmpfs", None, ("tmpfs", Value::Object(options)))
         }
     };

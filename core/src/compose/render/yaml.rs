@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::scalar::Plain;
 
 /// Prints a value as a document.
-pub(super) fn print(value: &Value) -> String {
+pub(in super::super) fn print(value: &Value) -> String {
     let mut out = String::new();
     block(value, 0, &mut out);
     out
