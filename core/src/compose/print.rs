@@ -84,7 +84,9 @@ impl Printer {
             },
             // What no rule reads loses its empty lists on docker compose's way.
             Tree::List(items)
-                if items.is_empty() && (self.shown == Shown::Raw || place == Place::Extension) =>
+                if items.is_empty()
+                    && place != Place::Set
+                    && (self.shown == Shown::Raw || place == Place::Extension) =>
             {
                 Value::Null
             }

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::values::{
-    BAD_CONFIG, BAD_MODEL, BAD_NETWORK, BAD_SECRET, BAD_VOLUME, CONFIG, FILES, MODEL, NETWORK, ODD,
-    SECRET, SERVICE, TOP, VOLUME,
-};
+use crate::values::{FILES, Row, rows};
 
 /// What one comparison needs.
 #[derive(Debug)]
@@ -48,9 +45,14 @@ impl Random {
 
 /// The case of a seed.
 pub(crate) fn case(seed: u64) -> Case {
+    let any = rows("odd").into_iter().next().expect("a row").usual;
     let mut maker = Maker {
         random: Random(seed),
         odd: 0,
+        service: rows("service"),
+        top: rows("top"),
+        resources: rows("resources"),
+        any,
     };
     maker.odd = [0, 0, 2, 8][maker.random.below(4)];
     maker.case()
@@ -60,6 +62,11 @@ struct Maker {
     random: Random,
     /// How many values in a hundred are odd ones.
     odd: usize,
+    service: Vec<Row>,
+    top: Vec<Row>,
+    resources: Vec<Row>,
+    /// Texts that are put in the place of any value.
+    any: Vec<&'static str>,
 }
 
 impl Maker {
@@ -127,17 +134,35 @@ impl Maker {
     }
 
     /// A value of a row, now and then an odd one.
-    fn value(&mut self, usual: &[&'static str], odd: &[&'static str]) -> &'static str {
-        if usual.is_empty() || (!odd.is_empty() && self.random.chance(self.odd)) {
-            return self.random.pick(odd);
+    fn value(&mut self, row: &Row) -> &'static str {
+        let may_be_odd = !row.odd.is_empty();
+        if row.usual.is_empty() || (may_be_odd && self.random.chance(self.odd)) {
+            return self.random.pick(&row.odd);
         }
         if self.odd > 0 && self.random.chance(self.odd / 2) {
-            return self.random.pick(ODD);
+            let any = std::mem::take(&mut self.any);
+            let value = self.random.pick(&any);
+            self.any = any;
+            return value;
         }
-        self.random.pick(usual)
+        self.random.pick(&row.usual)
+    }
+
+    /// A value of a resource, written as YAML.
+    fn resource(&mut self, section: &str) -> &'static str {
+        let rows = std::mem::take(&mut self.resources);
+        let row = rows.iter().find(|row| row.key == section);
+        let row = row.expect("a section of the table");
+        let value = match !row.odd.is_empty() && self.random.chance(self.odd) {
+            true => self.random.pick(&row.odd),
+            false => self.random.pick(&row.usual),
+        };
+        self.resources = rows;
+        value
     }
 
     fn service(&mut self, most: usize, needs_image: bool) -> String {
+        let table = std::mem::take(&mut self.service);
         let mut text = String::new();
         let mut seen = Vec::new();
         if needs_image && !self.random.chance(2) {
@@ -145,29 +170,37 @@ impl Maker {
             seen.push("image");
         }
         for _ in 0..=self.random.below(most) {
-            let (key, usual, odd) = SERVICE[self.random.below(SERVICE.len())];
-            if seen.contains(&key) || (usual.is_empty() && !self.random.chance(self.odd)) {
+            let row = &table[self.random.below(table.len())];
+            let key = row.key;
+            if seen.contains(&key) || (row.usual.is_empty() && !self.random.chance(self.odd)) {
                 continue;
             }
             seen.push(key);
-            let value = self.value(usual, odd);
+            let value = self.value(row);
             writeln!(text, "    {key}: {value}").expect("a string");
         }
         if text.is_empty() {
             text.push_str("    image: x\n");
         }
+        self.service = table;
         text
     }
 
     fn file(&mut self, whole: bool) -> String {
         let mut text = String::new();
-        for (key, usual, odd) in TOP {
-            let percent = if usual.is_empty() { self.odd / 4 } else { 8 };
+        let top = std::mem::take(&mut self.top);
+        for row in &top {
+            let percent = if row.usual.is_empty() {
+                self.odd / 4
+            } else {
+                8
+            };
             if self.random.chance(percent) {
-                let value = self.value(usual, odd);
-                writeln!(text, "{key}: {value}").expect("a string");
+                let value = self.value(row);
+                writeln!(text, "{}: {value}", row.key).expect("a string");
             }
         }
+        self.top = top;
         let shared = whole && self.random.chance(10);
         if shared {
             let base = self.service(2, false);
@@ -192,22 +225,19 @@ impl Maker {
     }
 
     fn resources(&mut self, text: &mut String) {
-        let sections: [(&str, &str, &[&str], &[&str]); 5] = [
-            ("networks", "n", NETWORK, BAD_NETWORK),
-            ("volumes", "v", VOLUME, BAD_VOLUME),
-            ("secrets", "s", SECRET, BAD_SECRET),
-            ("configs", "c", CONFIG, BAD_CONFIG),
-            ("models", "m", MODEL, BAD_MODEL),
+        let sections = [
+            ("networks", "n"),
+            ("volumes", "v"),
+            ("secrets", "s"),
+            ("configs", "c"),
+            ("models", "m"),
         ];
-        for (section, name, usual, odd) in sections {
-            let value = match self.random.chance(self.odd) {
-                true => self.random.pick(odd),
-                false => self.random.pick(usual),
-            };
+        for (section, name) in sections {
+            let value = self.resource(section);
             writeln!(text, "{section}:\n  {name}: {value}").expect("a string");
         }
         if self.random.chance(5) {
-            let value = self.random.pick(NETWORK);
+            let value = self.resource("networks");
             let line = format!("networks:\n  default: {value}\n");
             *text = text.replace("networks:\n", &line);
         }
@@ -231,11 +261,11 @@ impl Maker {
             write!(text, "  d:\n{service}").expect("a string");
         }
         if self.random.chance(30) {
-            let usual = self.random.pick(NETWORK);
+            let usual = self.resource("networks");
             writeln!(text, "networks:\n  n: {usual}").expect("a string");
         }
         if self.random.chance(20) {
-            let usual = self.random.pick(VOLUME);
+            let usual = self.resource("volumes");
             writeln!(text, "volumes:\n  v: {usual}").expect("a string");
         }
         text
