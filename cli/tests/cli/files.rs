@@ -43,10 +43,43 @@ fn config_gives_lists_and_json() {
 }
 
 #[test]
+fn config_says_where_values_come_from() {
+    let place = Place::with(SHOP);
+    place.write(".env", "\nLEVEL=trace\n");
+    let ran = place.run(&["config", "--explain", "services.api.environment"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let first = ran.out.lines().next();
+    assert_eq!(first, Some("services.api.environment.LEVEL: trace"));
+    assert!(ran.out.contains("compose.yaml:"), "{}", ran.out);
+    assert!(ran.out.contains(".env:2:1"), "{}", ran.out);
+    let name = place.run(&["config", "--explain", "volumes.data.name"]).out;
+    assert!(name.contains("default, for "), "{name}");
+    assert!(name.contains("compose.yaml:15:3"), "{name}");
+    let nothing = place.run(&["config", "--explain", "services.nobody"]);
+    assert_eq!(nothing.code, Some(1));
+}
+
+#[test]
+fn config_lists_variables_and_hashes() {
+    let place = Place::with(SHOP);
+    let variables = place.run(&["config", "--variables"]).out;
+    assert!(variables.starts_with("NAME"), "{variables}");
+    assert!(variables.contains("LEVEL"), "{variables}");
+    let raw = place.run(&["config", "--no-interpolate"]).out;
+    assert!(raw.contains("${LEVEL"), "{raw}");
+    let hashes = place.run(&["config", "--hash", "*"]).out;
+    assert_eq!(hashes.lines().count(), 2, "{hashes}");
+    let one = place.run(&["config", "--services", "api"]).out;
+    assert_eq!(one, "api\n");
+    place.run(&["config", "-o", "out.yaml"]);
+    let again = place.run(&["-f", "out.yaml", "config"]);
+    assert_eq!(again.out, place.run(&["config"]).out);
+}
+
+#[test]
 fn every_error_stands_with_its_place_and_the_line() {
-    let place = Place::with(
-        "services:\n  web:\n    image: x\n    prots: [\"80\"]\n    restart: sometimes\n",
-    );
+    let place =
+        Place::with("services:\n  web:\n    image: x\n    prots: [\"80\"]\n    tty: sometimes\n");
     let ran = place.run(&["config", "-q"]);
     assert_eq!(ran.code, Some(1));
     let wanted = "\
@@ -58,10 +91,7 @@ hint: did you mean `ports`?
 ";
     let err = ran.err;
     assert!(err.starts_with(wanted), "{err}");
-    assert!(
-        err.contains("compose.yaml:5:14: services.web.restart"),
-        "{err}"
-    );
+    assert!(err.contains("compose.yaml:5:10: services.web.tty"), "{err}");
     assert_eq!(err.matches("error:").count(), 2, "{err}");
 }
 
