@@ -2,8 +2,8 @@
 //!
 //! It shows how little a backend has to be, and how it says what it is not. A replica has no file
 //! system, user or network of its own, nothing is restarted, and everything ends with the program
-//! that connected. What a platform offers beyond that is a facet ([`images`], [`exec`], [`logs`],
-//! [`state`]) in a file of its own.
+//! that connected. What a platform offers beyond that is a facet, in a file of its own: `images`,
+//! `exec`, `logs`, `state`.
 
 mod exec;
 mod images;
