@@ -42,6 +42,8 @@ pub(crate) struct Bench {
 
 const IMAGE: &str = "unmoor-bench/base:1";
 const NAME: &str = "true";
+/// After this time nothing is left of the work of a start.
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
 impl Bench {
     pub(crate) async fn open(root: Option<&Path>, rootfs: &Path) -> Result<Self> {
@@ -120,10 +122,10 @@ impl Bench {
     pub(crate) async fn idle(&self, way: Way, count: u32) -> Result<Memory> {
         const SHIM: &str = "unmoor-shim";
         let stack = Self::idle_stack("bench-idle", way, count)?;
-        let others = processes(SHIM);
         self.client.up(&stack, &UpOptions::new()).await?;
-        let ours = &processes(SHIM) - &others;
-        let memory = Memory::of(&ours);
+        // Idle is what comes after the start.
+        tokio::time::sleep(SETTLED).await;
+        let memory = Memory::of(&processes(SHIM, stack.name.as_str()));
         self.client.down(&stack.name, &DownOptions::new()).await?;
         Ok(memory)
     }

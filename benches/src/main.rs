@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use contest::{Peer, Row, load, order, table};
-use local::{Bench, Way};
+use local::{Bench, SETTLED, Way};
 use memory::{Memory, processes};
 
 /// Measures the local runtime beside named peers.
@@ -170,9 +170,10 @@ async fn idle(bench: &Bench, peers: &[Peer], count: u32) -> unmoor::Result<()> {
         let Some(process) = &peer.process else {
             continue;
         };
-        let others = processes(process);
+        let others = processes(process, "");
         peer.run()?;
-        let memory = Memory::of(&(&processes(process) - &others));
+        tokio::time::sleep(SETTLED).await;
+        let memory = Memory::of(&(&processes(process, "") - &others));
         println!("{}", memory.line(&peer.name, count));
         peer.clean()?;
     }

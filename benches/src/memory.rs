@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The processes of this name that there are now.
-pub(crate) fn processes(name: &str) -> BTreeSet<u32> {
+/// The processes of this name that there are now and whose command line has this in it.
+pub(crate) fn processes(name: &str, about: &str) -> BTreeSet<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| comm(*pid).as_deref() == Some(name))
+        .filter(|pid| comm(*pid).as_deref() == Some(name) && command(*pid).contains(about))
         .collect()
+}
+
+fn command(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn comm(pid: u32) -> Option<String> {
