@@ -139,6 +139,8 @@ struct Parts {
     /// When changes were applied last.
     applied: Instant,
     dirty: bool,
+    /// The last change could not be made.
+    stale: bool,
 }
 
 impl NetService {
@@ -204,7 +206,15 @@ impl NetService {
             ports.converge(&self.plan, ready)?;
         }
         // Our own view changes at once, not when the kernel tells us what we have just done.
-        parts.tick(true, &self.epoll, &self.plan)
+        parts.settle(&self.epoll, &self.plan)
+    }
+
+    /// Applies every change of the zones and links that has been made so far.
+    pub(crate) fn settle(&mut self) -> Result<(), NetError> {
+        match &mut self.parts {
+            Some(parts) => parts.settle(&self.epoll, &self.plan),
+            None => Ok(()),
+        }
     }
 
     /// Reads every zone and the links again and puts every rule back, as after a firewall flush.
@@ -268,6 +278,7 @@ impl Parts {
             turn: plan.attachments.first().map_or(0, |a| a.address.to_bits()),
             applied: Instant::now(),
             dirty: false,
+            stale: false,
         };
         parts.rules.install(parts.balanced())?;
         link::settle(plan)?;
@@ -278,20 +289,46 @@ impl Parts {
         balanced(&self.zones.views, &self.zones.links, self.turn)
     }
 
-    /// Applies changes, at once or after a breath, and gives up on what took too long.
+    /// Applies changes, at once or after a breath.
     fn tick(&mut self, changed: bool, epoll: &Epoll, plan: &NetPlan) -> Result<(), NetError> {
         let now = Instant::now();
         if changed {
             self.dirty |= self.zones.notice();
         }
-        let mut applied = Ok(());
-        if self.dirty && now.duration_since(self.applied) >= BREATH {
-            self.dirty = false;
-            self.applied = now;
-            self.zones.refresh();
-            self.zone = build_zone(plan, &self.zones);
-            applied = self.rules.update(self.balanced());
-        }
+        let due = self.dirty && now.duration_since(self.applied) >= BREATH;
+        let applied = if due { self.apply(now, plan) } else { Ok(()) };
+        self.keep_time(applied, now, epoll)
+    }
+
+    /// Applies changes without a breath: somebody waits for them.
+    fn settle(&mut self, epoll: &Epoll, plan: &NetPlan) -> Result<(), NetError> {
+        let now = Instant::now();
+        self.dirty |= self.zones.notice();
+        let applied = if self.dirty || self.stale {
+            self.apply(now, plan)
+        } else {
+            Ok(())
+        };
+        self.keep_time(applied, now, epoll)
+    }
+
+    fn apply(&mut self, now: Instant, plan: &NetPlan) -> Result<(), NetError> {
+        self.dirty = false;
+        self.applied = now;
+        self.zones.refresh();
+        self.zone = build_zone(plan, &self.zones);
+        let updated = self.rules.update(self.balanced());
+        self.stale = updated.is_err();
+        updated
+    }
+
+    /// Gives up on what took too long, and sets the timer for what is due next.
+    fn keep_time(
+        &mut self,
+        applied: Result<(), NetError>,
+        now: Instant,
+        epoll: &Epoll,
+    ) -> Result<(), NetError> {
         self.server.expire(epoll, now, &self.zone);
         let applied = applied.and(self.rules.expire(now));
         let next = self.dirty.then(|| self.applied + BREATH);

@@ -3,17 +3,19 @@
 //! Joining never writes a pid to `cgroup.procs`, which costs a grace period of 10 ms: on v1 the
 //! single-threaded child writes 0 to `tasks` itself, on v2 it is cloned into its group.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::fault::{Outcome, Step, failure, refuse};
 use crate::sys::fs::{self, At};
 use crate::sys::{Errno, abi, poll};
 use crate::wire::plan::{Cgroup, CgroupVersion, shim_group};
 
-/// Tries to make a path whose parents another shim may be removing, and to remove one whose
-/// last process is just leaving.
+/// Tries to make a path whose parents another shim may be removing.
 const TRIES: u32 = 100;
-const PAUSE_MS: u64 = 10;
+/// How long the last processes of a group may take to leave it.
+const LEAVE_MS: u64 = 2_000;
+/// Pause between two tries where the kernel tells nobody that a group is empty.
+const PAUSE_MS: u64 = 5;
 
 /// Limits of swap, which a kernel that does not count swap has not. Only a group that has been
 /// made shows whether they are there: the root of a hierarchy never has them.
@@ -168,7 +170,7 @@ impl Cgroups {
     /// Removes the groups, those nested in them, and parents left empty.
     ///
     /// # Errors
-    /// A group that still has processes after a second.
+    /// A group that still has processes after two seconds.
     pub(crate) fn remove(&self) -> Outcome<()> {
         let mut first = Ok(());
         for group in &self.groups {
@@ -310,11 +312,14 @@ fn inherit_cpuset(parent: &str, dir: &str) -> Outcome<()> {
 }
 
 fn remove_tree(dir: &str) -> Outcome<()> {
-    let mut last = Errno::BUSY;
-    for _ in 0..TRIES {
-        match fs::rmdir(At::Cwd, dir) {
+    let until = poll::monotonic_ms() + LEAVE_MS;
+    loop {
+        let errno = match fs::rmdir(At::Cwd, dir) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(errno) => last = errno,
+            Err(errno) => errno,
+        };
+        if poll::monotonic_ms() >= until {
+            return Err(failure("remove cgroup", errno, dir));
         }
         let children = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let mut nested = false;
@@ -323,9 +328,31 @@ fn remove_tree(dir: &str) -> Outcome<()> {
             remove_tree(&child.path().to_string_lossy())?;
         }
         if !nested {
-            // The kernel has no event for a v1 group that its last process has left.
-            let _ = poll::poll(&mut [], Some(PAUSE_MS));
+            wait_for_leave(dir, until);
         }
     }
-    Err(failure("remove cgroup", last, dir))
+}
+
+/// Waits until the last process has left a group, or a little.
+///
+/// The replica's groups are left at one moment: once its v2 group, the first, is empty, so are the
+/// others, which tell nobody.
+fn wait_for_leave(dir: &str, until: u64) {
+    let events = fs::open(At::Cwd, &format!("{dir}/cgroup.events"), abi::O_RDONLY, 0);
+    let mut text = [0; 128];
+    if let Ok(events) = events
+        && let Ok(len) = fs::pread(events.as_fd(), &mut text, 0)
+        && text[..len].starts_with(b"populated 1")
+    {
+        let _ = fs::write_text(At::Cwd, &format!("{dir}/cgroup.kill"), "1");
+        let mut fds = [abi::PollFd {
+            fd: events.as_raw_fd(),
+            events: abi::POLLPRI,
+            revents: 0,
+        }];
+        let rest = until.saturating_sub(poll::monotonic_ms());
+        let _ = poll::poll(&mut fds, Some(rest));
+    } else {
+        let _ = poll::poll(&mut [], Some(PAUSE_MS));
+    }
 }

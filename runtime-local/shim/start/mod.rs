@@ -58,7 +58,8 @@ pub(crate) struct Launch {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     sync: OwnedFd,
-    net: Option<NetService>,
+    /// Names and addresses, once the child stands.
+    pub(crate) net: Option<NetService>,
     network: Option<OwnedFd>,
     mounts: Option<OwnedFd>,
     master: Option<OwnedFd>,

@@ -67,6 +67,10 @@ impl Shim {
                 self.record.publish();
                 self.control.answer(waiter, &Response::Done);
             }
+            Request::Settle => {
+                let result = self.settle_network();
+                self.control.answer_result(waiter, result);
+            }
         }
     }
 

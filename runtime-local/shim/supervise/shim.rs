@@ -29,6 +29,8 @@ pub(super) const PLAN_NAME: &str = "plan";
 const LOCK_NAME: &str = "lock";
 /// How long a child that lost its shim in the middle of a start may take to notice.
 pub(super) const ORPHAN_MS: u64 = 500;
+/// How long somebody who only looks whether a shim lives may hold the lock.
+const GLANCE_MS: u64 = 50;
 const LOCK_STEP_MS: u64 = 5;
 
 /// A run of the program.
@@ -325,10 +327,14 @@ fn remove_files(run: &OwnedFd) {
 /// Takes the lock of the run directory.
 ///
 /// A successor waits a little: a killed shim, and a child it was just making, hold the lock until
-/// the kernel has taken them down.
+/// the kernel has taken them down. So does a first one: others look at the lock by taking it.
 fn take_lock(run: &OwnedFd, path: &str, fresh: Fresh) -> Outcome<OwnedFd> {
     let step = "lock run directory";
-    let until = poll::monotonic_ms() + if fresh == Fresh::Yes { 0 } else { ORPHAN_MS };
+    let patience = match fresh {
+        Fresh::Yes => GLANCE_MS,
+        Fresh::No => ORPHAN_MS,
+    };
+    let until = poll::monotonic_ms() + patience;
     loop {
         let flags = abi::O_CREAT | abi::O_RDWR | abi::O_NOFOLLOW;
         let lock = fs::open(At::from(run), LOCK_NAME, flags, 0o600).step(step, path)?;

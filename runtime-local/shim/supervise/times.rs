@@ -158,6 +158,19 @@ impl Shim {
         }
     }
 
+    /// Brings names and address map up to date. A start that has not opened them yet reads them
+    /// later, and where no program runs nobody uses them.
+    pub(super) fn settle_network(&mut self) -> Outcome<()> {
+        let service = match &mut self.stage {
+            Stage::Starting(launch) => launch.net.as_mut(),
+            Stage::Running(run) => run.net.as_mut(),
+            Stage::Waiting { .. } | Stage::Over => None,
+        };
+        service
+            .map_or(Ok(()), NetService::settle)
+            .step("change the address map", "")
+    }
+
     /// Reads the network's files again, or takes a new network plan for the same interfaces.
     pub(super) fn reload_network(&mut self, net: Option<Vec<u8>>) -> Outcome<()> {
         let step = "reload network";

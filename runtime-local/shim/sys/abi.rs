@@ -291,6 +291,7 @@ pub(crate) const SIGCONT: u32 = 18;
 pub(crate) const SIGSTOP: u32 = 19;
 
 pub(crate) const POLLIN: i16 = 1;
+pub(crate) const POLLPRI: i16 = 2;
 pub(crate) const POLLOUT: i16 = 4;
 pub(crate) const POLLERR: i16 = 8;
 pub(crate) const POLLHUP: i16 = 16;

@@ -94,6 +94,9 @@ pub enum Request {
         /// Whether it is kept out.
         drained: bool,
     },
+    /// Answer once the replica's names and address map hold every change of its zones and links
+    /// that was made before this was asked.
+    Settle,
 }
 
 /// A program to run inside a running replica.
@@ -223,6 +226,7 @@ impl Request {
             Self::Attach { stdin } => w.u32(13).bool(*stdin),
             Self::CloseStdin => w.u32(14),
             Self::Drain { drained } => w.u32(15).bool(*drained),
+            Self::Settle => w.u32(16),
         };
         w.finish()
     }
@@ -264,6 +268,7 @@ impl Request {
             13 => Self::Attach { stdin: r.bool()? },
             14 => Self::CloseStdin,
             15 => Self::Drain { drained: r.bool()? },
+            16 => Self::Settle,
             _ => return Ok(Incoming::Unknown(number)),
         };
         Ok(Incoming::Request(number, request))

@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::Runtime;
 use crate::error::LocalError;
 use crate::net::{self, NetError};
+use crate::sandbox::vacate;
 use crate::shim::{self, Control, Seen};
 use crate::state::{NetworkRecord, ReplicaRecord, remove_if_empty, start_time};
 use crate::wire::control::Request;
@@ -26,8 +27,6 @@ const LEAVE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Looks at a shim that has its lock and no status yet.
 const LOOKS: u32 = 2_000;
-/// Tries to remove a cgroup whose last process is just leaving.
-const TRIES: u32 = 400;
 
 /// How a shim has gone.
 #[derive(Debug)]
@@ -142,7 +141,10 @@ impl Runtime {
             .hierarchies()
             .directories(&self.cgroup_path(&record.key))
         {
-            remove_cgroup(&path)?;
+            vacate::remove(&path)?;
+            for parent in path.ancestors().skip(1).take(2) {
+                remove_if_empty(parent);
+            }
         }
         Ok(())
     }
@@ -205,25 +207,4 @@ fn wait_for_end(process: &OwnedFd, limit: Duration) {
     let limit = Timespec::try_from(limit).ok();
     // A signal that interrupts the wait shortens it; whoever comes next finds what is left.
     let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
-}
-
-/// Removes a cgroup and those that we may have made above it; absent is fine.
-fn remove_cgroup(path: &Path) -> Result<(), LocalError> {
-    for _ in 0..TRIES {
-        match std::fs::remove_dir(path) {
-            Ok(()) => break,
-            Err(error) if error.kind() == ErrorKind::NotFound => break,
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-                let kill = path.join("cgroup.kill");
-                let _ = std::fs::write(kill, "1");
-                // The kernel tells nobody when a group has become empty on version 1.
-                std::thread::park_timeout(PAUSE);
-            }
-            Err(source) => return Err(LocalError::io("remove cgroup", path, source)),
-        }
-    }
-    for parent in path.ancestors().skip(1).take(2) {
-        remove_if_empty(parent);
-    }
-    Ok(())
 }

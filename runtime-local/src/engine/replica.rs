@@ -1,6 +1,6 @@
 //! The life of a replica after its start: drained, stopped, restarted, removed, adopted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use unmoor_core::backend::Applied;
 use unmoor_core::name::ReplicaId;
@@ -20,8 +20,11 @@ use crate::wire::status::Phase;
 /// What a shim may take beyond the grace to kill, collect and tidy.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// Time for a change of endpoints to reach every address map: some 4 ms, and much more on a busy
-/// machine.
+/// Longest wait for the slowest address map; only a shim that is stopped or starved takes so long.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Time for a change of endpoints to reach the address map of a shim that is too old to be asked:
+/// some 4 ms, and much more on a busy machine.
 const SPREAD: Duration = Duration::from_millis(150);
 
 impl Runtime {
@@ -97,18 +100,48 @@ impl Runtime {
         let Some(record) = self.replica(id)? else {
             return Ok(Applied::Unchanged);
         };
-        if record.drained {
-            return Ok(Applied::Unchanged);
-        }
         self.update(&record, |record| record.drained = true)?;
         failpoint("replica.drained");
-        if let Seen::Alive(_) = self.see_alive(&record)? {
-            self.ask_to_drain(&record, true)?;
-            // The other shims hear of it at once and change their maps a few milliseconds later;
-            // whoever ends the replica next must come after the last of them.
-            std::thread::park_timeout(SPREAD);
+        let seen = self.see_alive(&record)?;
+        if let Seen::Alive(status) = &seen {
+            // Also when it is on record: whoever wrote that may have died before this.
+            if !record.drained || status.serves() {
+                self.ask_to_drain(&record, true)?;
+            }
+            // Whoever ends the replica next must come after the last map that leads to it.
+            self.settle(&self.networks_of_replica(&record)?)?;
         }
-        Ok(Applied::Changed)
+        Ok(match record.drained {
+            true => Applied::Unchanged,
+            false => Applied::Changed,
+        })
+    }
+
+    /// Returns when every address map on these networks holds what their zones say now.
+    fn settle(&self, on: &[NetworkRecord]) -> Result<(), LocalError> {
+        let all = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, None))?;
+        let follows = |record: &&ReplicaRecord| {
+            let is_on = |network: &NetworkRecord| {
+                network.stack == record.id.stack && record.addresses.contains_key(&network.name)
+            };
+            on.iter().any(is_on)
+        };
+        let followers = all.iter().filter(follows).map(|record| shim::Follower {
+            replica: record.id.to_string(),
+            run: self.layout().run(&record.key),
+        });
+        let begun = Instant::now();
+        let answers = shim::settle(&followers.collect::<Vec<_>>(), begun + SETTLED);
+        if answers.older > 0 {
+            std::thread::park_timeout(SPREAD.saturating_sub(begun.elapsed()));
+        }
+        for replica in answers.late {
+            tracing::warn!(replica, "its address map has not followed a change: connections \
+                from there may still go where nobody is soon");
+        }
+        Ok(())
     }
 
     /// Tells the shim to keep its replica out of discovery, or to let it in again.

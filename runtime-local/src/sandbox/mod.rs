@@ -7,3 +7,4 @@ pub(crate) mod paths;
 pub(crate) mod rlimits;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
+pub(crate) mod vacate;

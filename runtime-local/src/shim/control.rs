@@ -52,7 +52,8 @@ impl Control {
         Self::try_connect(run, replica)
     }
 
-    fn try_connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
+    /// Connects at once or not at all.
+    pub(super) fn try_connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
         let failed = |source: Errno| LocalError::Protocol {
             replica: replica.to_owned(),
             problem: format!("does not take requests: {source}"),
@@ -80,6 +81,11 @@ impl Control {
     /// The replica, for messages.
     pub(super) fn replica(&self) -> &str {
         &self.replica
+    }
+
+    /// The socket, to be waited on.
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// The socket itself.

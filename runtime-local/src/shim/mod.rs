@@ -5,10 +5,12 @@ mod control;
 mod install;
 mod launch;
 mod session;
+mod settle;
 mod status;
 
 pub(crate) use control::Control;
 pub(crate) use install::Program;
 pub(crate) use launch::{Launching, adopt, launch};
 pub(crate) use session::Session;
+pub(crate) use settle::{Follower, settle};
 pub(crate) use status::{Seen, is_shim_alive, see};

@@ -91,7 +91,12 @@ pub(crate) fn is_shim_alive(run: &Path) -> bool {
 
 /// Reads the record and looks whether its shim lives.
 pub(crate) fn see(run: &Path) -> Result<Seen, LocalError> {
-    // In this order: a shim that dies in between leaves a record that is still true.
+    // A shim has its lock before it writes its first record. So whoever looks at the lock only
+    // when there is a record takes no beginner for dead, nor the lock from its hands.
+    if read(run)?.is_none() {
+        return Ok(Seen::Nothing);
+    }
+    // And then the record again: what a shim wrote that has died since is still true.
     let alive = is_shim_alive(run);
     let Some(status) = read(run)? else {
         return Ok(Seen::Nothing);

@@ -15,7 +15,8 @@
 //! A server answers one line for each connection with what the command of that line prints; `die N`
 //! ends it, `count` tells of its load, `GET …` is answered as HTTP. Exit codes: 1 it failed, 2 a
 //! name does not resolve, 3 a connection was not made, 64 wrong arguments. A lasting program notes
-//! SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 and SIGTERM on standard output and ends with 0.
+//! SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 and SIGTERM on standard output and ends with 0; a server
+//! answers everybody who has come by then.
 
 mod command;
 mod connect;
@@ -193,6 +194,7 @@ fn last(server: Option<&Arc<Server>>, worker: Option<Receiver<u8>>) -> ExitCode 
             continue;
         }
         if let Some(server) = server {
+            server.finish();
             server.note_presence("end");
         }
         return ExitCode::SUCCESS;

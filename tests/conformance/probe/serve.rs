@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::command::{self, Reply};
@@ -12,6 +13,8 @@ use crate::{files, leave, pause, system};
 
 /// Longest line that is read.
 const LINE: u64 = 64 * 1024;
+/// How long the last connections may take when the server ends.
+const LAST: Duration = Duration::from_secs(2);
 
 /// What the server was told, and what it knows of itself.
 #[derive(Debug)]
@@ -22,6 +25,37 @@ pub(crate) struct Server {
     presence: Option<String>,
     ignore_term: bool,
     load: Option<Load>,
+    doors: Mutex<Vec<Door>>,
+    ending: AtomicBool,
+    open: Open,
+}
+
+/// A port that takes connections.
+#[derive(Debug)]
+struct Door {
+    listener: TcpListener,
+    thread: JoinHandle<()>,
+}
+
+/// How many connections are being answered.
+#[derive(Debug, Default)]
+struct Open {
+    count: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Open {
+    fn change(&self, by: impl FnOnce(usize) -> usize) {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count = by(*count);
+        self.fewer.notify_all();
+    }
+
+    /// Waits until there is none, or not for ever.
+    fn none_within(&self, limit: Duration) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.fewer.wait_timeout_while(count, limit, |count| *count > 0));
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +111,9 @@ pub(crate) fn start(words: &[String]) -> Result<Arc<Server>, Option<String>> {
         load: options
             .load
             .map(|(host, port, every)| Load::new(host, port, every)),
+        doors: Mutex::default(),
+        ending: AtomicBool::new(false),
+        open: Open::default(),
     });
     server.note_presence("start");
     if options.listen_after.is_zero() {
@@ -115,13 +152,17 @@ fn listen(server: &Arc<Server>, tcp: &[u16], udp: &[u16]) -> Result<(), Option<S
     for port in tcp {
         let listener = TcpListener::bind(("0.0.0.0", *port))
             .map_err(|error| Some(format!("listen on {port}/tcp: {error}")))?;
-        let server = Arc::clone(server);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let server = Arc::clone(&server);
-                thread::spawn(move || server.serve(stream));
-            }
-        });
+        let ours = listener
+            .try_clone()
+            .map_err(|error| Some(format!("keep {port}/tcp: {error}")))?;
+        let for_thread = Arc::clone(server);
+        let thread = thread::spawn(move || for_thread.accept(&listener));
+        let door = Door {
+            listener: ours,
+            thread,
+        };
+        let mut doors = server.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.push(door);
     }
     for port in udp {
         let socket = UdpSocket::bind(("0.0.0.0", *port))
@@ -163,6 +204,40 @@ impl Server {
             Some(load) => Reply::out(load.count()),
             None => Reply::fail(1, "there is no load"),
         }
+    }
+
+    /// Takes connections until the server ends, and then those that are waiting already.
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    self.open.change(|count| count + 1);
+                    let server = Arc::clone(self);
+                    thread::spawn(move || {
+                        server.serve(stream);
+                        server.open.change(|count| count - 1);
+                    });
+                }
+                Err(_) if self.ending.load(Ordering::SeqCst) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Answers everybody who has come so far, as a server should that is told to end.
+    pub(crate) fn finish(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+        let doors = std::mem::take(&mut *self.doors.lock().unwrap_or_else(PoisonError::into_inner));
+        for door in doors {
+            let woken = door.listener.set_nonblocking(true).and_then(|()| {
+                // Behind all who wait: the thread sees an empty queue after this one.
+                TcpStream::connect(("127.0.0.1", door.listener.local_addr()?.port()))
+            });
+            if woken.is_ok() {
+                let _ = door.thread.join();
+            }
+        }
+        self.open.none_within(LAST);
     }
 
     /// Ends the process once the answer is on its way.
