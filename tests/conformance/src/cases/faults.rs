@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use unmoor_core::apply::{Outcome, Progress};
-use unmoor_core::backend::Phase;
+use unmoor_core::backend::{Action, Commit, Phase, Step};
 use unmoor_core::client::{DownOptions, UpOptions};
 use unmoor_core::name::StackName;
 use unmoor_core::spec::{Dependency, RestartPolicy, Stack};
@@ -32,6 +32,8 @@ cases! { "faults";
     cancelled_update_is_resumed [Spawn, Links, InternalTcp, RollingUpdate, Drain, HealthExec];
     /// A replica that an unfinished change left drained is put back by the next `up`.
     drained_replica_is_put_back [Spawn, Drain, Discover];
+    /// Replicas that are drained and removed in quick succession fail no connection of clients in a hurry.
+    rapid_drains_fail_no_connection [Spawn, Scale, Links, InternalTcp, Drain, HealthExec];
     /// A program that dies is started again and reached under the same name.
     dead_program_comes_back [Spawn, Links, InternalTcp, RestartAlways];
     /// A dead replica's share goes to the others.
@@ -301,25 +303,63 @@ async fn cancelled_update_is_resumed(t: &Fixture) -> Verdict {
     Ok(())
 }
 
+async fn rapid_drains_fail_no_connection(t: &Fixture) -> Verdict {
+    let web = t.server("--tcp 80").health(t.health(80)).replicas(3);
+    let stack = t
+        .stack()
+        .service(named("load"), t.server("--load web 80 1").replicas(2))
+        .service(named("web"), web);
+    t.up(&stack).await?;
+    let loads = [1, 2].map(|number| slot(&stack.name, "load", number));
+    let mut before = Vec::new();
+    for load in &loads {
+        super::update::begin_load(t, load).await?;
+        before.push(super::update::count(t, load).await?);
+    }
+    for round in 0..12 {
+        let replica = slot(&stack.name, "web", round % 3 + 1);
+        let drained = replica.clone();
+        for action in [
+            Action::DrainReplica { replica: drained },
+            Action::RemoveReplica { replica },
+        ] {
+            t.backend().apply(&action, &step(&stack.name)).await?;
+        }
+        t.up(&stack).await?;
+    }
+    for (load, before) in loads.iter().zip(before) {
+        let after = super::update::enough_load(t, load, before.ok + 10).await?;
+        ensure_eq!(
+            after.failed,
+            before.failed,
+            "failed connections of {}",
+            after.ok - before.ok
+        );
+    }
+    Ok(())
+}
+
+fn step(stack: &StackName) -> Step {
+    Step {
+        stack: stack.clone(),
+        plan: "conformance".to_owned(),
+        index: 0,
+        deadline: PATIENCE,
+        commit: Commit::Now,
+    }
+}
+
 async fn drained_replica_is_put_back(t: &Fixture) -> Verdict {
-    use unmoor_core::backend::{Action, Commit, Step};
     let stack = t
         .stack()
         .service(named("web"), t.server("--tcp 80").replicas(2));
     t.up(&stack).await?;
     let drained = slot(&stack.name, "web", 1);
     let started = t.replicas(&stack.name, "web").await?[0].started;
-    let step = Step {
-        stack: stack.name.clone(),
-        plan: "conformance".to_owned(),
-        index: 0,
-        deadline: PATIENCE,
-        commit: Commit::Now,
-    };
     let drain = Action::DrainReplica {
         replica: drained.clone(),
     };
-    t.backend().apply(&drain, &step).await?;
+    t.backend().apply(&drain, &step(&stack.name)).await?;
     super::discover::until_out(t, &drained).await?;
     t.up(&stack).await?;
     super::discover::until_in(t, &drained).await?;
