@@ -218,6 +218,39 @@ async fn a_shim_that_dies_is_replaced_and_the_replica_never_notices() {
     host.down().await;
 }
 
+/// A successor waits for the lock of the shim it is to replace, and may get it because that one was
+/// sent away: it must not bring back what has been removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_that_comes_too_late_makes_nothing() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let spec = Service::new(image).restart(RestartPolicy::Always);
+    let id = host.run("a", spec).await;
+    let (program, directory) = (host.shim_program(), host.only("replicas"));
+    let run = host.only("run");
+    // What a shim removes that is sent away.
+    host.kill_shim(&id);
+    host.kill_init(&id);
+    for name in ["status", "lock", "ctl"] {
+        std::fs::remove_file(run.join(name)).expect("there");
+    }
+    let output = Command::new(program)
+        .arg("--adopt")
+        .arg(directory)
+        .arg("1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("run");
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(report.contains("nothing is there to adopt"), "{report:?}");
+    for name in ["status", "lock", "ctl"] {
+        assert!(!run.join(name).exists(), "{name} is there again");
+    }
+    host.down().await;
+    assert_eq!(host.traces(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_whose_run_directory_is_gone_is_seen_and_started_again() {
     runnable!();

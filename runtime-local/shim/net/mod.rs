@@ -280,7 +280,9 @@ impl Parts {
             dirty: false,
             stale: false,
         };
+        let refused = parts.rules.refused();
         parts.rules.install(parts.balanced())?;
+        parts.rules.reopen(&refused)?;
         link::settle(plan)?;
         Ok(parts)
     }

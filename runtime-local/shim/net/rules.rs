@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::NetError;
 use super::nl::Netlink;
 use crate::wire::conntrack::Flow;
-use crate::wire::nft_client::{Balanced, Client};
+use crate::wire::nft::{ask_keys, keys};
+use crate::wire::nft_client::{Balanced, Client, NOBODY, REFUSED, TABLE};
 
 /// How long datagram flows stay with a target that takes no new ones: it may be draining, and ends
 /// within its grace time.
@@ -57,13 +58,53 @@ impl Rules {
         let Some(change) = self.client.update(&self.installed, &balanced) else {
             return Ok(());
         };
+        let is_empty = |vip| self.installed.get(vip).is_none_or(Vec::is_empty);
+        let opens = balanced
+            .iter()
+            .any(|(vip, targets)| is_empty(vip) && !targets.is_empty());
         match self.netlink.change(&change) {
             Ok(()) => {
                 self.note(balanced);
-                Ok(())
+                let refused = if opens { self.refused() } else { Vec::new() };
+                self.reopen(&refused)
             }
             Err(_) => self.install(balanced),
         }
+    }
+
+    /// The stable addresses from which datagrams were sent to nobody; also those that a dead shim
+    /// knew, as long as its table is there.
+    pub(super) fn refused(&self) -> Vec<Ipv4Addr> {
+        let mut found = Vec::new();
+        let asked = self.netlink.exchange(&ask_keys(TABLE, REFUSED), |answer| {
+            let addresses = keys(answer).into_iter();
+            found.extend(addresses.filter_map(|(key, _)| <[u8; 4]>::try_from(key).ok()));
+        });
+        // Where there is no table, nothing was refused.
+        asked.map_or_else(
+            |_| Vec::new(),
+            |()| found.into_iter().map(Ipv4Addr::from).collect(),
+        )
+    }
+
+    /// Forgets the datagram flows that led to nobody and have somebody to go to now: the kernel
+    /// would lead them there for as long as they are used.
+    pub(super) fn reopen(&self, refused: &[Ipv4Addr]) -> Result<(), NetError> {
+        let open = |vip: &Ipv4Addr| {
+            let targets = self.installed.get(vip);
+            refused.contains(vip) && targets.is_some_and(|targets| !targets.is_empty())
+        };
+        let opened: Vec<_> = refused.iter().copied().filter(open).collect();
+        if opened.is_empty() {
+            return Ok(());
+        }
+        // A table that has been put in place anew knows none of them any more.
+        let _ = self.netlink.change(&Client::forget_refused(&opened));
+        let forgotten = self
+            .netlink
+            .forget_flows(&[NOBODY], |flow| opened.contains(&flow.destination));
+        let what = "lead refused datagram flows to those that are ready now";
+        forgotten.map_err(NetError::refused(what))
     }
 
     fn note(&mut self, balanced: Balanced) {

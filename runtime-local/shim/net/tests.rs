@@ -156,21 +156,56 @@ fn datagrams_reach_the_replicas_too() {
         (answer.as_slice(), from),
         (&b"web-1 10.77.0.10"[..], vip.into())
     );
-    // Nobody is ready: datagrams are not lost in silence either.
+    // Nobody is ready, or there never was such a service: refused at once, as a host does.
     one.set_ready(false);
     client.sees(vip, &[]);
-    let kind = client.inside(move || {
+    for address in [vip, world.address(230)] {
+        let started = Instant::now();
+        let kind = client.inside(move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            socket.connect((address, 82)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(socket.send(b"hello").unwrap(), 5, "sending is permitted");
+            socket.recv(&mut [0; 8]).unwrap_err().kind()
+        });
+        assert_eq!(kind, std::io::ErrorKind::ConnectionRefused, "{address}");
+        assert!(started.elapsed() < Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn a_refused_socket_is_heard_once_somebody_is_ready() {
+    let Some(world) = World::new("refused") else {
+        return;
+    };
+    let vip = world.service("web", 200, Mode::Stable);
+    let one = world.replica("web", 1, 11);
+    let client = world.replica("client", 1, 10);
+    one.serve_udp();
+    one.serve_tcp();
+    let socket = client.inside(move || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         socket.connect((vip, 82)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let sent = socket.send(b"hello").and_then(|_| socket.recv(&mut [0; 8]));
-        sent.unwrap_err().kind()
+        socket.send(b"hello").unwrap();
+        let refused = socket.recv(&mut [0; 8]).unwrap_err().kind();
+        assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+        socket
     });
-    use std::io::ErrorKind::{ConnectionRefused, PermissionDenied};
-    assert!(
-        matches!(kind, ConnectionRefused | PermissionDenied),
-        "{kind:?}"
-    );
+    one.set_ready(true);
+    client.sees(vip, &["web-1"]);
+    // Its flow follows the address map by a moment; left alone it would stay where it was, because
+    // it is used.
+    let started = Instant::now();
+    let mut answer = [0; 64];
+    let len = loop {
+        match socket.send(b"hello").and_then(|_| socket.recv(&mut answer)) {
+            Err(error) if started.elapsed() > PATIENCE => panic!("{error}"),
+            Err(_) => {}
+            Ok(len) => break len,
+        }
+    };
+    assert_eq!(&answer[..len], b"web-1 10.77.0.10");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::shim::{Fresh, gone};
 use crate::fault::{Outcome, Step};
 use crate::sys::fs::{self, At};
 use crate::sys::process::Ended;
-use crate::sys::{abi, poll, process};
+use crate::sys::{Errno, abi, poll, process};
 use crate::wire::status::{ProcessId, SIZE, Status};
 
 /// The record's name in the run directory.
@@ -19,10 +20,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Opens or makes the file; a record already there is taken over.
-    pub(super) fn open(run: &OwnedFd) -> Outcome<Self> {
-        let flags = abi::O_CREAT | abi::O_RDWR | abi::O_NOFOLLOW;
-        let file = fs::open(At::from(run), NAME, flags, 0o600).step("open status", NAME)?;
+    /// Opens the file, or makes it for a fresh replica; a record already there is taken over.
+    pub(super) fn open(run: &OwnedFd, fresh: Fresh) -> Outcome<Self> {
+        let step = "open status";
+        let file = match fs::open(At::from(run), NAME, fresh.flags(), 0o600) {
+            Err(Errno::NOENT) if fresh == Fresh::No => return Err(gone(step)),
+            other => other.step(step, NAME)?,
+        };
         let mut bytes = [0; SIZE];
         let len = fs::pread(file.as_fd(), &mut bytes, 0).step("read status", NAME)?;
         let status = Status::decode(&bytes[..len]).unwrap_or_default();

@@ -166,7 +166,7 @@ impl Shim {
         let dir = fs::open(At::Cwd, &plan.replica_dir, flags, 0)
             .step("open replica directory", &plan.replica_dir)?;
         let children = daemon::child_signals()?;
-        let mut record = Record::open(&run_dir)?;
+        let mut record = Record::open(&run_dir, fresh)?;
         record.status.shim = record::own_id();
         match fresh {
             Fresh::Yes => {
@@ -289,6 +289,28 @@ pub(super) enum Fresh {
     No,
 }
 
+impl Fresh {
+    /// How lock and record are opened.
+    ///
+    /// A successor makes neither: a shim that dies leaves both, one that was sent away has removed
+    /// both, and then there is nothing to take over, whatever the successor has waited for.
+    pub(super) fn flags(self) -> i32 {
+        let flags = abi::O_RDWR | abi::O_NOFOLLOW;
+        match self {
+            Self::Yes => flags | abi::O_CREAT,
+            Self::No => flags,
+        }
+    }
+}
+
+/// The predecessor has not died but was sent away.
+pub(super) fn gone(step: &str) -> Failure {
+    refuse(
+        step,
+        "the replica has been removed, nothing is there to adopt",
+    )
+}
+
 /// Keeps the plan where a successor finds it.
 pub(super) fn keep_plan(plan: &Plan) -> Outcome<()> {
     let flags = abi::O_RDONLY | abi::O_DIRECTORY;
@@ -336,8 +358,10 @@ fn take_lock(run: &OwnedFd, path: &str, fresh: Fresh) -> Outcome<OwnedFd> {
     };
     let until = poll::monotonic_ms() + patience;
     loop {
-        let flags = abi::O_CREAT | abi::O_RDWR | abi::O_NOFOLLOW;
-        let lock = fs::open(At::from(run), LOCK_NAME, flags, 0o600).step(step, path)?;
+        let lock = match fs::open(At::from(run), LOCK_NAME, fresh.flags(), 0o600) {
+            Err(Errno::NOENT) if fresh == Fresh::No => return Err(gone(step)),
+            other => other.step(step, path)?,
+        };
         match fs::lock(lock.as_fd()) {
             Ok(()) => {}
             Err(Errno::AGAIN) if poll::monotonic_ms() < until => {

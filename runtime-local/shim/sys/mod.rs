@@ -28,7 +28,6 @@ impl Errno {
     pub(crate) const IO: Self = Self(5);
     pub(crate) const AGAIN: Self = Self(11);
     pub(crate) const ACCES: Self = Self(13);
-    pub(crate) const BUSY: Self = Self(16);
     pub(crate) const EXIST: Self = Self(17);
     pub(crate) const NOTDIR: Self = Self(20);
     pub(crate) const INVAL: Self = Self(22);

@@ -61,6 +61,9 @@ const SET_ANONYMOUS: u32 = 1;
 const SET_CONSTANT: u32 = 2;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
+const SET_LEARNED: u32 = 32;
+/// The most keys that rules may add to a set.
+const LEARNED_MAX: u32 = 4096;
 const ELEM_INTERVAL_END: u32 = 1;
 /// Tells `nft list` that the keys are in the machine's order.
 const HOST_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
@@ -78,6 +81,8 @@ pub struct Set<'a> {
     pub ranges: bool,
     /// Keys lead to verdicts.
     pub verdicts: bool,
+    /// Rules add keys to it.
+    pub learned: bool,
 }
 
 /// What a key of a map leads to.
@@ -173,12 +178,20 @@ impl Change {
         if set.verdicts {
             flags |= SET_MAP;
         }
+        if set.learned {
+            flags |= SET_LEARNED;
+        }
         let b = self.start(NEWSET, CREATE).attr_str(2, set.name);
         b.attr(3, &flags.to_be_bytes());
         b.attr(4, &set.key.to_be_bytes())
             .attr(5, &set.key_len.to_be_bytes());
         if set.verdicts {
             b.attr(6, &types::VERDICT.to_be_bytes());
+        }
+        if set.learned {
+            b.nest(9, &[], |b| {
+                b.attr(1, &LEARNED_MAX.to_be_bytes());
+            });
         }
         b.attr(10, &id.to_be_bytes());
         if set.key == types::IFNAME {

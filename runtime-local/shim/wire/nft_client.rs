@@ -7,12 +7,19 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::nft::{Change, Hook, Set, Value, types};
-use super::nft_rule::REG;
+use super::nft_rule::{REG, Rule};
 
 /// Name of our tables, here and on the host.
 pub const TABLE: &str = "unmoor";
 /// The address that a replica's `/etc/resolv.conf` names.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// Where datagrams go that have nobody to go to: they are refused there, beyond the point at which
+/// a refusal would be told as "not permitted" to whoever sends.
+pub const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 12);
+
+/// The set of stable addresses from which datagrams have been sent to [`NOBODY`].
+pub const REFUSED: &str = "refused";
 
 /// Stable addresses, each with the targets of a round of connections.
 pub type Balanced = BTreeMap<Ipv4Addr, Vec<Ipv4Addr>>;
@@ -50,14 +57,22 @@ impl Client {
         c.table();
         c.base_chain("redirect", "nat", Hook::Output, -100);
         c.base_chain("refuse", "filter", Hook::Output, 0);
+        c.base_chain("closed", "filter", Hook::Input, 0);
         let stable = Set {
             name: "stable",
             key: types::ADDRESS,
             key_len: 4,
             ranges: false,
             verdicts: true,
+            learned: false,
         };
         c.set(&stable);
+        c.set(&Set {
+            name: REFUSED,
+            verdicts: false,
+            learned: true,
+            ..stable
+        });
         for (protocol, port) in [(17, self.dns.0), (6, self.dns.1)] {
             c.rule("redirect", |r| {
                 r.destination(REG);
@@ -73,11 +88,26 @@ impl Client {
             r.destination(REG);
             r.look_up_verdict("stable");
         });
+        c.rule("closed", |r| {
+            r.destination(REG);
+            r.equals(REG, &NOBODY.octets());
+            r.was_redirected();
+            r.reject(false);
+        });
         for (subnet, prefix) in &self.subnets {
             refuse(&mut c, *subnet, *prefix);
         }
         for (address, slots) in balanced {
             add(&mut c, *address, slots);
+        }
+        c.finish()
+    }
+
+    /// The change by which refusals of these addresses are forgotten.
+    pub fn forget_refused(addresses: &[Ipv4Addr]) -> Vec<u8> {
+        let mut c = Change::new(TABLE, None);
+        for address in addresses {
+            c.del_key(REFUSED, &address.octets(), Value::None);
         }
         c.finish()
     }
@@ -100,7 +130,7 @@ impl Client {
                 Some(before) if before != slots => {
                     let chain = chain_of(*address);
                     c.flush_chain(&chain);
-                    c.balance(&chain, slots, None);
+                    lead(&mut c, &chain, slots);
                 }
                 Some(_) => {}
             }
@@ -112,19 +142,43 @@ impl Client {
 fn add(c: &mut Change, address: Ipv4Addr, slots: &[Ipv4Addr]) {
     let chain = chain_of(address);
     c.chain(&chain);
-    c.balance(&chain, slots, None);
+    lead(c, &chain, slots);
     c.add_key("stable", &address.octets(), Value::Goto(&chain), false);
+}
+
+/// Sends new connections to the targets in turn, or datagrams to nobody.
+fn lead(c: &mut Change, chain: &str, slots: &[Ipv4Addr]) {
+    if slots.is_empty() {
+        c.rule(chain, to_nobody);
+    } else {
+        c.balance(chain, slots, None);
+    }
+}
+
+fn to_nobody(r: &mut Rule<'_>) {
+    r.protocol_is(17);
+    r.destination(REG);
+    r.remember(REFUSED);
+    r.load(REG, &NOBODY.octets());
+    r.dnat(None);
 }
 
 /// What still goes to a stable address after redirection has nobody to go to.
 fn refuse(c: &mut Change, subnet: Ipv4Addr, prefix: u8) {
     let (base, half) = stable_half(subnet, prefix);
     let broadcast = base.to_bits() | u32::MAX.checked_shr(u32::from(half)).unwrap_or(0);
+    let is_stable = |r: &mut Rule<'_>| {
+        r.destination_in(base, half);
+        r.destination(REG);
+        r.differs(REG, &broadcast.to_be_bytes());
+    };
+    c.rule("redirect", |r| {
+        is_stable(r);
+        to_nobody(r);
+    });
     for reset in [true, false] {
         c.rule("refuse", |r| {
-            r.destination_in(base, half);
-            r.destination(REG);
-            r.differs(REG, &broadcast.to_be_bytes());
+            is_stable(r);
             if reset {
                 r.protocol_is(6);
             }
@@ -160,8 +214,9 @@ mod tests {
         assert_eq!(client.update(&old, &old.clone()), None);
         let mut new = old.clone();
         new.insert(ip(131), vec![]);
-        // begin, flush, end
-        assert_eq!(kinds(&client.update(&old, &new).unwrap()), [0x10, 8, 0x11]);
+        // begin, flush, rule, end
+        let expected = [0x10, 8, 6, 0x11];
+        assert_eq!(kinds(&client.update(&old, &new).unwrap()), expected);
         new.insert(ip(131), vec![ip(3), ip(4)]);
         // begin, flush, map, its elements, rule, end
         assert_eq!(

@@ -62,6 +62,7 @@ pub fn base(c: &mut Change) {
             key_len,
             ranges,
             verdicts: false,
+            learned: false,
         });
     }
     for (name, key, key_len) in [
@@ -74,6 +75,7 @@ pub fn base(c: &mut Change) {
             key_len,
             ranges: false,
             verdicts: true,
+            learned: false,
         });
     }
     for (name, kind, hook, priority) in [

@@ -185,6 +185,16 @@ impl<'b> Rule<'b> {
         });
     }
 
+    /// Adds what is in the first register to the set.
+    pub fn remember(&mut self, set: &str) {
+        const ADD: u32 = 0;
+        self.expr("dynset", |b| {
+            b.attr_str(1, set)
+                .attr(3, &ADD.to_be_bytes())
+                .attr(4, &REG.to_be_bytes());
+        });
+    }
+
     /// Does what the map says for the first register; goes on if it says nothing.
     pub fn look_up_verdict(&mut self, map: &str) {
         self.expr("lookup", |b| {

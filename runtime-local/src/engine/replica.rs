@@ -138,8 +138,11 @@ impl Runtime {
             std::thread::park_timeout(SPREAD.saturating_sub(begun.elapsed()));
         }
         for replica in answers.late {
-            tracing::warn!(replica, "its address map has not followed a change: connections \
-                from there may still go where nobody is soon");
+            tracing::warn!(
+                replica,
+                "its address map has not followed a change: connections \
+                from there may still go where nobody is soon"
+            );
         }
         Ok(())
     }

@@ -114,7 +114,11 @@ mod tests {
         let hierarchies = Hierarchies::detect().expect("read");
         let groups = hierarchies.directories(&name);
         let inner: Vec<PathBuf> = groups.iter().map(|group| group.join("a/b")).collect();
-        if groups.is_empty() || inner.iter().any(|path| std::fs::create_dir_all(path).is_err()) {
+        if groups.is_empty()
+            || inner
+                .iter()
+                .any(|path| std::fs::create_dir_all(path).is_err())
+        {
             unmoor_tools::skipped("cgroups cannot be made here");
             for group in &groups {
                 let _ = remove(group);
@@ -127,7 +131,10 @@ mod tests {
             .filter(|path| !path.join("cgroup.events").exists())
             .cloned()
             .collect();
-        for joined in [v1, inner.clone()].into_iter().filter(|joined| !joined.is_empty()) {
+        for joined in [v1, inner.clone()]
+            .into_iter()
+            .filter(|joined| !joined.is_empty())
+        {
             for path in &inner {
                 std::fs::create_dir_all(path).expect("made");
             }

@@ -85,7 +85,8 @@ fn wait(asked: &[(&Follower, Control)], until: Instant) -> Option<Vec<usize>> {
         match poll(&mut fds, limit.as_ref()) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => {
-                let told = |(at, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(at);
+                let told =
+                    |(at, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(at);
                 return Some(fds.iter().enumerate().filter_map(told).collect());
             }
             Err(_) => return None,
@@ -121,7 +122,11 @@ mod tests {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
         let socket = socket.expect("a socket");
-        bind(&socket, &SocketAddrUnix::new(run.join("ctl")).expect("short")).expect("bound");
+        bind(
+            &socket,
+            &SocketAddrUnix::new(run.join("ctl")).expect("short"),
+        )
+        .expect("bound");
         listen(&socket, 1).expect("listens");
         let thread = std::thread::spawn(move || {
             let client = accept(&socket).expect("accepted");

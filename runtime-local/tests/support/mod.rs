@@ -363,6 +363,54 @@ impl Host {
         );
     }
 
+    /// The one replica's folder among those of this kind.
+    pub(crate) fn only(&self, kind: &str) -> PathBuf {
+        let entries = std::fs::read_dir(self.root().join(kind)).expect("there");
+        let mut found: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.file_name().is_some_and(|name| name != "net"))
+            .collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+
+    /// The installed shim.
+    pub(crate) fn shim_program(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.root()).expect("there").flatten();
+        entries
+            .map(|entry| entry.path())
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("shim-"))
+            })
+            .expect("installed")
+    }
+
+    /// Kills one of the shims of this installation, if there is any.
+    pub(crate) fn kill_any_shim(&self, number: u64) {
+        let run = format!("{}/", self.root().join("run").display());
+        let ours = |process: &Path| {
+            let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            let files = std::fs::read_dir(process.join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            let mut files = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+            line.starts_with(b"unmoor-shim ") && files.any(|target| target.starts_with(&run))
+        };
+        let found: Vec<i32> = std::fs::read_dir("/proc")
+            .expect("there")
+            .flatten()
+            .filter(|entry| ours(&entry.path()))
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        let at = usize::try_from(number).unwrap_or(0);
+        if !found.is_empty() {
+            kill_if_there(found[at % found.len()]);
+        }
+    }
+
     /// Kills process 1 of a replica.
     pub(crate) fn kill_init(&self, id: &ReplicaId) {
         let run = self.root().join("run");
@@ -470,6 +518,12 @@ fn kill(pid: i32) {
     let process = pidfd_open(pid, PidfdFlags::empty()).expect("there");
     pidfd_send_signal(&process, Signal::KILL).expect("sent");
     poll(&mut [PollFd::new(&process, PollFlags::IN)], None).expect("ended");
+}
+
+/// Kills a process that may have ended by itself.
+fn kill_if_there(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).expect("not 0");
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 pub(crate) fn step() -> Step {

@@ -54,7 +54,10 @@ impl Open {
     /// Waits until there is none, or not for ever.
     fn none_within(&self, limit: Duration) {
         let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.fewer.wait_timeout_while(count, limit, |count| *count > 0));
+        drop(
+            self.fewer
+                .wait_timeout_while(count, limit, |count| *count > 0),
+        );
     }
 }
 

@@ -39,6 +39,8 @@ cases! { "link";
     scaled_service_balances [Spawn, Links, Scale, InternalTcp];
     /// Only ready replicas get new connections.
     only_ready_endpoints_get_connections [Spawn, Links, Scale, InternalTcp, HealthExec];
+    /// A service of which no replica is ready refuses connections and datagrams at once.
+    nobody_ready_refuses [Spawn, Links, InternalTcp, InternalUdp, HealthExec];
     /// A drained replica gets no new connection.
     drained_replica_gets_no_connection [Spawn, Links, Scale, InternalTcp, Drain];
     /// Services that link to each other both come up and reach each other.
@@ -366,6 +368,33 @@ async fn only_ready_endpoints_get_connections(t: &Fixture) -> Verdict {
     t.ok(&bad, "remove /area/unready").await?;
     super::discover::until_in(t, &bad).await?;
     until_all_answer(t, &a, 3).await
+}
+
+async fn nobody_ready_refuses(t: &Fixture) -> Verdict {
+    let service = t
+        .server("--tcp 80 --udp 81 --unready-file /area/unready")
+        .health(t.health(80));
+    let stack = t
+        .stack()
+        .service(named("a"), t.server(""))
+        .service(named("web"), service);
+    t.up(&stack).await?;
+    let (a, web) = (slot(&stack.name, "a", 1), slot(&stack.name, "web", 1));
+    t.ok(&web, "write /area/unready x").await?;
+    super::discover::until_out(t, &web).await?;
+    for command in ["connect web 80 hello", "udp web 81 hello"] {
+        let failed = || async {
+            let output = t.run(&a, command).await?;
+            Ok((output.code == 3).then_some(output.err))
+        };
+        // What is answered by nobody, or late, says so in another word.
+        let why = t.until("it is not served any more", failed).await?;
+        ensure!(why.contains("refused"), "{command}: {why}");
+    }
+    t.ok(&web, "remove /area/unready").await?;
+    super::discover::until_in(t, &web).await?;
+    t.reach(&a, "udp web 81 hello").await?;
+    Ok(())
 }
 
 async fn drained_replica_gets_no_connection(t: &Fixture) -> Verdict {
