@@ -151,5 +151,8 @@ async fn what_is_killed_at_random_leaves_nothing() {
         }
     }
     host.down().await;
+    // A lock may outlive its killed holder for as long as a child of it takes to begin; it is
+    // swept by whoever comes next.
+    host.reconnect().await;
     assert_eq!(host.traces(), Vec::<String>::new(), "{SEED}={}", seed());
 }

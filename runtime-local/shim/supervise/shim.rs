@@ -303,12 +303,17 @@ impl Fresh {
     }
 }
 
-/// The predecessor has not died but was sent away.
+/// Somebody was faster: the predecessor has not died but was sent away, or nobody is wanted.
 pub(super) fn gone(step: &str) -> Failure {
-    refuse(
-        step,
-        "the replica has been removed, nothing is there to adopt",
-    )
+    refuse(step, "the replica has been removed")
+}
+
+/// Whether the open run directory is the one of that name.
+fn is_in_place(run: &OwnedFd, path: &str) -> bool {
+    let flags = abi::O_PATH | abi::O_DIRECTORY;
+    let named = fs::open(At::Cwd, path, flags, 0).and_then(|named| fs::stat(named.as_fd()));
+    let held = fs::stat(run.as_fd());
+    matches!((held, named), (Ok(held), Ok(named)) if held.is_same(&named))
 }
 
 /// Keeps the plan where a successor finds it.
@@ -377,8 +382,14 @@ fn take_lock(run: &OwnedFd, path: &str, fresh: Fresh) -> Outcome<OwnedFd> {
         }
         // A shim that has just quit may have removed the file between the two calls.
         let held = fs::stat(lock.as_fd()).step(step, path)?;
-        if fs::stat_at(At::from(run), LOCK_NAME).is_ok_and(|named| named.ino == held.ino) {
+        if !fs::stat_at(At::from(run), LOCK_NAME).is_ok_and(|named| named.ino == held.ino) {
+            continue;
+        }
+        if is_in_place(run, path) {
             return Ok(lock);
         }
+        // Who removes a replica takes the name from its directory first, then what is in it.
+        let _ = fs::unlink(At::from(run), LOCK_NAME);
+        return Err(gone(step));
     }
 }

@@ -23,6 +23,8 @@ use crate::wire::status::{Phase, ProcessId, Status};
 
 /// How long a shim that was told to quit may take to be gone.
 const LEAVE: Duration = Duration::from_secs(5);
+/// How long a shim that was killed may take to be gone.
+const DYING: Duration = Duration::from_secs(1);
 /// Pause between two looks at what tells nobody when it changes.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Looks at a shim that has its lock and no status yet.
@@ -62,7 +64,10 @@ impl Runtime {
                 }
             };
             if let Seen::Alive(status) = &seen {
-                return self.send_away(record, status);
+                match self.send_away(record, status)? {
+                    Some(left) => return Ok(left),
+                    None => continue,
+                }
             }
             let lock = match seize(&run)? {
                 Seized::Yes(lock) => Some(lock),
@@ -91,32 +96,35 @@ impl Runtime {
         })
     }
 
-    /// Stops the replica of a shim that lives, and the shim.
-    fn send_away(&self, record: &ReplicaRecord, status: &Status) -> Result<Left, LocalError> {
+    /// Stops the replica of a shim that lives, and the shim; `None` if it has died meanwhile, and
+    /// what it supervised may still run.
+    fn send_away(
+        &self,
+        record: &ReplicaRecord,
+        status: &Status,
+    ) -> Result<Option<Left>, LocalError> {
         let run = self.layout().run(&record.key);
         let shim = open_process(status.shim);
         if !matches!(status.phase, Phase::Exited | Phase::Failed) {
             // A shim in the middle of its first start ends when it is told to stop.
-            match self.ask_to_stop(record, None) {
-                Err(error) if shim::is_shim_alive(&run) => return Err(error),
-                Ok(()) | Err(_) => {}
+            if let Err(error) = self.ask_to_stop(record, None) {
+                return died(shim.as_ref(), &run, error);
             }
         }
         let quit = Control::connect(&run, &record.id.to_string())
             .and_then(|mut control| control.ask(&Request::Quit));
-        if let Err(error) = &quit
-            && shim::is_shim_alive(&run)
-        {
-            tracing::warn!(replica = %record.id, "its shim does not quit: {error}");
-            return quit.map(|_| Left::Clean);
+        match quit {
+            Ok(_) => {
+                if let Some(shim) = shim {
+                    wait_for_end(&shim, LEAVE);
+                }
+                Ok(Some(Left::Clean))
+            }
+            Err(error) => {
+                tracing::debug!(replica = %record.id, "its shim does not quit: {error}");
+                died(shim.as_ref(), &run, error)
+            }
         }
-        if let Some(shim) = shim {
-            wait_for_end(&shim, LEAVE);
-        }
-        Ok(match quit {
-            Ok(_) => Left::Clean,
-            Err(_) => Left::Unclean { _lock: None },
-        })
     }
 
     /// Removes what a shim removes when it goes, for one that could not.
@@ -203,8 +211,21 @@ fn open_process(id: ProcessId) -> Option<OwnedFd> {
     (start_time(id.pid) == Some(id.start_time)).then_some(process)
 }
 
-fn wait_for_end(process: &OwnedFd, limit: Duration) {
+/// True if it has ended.
+fn wait_for_end(process: &OwnedFd, limit: Duration) -> bool {
     let limit = Timespec::try_from(limit).ok();
     // A signal that interrupts the wait shortens it; whoever comes next finds what is left.
-    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
+    let ended = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
+    ended.is_ok_and(|count| count > 0)
+}
+
+/// That a shim which did not do as it was told has died; one that is dying loses its socket before
+/// its lock.
+fn died(shim: Option<&OwnedFd>, run: &Path, error: LocalError) -> Result<Option<Left>, LocalError> {
+    let lost = matches!(error, LocalError::Protocol { .. });
+    let ended = match shim {
+        Some(shim) => wait_for_end(shim, if lost { DYING } else { Duration::ZERO }),
+        None => !shim::is_shim_alive(run),
+    };
+    if ended { Ok(None) } else { Err(error) }
 }

@@ -11,8 +11,8 @@ use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::shim::{self, Control, Seen};
 use crate::state::{
-    Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, addresses, networks, remove_tree,
-    replicas, write_json,
+    Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, addresses, networks,
+    remove_claimed, remove_tree, replicas, write_json,
 };
 use crate::wire::control::Request;
 use crate::wire::status::Phase;
@@ -247,7 +247,7 @@ impl Runtime {
         }
         self.remove_shim_group(record)?;
         self.unpublish_own(record, &on)?;
-        remove_tree(&self.layout().run(&record.key))?;
+        remove_claimed(&self.layout().run(&record.key))?;
         remove_tree(&self.layout().replica(&record.key))?;
         drop(left);
         failpoint("replica.erased");

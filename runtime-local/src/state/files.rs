@@ -73,6 +73,38 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), LocalError> {
     }
 }
 
+/// Removes a directory in which somebody may be making files who comes too late: it loses its name
+/// first, so that whoever has it open can find out. Absent is fine.
+pub(crate) fn remove_claimed(path: &Path) -> Result<(), LocalError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let nameless = path.with_file_name(format!(".{name}"));
+    // Left by a command that died between the two steps.
+    remove_stubborn(&nameless)?;
+    match fs::rename(path, &nameless) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LocalError::io("remove", path, error))
+        }
+        _ => remove_stubborn(&nameless),
+    }
+}
+
+fn remove_stubborn(path: &Path) -> Result<(), LocalError> {
+    // Whoever comes too late makes one file and finds out.
+    const TRIES: u32 = 100;
+    let mut result = remove_tree(path);
+    for _ in 0..TRIES {
+        match &result {
+            Err(LocalError::Io { source, .. })
+                if source.kind() == io::ErrorKind::DirectoryNotEmpty =>
+            {
+                result = remove_tree(path);
+            }
+            _ => break,
+        }
+    }
+    result
+}
+
 /// Removes a file; absent is fine.
 pub(crate) fn remove_file(path: &Path) -> Result<(), LocalError> {
     match fs::remove_file(path) {

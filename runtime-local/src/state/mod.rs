@@ -15,8 +15,8 @@ mod tables;
 
 pub(crate) use db::{Db, Durability, Failure as DbFailure, Session};
 pub(crate) use files::{
-    make_private_dir, read_json, remove_file, remove_if_empty, remove_tree, write_json,
-    write_private,
+    make_private_dir, read_json, remove_claimed, remove_file, remove_if_empty, remove_tree,
+    write_json, write_private,
 };
 pub(crate) use intent::{Intent, IntentKind};
 pub(crate) use lock::Lock;
