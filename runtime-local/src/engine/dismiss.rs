@@ -21,10 +21,8 @@ use crate::state::{NetworkRecord, ReplicaRecord, remove_if_empty, start_time};
 use crate::wire::control::Request;
 use crate::wire::status::{Phase, ProcessId, Status};
 
-/// How long a shim that was told to quit may take to be gone.
+/// How long a shim that was told to quit, or was killed, may take to be gone.
 const LEAVE: Duration = Duration::from_secs(5);
-/// How long a shim that was killed may take to be gone.
-const DYING: Duration = Duration::from_secs(1);
 /// Pause between two looks at what tells nobody when it changes.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Looks at a shim that has its lock and no status yet.
@@ -224,7 +222,7 @@ fn wait_for_end(process: &OwnedFd, limit: Duration) -> bool {
 fn died(shim: Option<&OwnedFd>, run: &Path, error: LocalError) -> Result<Option<Left>, LocalError> {
     let lost = matches!(error, LocalError::Protocol { .. });
     let ended = match shim {
-        Some(shim) => wait_for_end(shim, if lost { DYING } else { Duration::ZERO }),
+        Some(shim) => wait_for_end(shim, if lost { LEAVE } else { Duration::ZERO }),
         None => !shim::is_shim_alive(run),
     };
     if ended { Ok(None) } else { Err(error) }
