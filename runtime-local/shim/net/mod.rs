@@ -205,6 +205,7 @@ impl NetService {
         if let Some(ports) = &parts.ports {
             ports.converge(&self.plan, ready)?;
         }
+        publish::converge_across(&self.plan)?;
         // Our own view changes at once, not when the kernel tells us what we have just done.
         parts.settle(&self.epoll, &self.plan)
     }
@@ -227,6 +228,7 @@ impl NetService {
         parts.zones.refresh();
         parts.zone = build_zone(&self.plan, &parts.zones);
         parts.rules.install(parts.balanced())?;
+        publish::converge_across(&self.plan)?;
         match &parts.ports {
             Some(ports) => ports.converge(&self.plan, true),
             None => Ok(()),

@@ -9,7 +9,11 @@ use super::sys;
 use super::zones::endpoints_now;
 use crate::wire::names::slots;
 use crate::wire::netplan::{Attachment, NetPlan, Proto, PublishedPort};
-use crate::wire::nft_host::{HostNetwork, base, change, publish, set_targets};
+use crate::wire::nft::ask_chain;
+use crate::wire::nft_client::TABLE;
+use crate::wire::nft_host::{
+    HostNetwork, across_chain, base, change, lead_across, publish, set_targets,
+};
 
 /// How often a change is made anew because others changed the rules meanwhile.
 const ATTEMPTS: u32 = 200;
@@ -72,6 +76,47 @@ impl Ports {
     }
 }
 
+/// Makes links from other networks lead to the replicas of this service that are ready by the
+/// zones on disk; nothing where there are none.
+pub(super) fn converge_across(plan: &NetPlan) -> Result<(), NetError> {
+    let netlink = Netlink::netfilter().map_err(NetError::io("open a netfilter socket"))?;
+    for attachment in &plan.attachments {
+        let chain = across_chain(&attachment.network, &plan.service);
+        let mut there = true;
+        let asked = netlink.exchange(&ask_chain(TABLE, &chain), |answer| {
+            there &= answer.errno().is_none_or(|errno| errno == 0);
+        });
+        if asked.is_ok() && there {
+            let what = format!("lead links to {} on {}", plan.service, attachment.network);
+            lead(&netlink, attachment, &plan.service, &chain).map_err(NetError::refused(what))?;
+        }
+    }
+    Ok(())
+}
+
+fn lead(
+    netlink: &Netlink,
+    attachment: &Attachment,
+    service: &str,
+    chain: &str,
+) -> Result<(), Refusal> {
+    for _ in 0..ATTEMPTS {
+        let generation = netlink.generation()?;
+        let mut c = change(Some(generation));
+        lead_across(&mut c, chain, &ready_of(&attachment.zone_dir, service));
+        match netlink.change(&c.finish()) {
+            Err(refusal) if refusal.errno == Refusal::RESTART => {}
+            // The last link has just been taken back.
+            Err(refusal) if refusal.errno == Refusal::NOENT => return Ok(()),
+            other => return other,
+        }
+    }
+    Err(Refusal {
+        seq: 0,
+        errno: Refusal::BUSY,
+    })
+}
+
 /// Moves the datagram flows of a replica that has ended to those that are left.
 pub(super) fn forget_flows(plan: &NetPlan) -> Result<(), NetError> {
     if !plan.ports.iter().any(|port| port.proto == Proto::Udp) {
@@ -113,9 +158,13 @@ fn ready_now(plan: &NetPlan, port: &PublishedPort) -> Vec<Ipv4Addr> {
     let Some(attachment) = found else {
         return Vec::new();
     };
-    let ready: Vec<_> = endpoints_now(&attachment.zone_dir)
+    ready_of(&attachment.zone_dir, &plan.service)
+}
+
+fn ready_of(zone: &str, service: &str) -> Vec<Ipv4Addr> {
+    let ready: Vec<_> = endpoints_now(zone)
         .into_values()
-        .filter(|endpoint| endpoint.service == plan.service)
+        .filter(|endpoint| endpoint.service == service)
         .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
         .collect();
     slots(&ready, 0)

@@ -98,7 +98,8 @@ fn gcd(a: i64, b: i64) -> i64 {
 
 /// Every stable address the replica can use, with the targets behind it.
 ///
-/// Links come with addresses of their own; a link to nothing known has no targets and refuses.
+/// Links come with addresses of their own; a link to no known service has no targets and refuses. One
+/// to a network that the replica is not on leads there by the host.
 pub fn balanced(
     views: &[NetworkView],
     links: &[Link],
@@ -113,13 +114,10 @@ pub fn balanced(
         }
     }
     for link in links {
-        let Some(vip) = link.vip else { continue };
         let view = views.iter().find(|view| view.id == link.network);
-        map.insert(
-            vip,
-            view.map(|view| view.slots(&link.service, turn))
-                .unwrap_or_default(),
-        );
+        if let (Some(vip), Some(view)) = (link.vip, view) {
+            map.insert(vip, view.slots(&link.service, turn));
+        }
     }
     map
 }

@@ -15,6 +15,7 @@ const BATCH_GENID: u16 = 1;
 const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
 const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const DELRULE: u16 = 8;
@@ -43,6 +44,8 @@ pub enum Hook {
 pub mod types {
     /// An IPv4 address.
     pub const ADDRESS: u32 = 7;
+    /// Two IPv4 addresses.
+    pub const ADDRESS_PAIR: u32 = 7 << 6 | 7;
     /// A number in the machine's order.
     pub const INTEGER: u32 = 4;
     /// A protocol and a port.
@@ -307,6 +310,14 @@ pub fn generation(message: &Message<'_>) -> Option<u32> {
         .try_into()
         .ok()
         .map(u32::from_be_bytes)
+}
+
+/// Asks for a chain; the answer is the chain, or that there is none.
+pub fn ask_chain(table: &str, chain: &str) -> Vec<u8> {
+    let mut batch = Batch::new();
+    batch.message(SUBSYSTEM << 8 | GETCHAIN, 0, &[FAMILY_IPV4, 0, 0, 0]);
+    batch.attr_str(1, table).attr_str(3, chain);
+    batch.finish()
 }
 
 /// Asks for every key of a set.

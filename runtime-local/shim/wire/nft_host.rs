@@ -24,6 +24,11 @@ pub const PORTS: &str = "ports";
 /// Ports published on one address.
 pub const PORTS_AT: &str = "ports-at";
 
+/// Links across networks: from which replica, to which stable address.
+pub const ACROSS: &str = "across";
+/// The same pairs, for the refusal of those whose target nobody answers for.
+const LINKED: &str = "linked";
+
 const SAME: &str = "same";
 const SUBNETS: &str = "subnets";
 const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 0);
@@ -55,6 +60,7 @@ pub fn base(c: &mut Change) {
         (GUARDED, types::IFNAME, 16, false),
         (SAME, types::IFNAME_PAIR, 32, false),
         (SUBNETS, types::ADDRESS, 4, true),
+        (LINKED, types::ADDRESS_PAIR, 8, false),
     ] {
         c.set(&Set {
             name,
@@ -68,6 +74,7 @@ pub fn base(c: &mut Change) {
     for (name, key, key_len) in [
         (PORTS, types::PROTO_PORT, 8),
         (PORTS_AT, types::ADDRESS_PROTO_PORT, 12),
+        (ACROSS, types::ADDRESS_PAIR, 8),
     ] {
         c.set(&Set {
             name,
@@ -117,6 +124,11 @@ fn published(c: &mut Change) {
     c.rule("published", |r| {
         r.destination_in(LOOPBACK, 8);
         r.verdict(RETURN);
+    });
+    c.rule("published", |r| {
+        r.source(REG);
+        r.destination(REG_PART1);
+        r.look_up_verdict(ACROSS);
     });
     for chain in ["published", "published-here"] {
         c.rule(chain, |r| {
@@ -199,6 +211,18 @@ fn forward(c: &mut Change) {
         r.was_redirected();
         r.verdict(ACCEPT);
     });
+    // A link whose target nobody answers for: refused at once.
+    for reset in [true, false] {
+        c.rule("forward", |r| {
+            if reset {
+                r.protocol_is(6);
+            }
+            r.source(REG);
+            r.destination(REG_PART1);
+            r.is_in(LINKED);
+            r.reject(reset);
+        });
+    }
     // Neither from another network nor from outside, except to published ports.
     c.rule("forward", |r| {
         r.output_name(REG);
@@ -306,6 +330,39 @@ pub fn unpublish(c: &mut Change, port: &PublishedPort, service: &str) {
     c.del_key(map, &key, Value::Goto(&chain));
     c.flush_chain(&chain);
     c.del_chain(&chain);
+}
+
+/// The key of a link from a replica to a stable address of another network.
+pub fn pair_key(from: Ipv4Addr, to: Ipv4Addr) -> [u8; 8] {
+    let mut key = [0; 8];
+    key[..4].copy_from_slice(&from.octets());
+    key[4..].copy_from_slice(&to.octets());
+    key
+}
+
+/// The chain that leads to the ready replicas of a service for those who have a link to it from
+/// another network.
+pub fn across_chain(network: &str, service: &str) -> String {
+    let hash = hash(&[network.as_bytes(), b"\0", service.as_bytes()]);
+    format!("across-{hash:016x}")
+}
+
+/// Lets a link lead to its chain.
+pub fn link(c: &mut Change, key: [u8; 8], chain: &str) {
+    c.add_key(ACROSS, &key, Value::Goto(chain), false);
+    c.add_key(LINKED, &key, Value::None, false);
+}
+
+/// Takes a link back; it must be there.
+pub fn unlink(c: &mut Change, key: [u8; 8], chain: &str) {
+    c.del_key(ACROSS, &key, Value::Goto(chain));
+    c.del_key(LINKED, &key, Value::None);
+}
+
+/// Sends new connections of a link to these targets; the chain must be there.
+pub fn lead_across(c: &mut Change, chain: &str, slots: &[Ipv4Addr]) {
+    c.flush_chain(chain);
+    c.balance(chain, slots, None);
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ const SHIM: &[Feature] = &[
     Feature::Links,
     Feature::LinkAlias,
     Feature::LinkLive,
+    Feature::LinkAcross,
     Feature::Logs,
     Feature::HealthExec,
     Feature::HealthTcp,
@@ -95,10 +96,6 @@ pub(super) fn of(hierarchies: &Hierarchies) -> Capabilities {
         (
             Feature::Placement,
             "there is one node; leave the constraints out",
-        ),
-        (
-            Feature::LinkAcross,
-            "stacks have networks of their own; publish the port and use this host's address",
         ),
     ];
     capabilities = capabilities.with(

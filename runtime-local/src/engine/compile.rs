@@ -6,6 +6,7 @@ use unmoor_core::backend::DesiredService;
 use unmoor_core::spec::{Health, HealthTest, HealthWish, RestartPolicy, Service};
 use unmoor_image::RootfsUser;
 
+use super::across::other_stack;
 use super::environment::{Reach, Surroundings, ports_of, variables};
 use super::{Runtime, files, networks_of, subnet};
 use crate::error::LocalError;
@@ -293,7 +294,15 @@ impl Runtime {
             }
         }
         for link in &service.desired.links {
-            let target = find(link.target.service.clone());
+            let name = &link.target.service;
+            let far = match other_stack(link, stack) {
+                Some(other) => self
+                    .db()
+                    .read("read services", |c| services::load(c, other, name))?,
+                None => None,
+            };
+            let near = || find(name.clone()).filter(|_| other_stack(link, stack).is_none());
+            let target = far.as_ref().or_else(near);
             let known = target
                 .map(|target| ports_of(&target.desired))
                 .unwrap_or_default();

@@ -134,6 +134,7 @@ impl Runtime {
         for network in on {
             net::remove_endpoint(&self.zone(network)?, &record.key)?;
         }
+        self.relead_across(record, on)?;
         let ports = Self::fixed_ports(&record.desired.spec, on)?;
         match net::republish(&self.publication(&record.id.service, ports, on)?) {
             // Whoever removed the rules has no use for the targets.

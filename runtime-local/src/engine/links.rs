@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use unmoor_core::backend::DesiredService;
 use unmoor_core::name::{Alias, NetworkName, StackName};
 
+use super::across::other_stack;
 use super::service::stable_address;
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
@@ -26,17 +27,9 @@ impl Runtime {
         let mut given = BTreeMap::new();
         let own = networks_of(&desired.spec);
         for link in &desired.links {
-            if link
-                .target
-                .stack
-                .as_ref()
-                .is_some_and(|other| other != stack)
-            {
-                return Err(LocalError::Unsupported {
-                    what: format!("link {} leads to another stack", link.alias),
-                    hint: "publish the port there and use this host's address".to_owned(),
-                }
-                .into());
+            if other_stack(link, stack).is_some() {
+                Self::check_across(c, stack, link, &own)?;
+                continue;
             }
             let target = services::load(c, stack, &link.target.service)?;
             let theirs = match &target {
@@ -78,11 +71,9 @@ impl Runtime {
         let mut changed = Vec::new();
         for mut other in services::list(c, Some(&target.stack))? {
             let name = &target.desired.name;
-            let leads = other
-                .desired
-                .links
-                .iter()
-                .any(|link| link.target.service == *name);
+            let leads = other.desired.links.iter().any(|link| {
+                link.target.service == *name && other_stack(link, &target.stack).is_none()
+            });
             if !leads || other.desired.name == *name {
                 continue;
             }
@@ -100,6 +91,15 @@ impl Runtime {
     pub(super) fn links_of(&self, record: &ServiceRecord) -> Result<Vec<Link>, LocalError> {
         let mut links = Vec::new();
         for link in &record.desired.links {
+            if let Some(across) = self.across(&record.stack, link)? {
+                links.push(Link {
+                    alias: link.alias.as_str().to_owned(),
+                    vip: Some(across.address),
+                    network: across.network,
+                    service: across.service,
+                });
+                continue;
+            }
             let Some((network, vip)) = record.links.get(&link.alias) else {
                 continue;
             };
@@ -127,6 +127,8 @@ impl Runtime {
         for replica in all.iter().filter(|r| r.id.service == record.desired.name) {
             let run = self.layout().run(&replica.key);
             if run.is_dir() {
+                // Permitted before it is named, and forbidden only when it is not named any more.
+                self.permit_across(record, replica)?;
                 net::write_links(&run.join("links"), &links)?;
             }
         }

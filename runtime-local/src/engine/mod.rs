@@ -3,6 +3,7 @@
 //! Everything here blocks and runs on threads for such work; a caller that gives up leaves the
 //! work to finish by itself. Each action is: look, record the intent, act, record the end.
 
+mod across;
 mod blob;
 mod compile;
 mod dismiss;

@@ -89,6 +89,7 @@ impl Runtime {
             let on = self.network_records(stack, name, &service.desired.spec)?;
             let ports = Self::fixed_ports(&service.desired.spec, &on)?;
             net::restore(&[], &[self.publication(name, ports, &on)?])?;
+            self.restore_across(service)?;
         }
         Ok(())
     }

@@ -247,6 +247,7 @@ impl Runtime {
         }
         self.remove_shim_group(record)?;
         self.unpublish_own(record, &on)?;
+        self.forbid_across(record)?;
         remove_claimed(&self.layout().run(&record.key))?;
         remove_tree(&self.layout().replica(&record.key))?;
         drop(left);

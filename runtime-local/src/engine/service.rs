@@ -58,6 +58,7 @@ impl Runtime {
         for changed in relinked.iter().chain([&record]) {
             self.renew_links(changed)?;
         }
+        self.renew_across_to(stack, name)?;
         failpoint("service.written");
         self.db()
             .write("record a service", Durability::Power, |c| {
@@ -267,17 +268,21 @@ impl Runtime {
             .unwrap_or_default();
         let ports = Self::fixed_ports(&record.desired.spec, &on).unwrap_or_default();
         net::unpublish(name.as_str(), &ports)?;
+        let own: Vec<Ipv4Addr> = record.addresses.values().copied().collect();
+        net::unlink(|_, to| own.contains(&to))?;
         for network in &on {
             self.clear_zone(network, name)?;
         }
-        self.db().write("forget a service", Durability::Power, |c| {
-            addresses::take_back(c, &format!("service {stack} {name}"))?;
-            for alias in record.links.keys() {
-                addresses::take_back(c, &format!("link {stack} {name} {alias}"))?;
-            }
-            services::remove(c, stack, name)?;
-            Intent::end(c, intent)
-        })
+        self.db()
+            .write("forget a service", Durability::Power, |c| {
+                addresses::take_back(c, &format!("service {stack} {name}"))?;
+                for alias in record.links.keys() {
+                    addresses::take_back(c, &format!("link {stack} {name} {alias}"))?;
+                }
+                services::remove(c, stack, name)?;
+                Intent::end(c, intent)
+            })?;
+        self.renew_across_to(stack, name)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use unmoor_core::backend::{Applied, DesiredService};
 use unmoor_core::name::ReplicaId;
 
+use super::across::has_across;
 use super::compile::{self, Parts};
 use super::{Runtime, subnet};
 use crate::error::LocalError;
@@ -106,6 +107,9 @@ impl Runtime {
         if !networks.is_empty() {
             net::write_links(&self.layout().run(&record.key).join("links"), &links)?;
         }
+        if has_across(service) {
+            self.permit_across(service, &record)?;
+        }
         failpoint("replica.directories");
         let plan = self.compile(
             &record,
@@ -195,6 +199,9 @@ impl Runtime {
         if let Some(service) = service
             && !record.addresses.is_empty()
         {
+            if has_across(&service) {
+                self.permit_across(&service, record)?;
+            }
             let links = self.links_of(&service)?;
             net::write_links(&self.layout().run(&record.key).join("links"), &links)?;
         }

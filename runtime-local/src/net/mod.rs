@@ -5,6 +5,7 @@
 //! messages built in `wire`; no program is run. What happens inside a replica's own network
 //! namespace, and while it runs, is its shim's (`shim/net`).
 
+mod across;
 mod bridge;
 mod firewall;
 mod ipam;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub(crate) use across::{Across, link, relead, unlink};
 pub(crate) use bridge::{
     NetworkConfig, bridge_name, create_network, default_mtu, host_subnets, list_bridges,
     remove_interface, remove_network, veth_name,

@@ -339,7 +339,8 @@ async fn rapid_drains_fail_no_connection(t: &Fixture) -> Verdict {
     Ok(())
 }
 
-fn step(stack: &StackName) -> Step {
+/// What surrounds an action that is applied by itself.
+pub(super) fn step(stack: &StackName) -> Step {
     Step {
         stack: stack.clone(),
         plan: "conformance".to_owned(),
