@@ -1,5 +1,6 @@
 //! Every claim, one file for each operation.
 
+mod across;
 mod blobs;
 mod depend;
 mod discover;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Case> {
         life::cases(),
         depend::cases(),
         link::cases(),
+        across::cases(),
         network::cases(),
         publish::cases(),
         discover::cases(),
