@@ -62,7 +62,9 @@ const CALLER: &[Feature] = &[
 ];
 
 /// Everything the backend can do on a host with these hierarchies.
-pub(super) fn of(hierarchies: &Hierarchies) -> Capabilities {
+///
+/// `obstacle` is what keeps routed packets from passing through this host, if anything does.
+pub(super) fn of(hierarchies: &Hierarchies, obstacle: Option<&str>) -> Capabilities {
     let native = Support::Native;
     let mut capabilities = Capabilities::none()
         .with(KERNEL, &native, Actor::Platform)
@@ -85,6 +87,15 @@ pub(super) fn of(hierarchies: &Hierarchies) -> Capabilities {
             Support::Unsupported(hint)
         };
         capabilities = capabilities.with(&[feature], &support, Actor::Platform);
+    }
+    if let Some(obstacle) = obstacle {
+        let limited = Support::Limited(obstacle.to_owned());
+        let routed = [Feature::PublishTcp, Feature::PublishUdp];
+        capabilities = capabilities.with(&routed, &limited, Actor::Platform).with(
+            &[Feature::LinkAcross],
+            &limited,
+            Actor::Resident,
+        );
     }
     let privileged = "every capability within the replica's own user namespace; no devices of the \
                       node, no rights over it";
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_feature_is_decided_and_every_refusal_says_what_to_do() {
-        let capabilities = of(&Hierarchies::default());
+        let capabilities = of(&Hierarchies::default(), None);
         let decided: Vec<_> = capabilities.iter().map(|(feature, _)| feature).collect();
         for feature in Feature::ALL {
             assert!(decided.contains(feature), "{feature} is not decided");
@@ -134,5 +145,20 @@ mod tests {
             !capabilities.has(Feature::MemoryLimit),
             "there is no controller"
         );
+    }
+
+    #[test]
+    fn another_firewall_limits_what_is_routed_and_nothing_else() {
+        let capabilities = of(&Hierarchies::default(), Some("chain x drops"));
+        for (feature, _) in capabilities.iter() {
+            let support = capabilities.support(feature);
+            let routed = [
+                Feature::PublishTcp,
+                Feature::PublishUdp,
+                Feature::LinkAcross,
+            ];
+            let limited = support == Support::Limited("chain x drops".to_owned());
+            assert_eq!(limited, routed.contains(&feature), "{feature}");
+        }
     }
 }

@@ -26,6 +26,7 @@ pub use connect::LocalConnect;
 
 use crate::engine::Runtime;
 use crate::error::LocalError;
+use crate::net;
 
 /// The local backend: containers on this machine, without a daemon.
 #[derive(Debug)]
@@ -35,6 +36,14 @@ pub struct LocalBackend {
 }
 
 impl LocalBackend {
+    /// The firewall of somebody else that keeps replicas from the world, with what to do.
+    fn obstacle(&self) -> Option<String> {
+        // What cannot be listed is not worse than before anybody looked.
+        let blockers = net::forward_blockers().unwrap_or_default();
+        let texts: Vec<String> = blockers.iter().map(ToString::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
     async fn ensure(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
         let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
         match action.clone() {
@@ -168,16 +177,19 @@ impl Backend for LocalBackend {
             uri: self.uri.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             detail: format!(
-                "{} {} in {}",
+                "{} {} in {}{}",
                 kernel.sysname().to_string_lossy(),
                 kernel.release().to_string_lossy(),
-                self.runtime.layout().root().display()
+                self.runtime.layout().root().display(),
+                self.obstacle()
+                    .map_or_else(String::new, |text| format!("; {text}"))
             ),
         }
     }
 
     fn capabilities(&self) -> Capabilities {
-        capabilities::of(self.runtime.hierarchies())
+        let obstacle = self.obstacle();
+        capabilities::of(self.runtime.hierarchies(), obstacle.as_deref())
     }
 
     async fn observe(&self, selector: &Selector) -> Result<Observed> {

@@ -15,7 +15,8 @@ use crate::wire::netlink::{
     route_localnet, set_up,
 };
 
-const PREFIX: &str = "um-";
+/// How the names of our bridges begin.
+pub(super) const PREFIX: &str = "um-";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// A network of a stack, as the host has it.

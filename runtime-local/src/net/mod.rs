@@ -8,6 +8,7 @@
 mod across;
 mod bridge;
 mod firewall;
+mod foreign;
 mod ipam;
 mod netlink;
 mod resolv;
@@ -29,6 +30,7 @@ pub(crate) use bridge::{
     remove_interface, remove_network, veth_name,
 };
 pub(crate) use firewall::{Publication, publish, republish, restore, unpublish};
+pub(crate) use foreign::forward_blockers;
 pub(crate) use ipam::{next_replica, next_stable};
 pub(crate) use resolv::{host_resolvers, replica_resolv_conf};
 pub(crate) use subnet::{Subnet, pick_subnet};

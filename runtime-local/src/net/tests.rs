@@ -2,7 +2,7 @@
 
 #[path = "../../shim/net/mod.rs"]
 #[allow(dead_code, reason = "the shim uses the rest")]
-mod shim_net;
+pub(super) mod shim_net;
 
 mod lan;
 
