@@ -148,10 +148,7 @@ impl Runtime {
             .hierarchies()
             .directories(&self.cgroup_path(&record.key))
         {
-            vacate::remove(&path)?;
-            for parent in path.ancestors().skip(1).take(2) {
-                remove_if_empty(parent);
-            }
+            remove_group(&path)?;
         }
         Ok(())
     }
@@ -164,10 +161,19 @@ impl Runtime {
     pub(super) fn remove_shim_group(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
         let path = self.cgroup_path(&record.key);
         match self.hierarchies().shim_directory(&path) {
-            Some(directory) => remove_cgroup(&directory),
+            Some(directory) => remove_group(&directory),
             None => Ok(()),
         }
     }
+}
+
+/// Removes a cgroup and those that we may have made above it; absent is fine.
+fn remove_group(path: &Path) -> Result<(), LocalError> {
+    vacate::remove(path)?;
+    for parent in path.ancestors().skip(1).take(2) {
+        remove_if_empty(parent);
+    }
+    Ok(())
 }
 
 enum Seized {
