@@ -26,7 +26,7 @@
 
 pub use unmoor_core::{
     Client, Error, ErrorKind, Place, Result, Retry, Uri, apply, backend, catalog, client, clock,
-    compose, discover, image, label, name, plan, spec, units,
+    compose, discover, event, image, label, name, plan, signal, spec, units,
 };
 
 use unmoor_core::catalog::Catalog;

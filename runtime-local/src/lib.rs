@@ -7,6 +7,7 @@
 //! sandbox/    what a replica may do: capabilities, system calls, cgroups, ids, limits
 //! net/        bridges, addresses, published ports, zones of names
 //! shim/       the library's side of the shim: install, launch, ask, read its status
+//! copy/       files into and out of running replicas
 //! logs/       what replicas wrote
 //! wire/       messages and files shared with the shim (`../shim`), which runs each replica
 //! ```
@@ -16,6 +17,7 @@
 //! beneath one directory, by default `/var/lib/unmoor`.
 
 mod backend;
+mod copy;
 mod engine;
 mod error;
 mod failpoint;

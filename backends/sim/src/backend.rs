@@ -5,14 +5,17 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use unmoor_core::Result;
 use unmoor_core::backend::{
-    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Observed, State, Step, Stream,
+    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Observed,
+    Processes, Signals, State, Stats, Step, Stream,
 };
 use unmoor_core::clock::Clock;
 use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
+use unmoor_core::event::ReplicaEvent;
 use unmoor_core::label::Selector;
 
 use crate::caps::capabilities;
 use crate::fault::Call;
+use crate::inside;
 use crate::model::Begun;
 use crate::sim::Sim;
 use crate::watch;
@@ -102,11 +105,41 @@ impl Backend for Sim {
         Ok(watch::watch(Arc::clone(&self.world), selector.clone()))
     }
 
+    async fn events(
+        self: Arc<Self>,
+        selector: &Selector,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<ReplicaEvent>> {
+        // The model pushes, so it needs no clock to ask by.
+        let _ = clock;
+        Ok(inside::events(Arc::clone(&self.world), selector.clone()))
+    }
+
     fn logs(&self) -> Option<&dyn Logs> {
         Some(self)
     }
 
     fn exec(&self) -> Option<&dyn Exec> {
+        Some(self)
+    }
+
+    fn signals(&self) -> Option<&dyn Signals> {
+        Some(self)
+    }
+
+    fn stats(&self) -> Option<&dyn Stats> {
+        Some(self)
+    }
+
+    fn processes(&self) -> Option<&dyn Processes> {
+        Some(self)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        Some(self)
+    }
+
+    fn attach(&self) -> Option<&dyn Attach> {
         Some(self)
     }
 

@@ -109,6 +109,14 @@ bugs! {
     LockShared = "lock-shared",
     /// A record is written whatever its revision.
     RevisionIgnored = "revision-ignored",
+    /// Pausing is answered, and nothing rests.
+    PauseIgnored = "pause-ignored",
+    /// A signal that was sent never arrives.
+    SignalLost = "signal-lost",
+    /// Files copied out are cut in half.
+    CopyCutsFiles = "copy-cuts-files",
+    /// Events never tell that a replica has ended.
+    EventsForgetEnds = "events-forget-ends",
     /// A service's network has no isolation from the outside though it is internal.
     InternalLeaks = "internal-leaks",
 }

@@ -22,6 +22,14 @@ const NATIVE: &[Feature] = &[
     Feature::LogsFollow,
     Feature::Exec,
     Feature::ExecTty,
+    Feature::Signal,
+    Feature::Pause,
+    Feature::Create,
+    Feature::Stats,
+    Feature::Processes,
+    Feature::Copy,
+    Feature::Attach,
+    Feature::Events,
     Feature::HealthExec,
     Feature::HealthTcp,
     Feature::HealthHttp,
@@ -73,6 +81,10 @@ pub(crate) fn capabilities() -> Capabilities {
         no(
             Feature::ImagePull,
             "the model has no network; load the image from a file",
+        ),
+        no(
+            Feature::ImagePush,
+            "the model has no network; push the image from another backend",
         ),
         no(
             Feature::CpuLimit,

@@ -18,6 +18,7 @@ mod exec;
 mod fault;
 mod image;
 mod images;
+mod inside;
 mod logs;
 mod model;
 mod probe;

@@ -82,6 +82,26 @@ pub enum Action {
         /// What it is a copy of.
         service: Arc<DesiredService>,
     },
+    /// Make a replica and do not start it; one that is there is left as it is.
+    ///
+    /// It is `Pending` until [`StartReplica`](Self::StartReplica). Its service is declared before.
+    CreateReplica {
+        /// Which.
+        replica: ReplicaId,
+        /// What it is a copy of.
+        service: Arc<DesiredService>,
+    },
+    /// Freeze a replica's processes: it keeps what it has, gets no new connection and no health
+    /// check. Frozen already is success; one that does not run is `WrongPhase`.
+    PauseReplica {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// Let a frozen replica go on; one that is not frozen is success, absent is `NotFound`.
+    ResumeReplica {
+        /// Which.
+        replica: ReplicaId,
+    },
     /// Take a replica out of discovery: once this returns, no new connection reaches it. Open
     /// connections go on. Absent or not serving is success.
     DrainReplica {
@@ -159,6 +179,9 @@ impl Action {
             Self::EnsureService { service } => format!("service {}", service.name),
             Self::RemoveService { name } => format!("service {name}"),
             Self::StartReplica { replica, .. }
+            | Self::CreateReplica { replica, .. }
+            | Self::PauseReplica { replica }
+            | Self::ResumeReplica { replica }
             | Self::DrainReplica { replica }
             | Self::StopReplica { replica, .. }
             | Self::RestartReplica { replica, .. }
@@ -172,9 +195,12 @@ impl Action {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::EnsureNetwork { .. } | Self::EnsureVolume { .. } | Self::EnsureBlob { .. } => {
-                "create"
-            }
+            Self::EnsureNetwork { .. }
+            | Self::EnsureVolume { .. }
+            | Self::EnsureBlob { .. }
+            | Self::CreateReplica { .. } => "create",
+            Self::PauseReplica { .. } => "pause",
+            Self::ResumeReplica { .. } => "resume",
             Self::EnsureService { .. } => "declare",
             Self::RemoveNetwork { .. }
             | Self::RemoveVolume { .. }

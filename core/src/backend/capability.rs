@@ -85,6 +85,22 @@ features! {
     Exec = "exec", guards: "-";
     /// Gives such a command a terminal.
     ExecTty = "exec-tty", guards: "-";
+    /// Sends signals to running replicas.
+    Signal = "signal", guards: "-";
+    /// Freezes a replica's processes and lets them go on.
+    Pause = "pause", guards: "-";
+    /// Makes replicas without starting them.
+    Create = "create", guards: "-";
+    /// Counts what replicas use.
+    Stats = "stats", guards: "-";
+    /// Lists the processes inside a replica.
+    Processes = "processes", guards: "-";
+    /// Copies files into and out of replicas.
+    Copy = "copy", guards: "-";
+    /// Joins the streams of a replica's own program.
+    Attach = "attach", guards: "stdin_open";
+    /// Tells of changes in the life of replicas.
+    Events = "events", guards: "-";
     /// Checks health by a command inside.
     HealthExec = "health-exec", guards: "healthcheck";
     /// Checks health by a TCP connection.
@@ -149,6 +165,8 @@ features! {
     ImageLoad = "image-load", guards: "-";
     /// Fetches images from a registry.
     ImagePull = "image-pull", guards: "image";
+    /// Sends images to a registry.
+    ImagePush = "image-push", guards: "-";
     /// Stores the desired stack and the journal of changes.
     State = "state", guards: "-";
 }

@@ -357,6 +357,14 @@ pub trait Images: Send + Sync + Debug {
     /// `Corrupt` if the store cannot be read.
     async fn list(&self) -> Result<Vec<ImageEntry>>;
 
+    /// Sends an image of the store to the registry that its name leads to; returns its digest
+    /// there. Idempotent: what the registry has already is not sent again.
+    ///
+    /// # Errors
+    /// `NotFound` without such an image; `Unauthenticated`, `Forbidden`, `Unavailable` from the
+    /// registry; `Unsupported` where nothing can be sent.
+    async fn push(&self, reference: &ImageRef, progress: OnPull<'_>) -> Result<Digest>;
+
     /// Removes a name, and the image if no name and no replica needs it; absent is `NotFound`.
     /// *Cancelled*: the name is gone or not; what nothing names is removed with the next.
     ///

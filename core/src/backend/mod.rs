@@ -62,6 +62,7 @@ mod action;
 mod capability;
 mod desired;
 mod facet;
+mod inside;
 mod observed;
 pub mod wrap;
 
@@ -72,6 +73,10 @@ pub use facet::{
     Channel, Exec, ExecOptions, ExecOutput, ExecSession, ImageDefaults, ImageEntry, ImageInput,
     Images, LogLine, LogOptions, Logs, OnPull, PullProgress, ResolvedImage, Revision, StackLock,
     State, Stream,
+};
+pub use inside::{
+    Attach, FileKind, FileStat, Files, Ownership, ProcessEntry, Processes, Signals, Stats,
+    Transfer, Usage,
 };
 pub use observed::{
     Exit, HealthState, Observed, ObservedReplica, ObservedService, ObservedStack, Phase,
@@ -86,6 +91,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::discover::{Cursor, Endpoint, EndpointEvent};
 use crate::error::Result;
+use crate::event::ReplicaEvent;
 use crate::label::Selector;
 
 /// What a backend is.
@@ -202,6 +208,23 @@ pub trait Backend: Send + Sync + Debug + 'static {
         None
     }
 
+    /// Tells of changes in the life of the selected replicas, from the time of the call on.
+    ///
+    /// A change that is taken back between two looks may be left out; the end and new start of a
+    /// program never is. The provided method polls [`observe`](Self::observe) by `clock`. Dropping
+    /// the stream ends it.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe); a passing fault later is an error item, after which the
+    /// stream goes on.
+    async fn events(
+        self: Arc<Self>,
+        selector: &Selector,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<ReplicaEvent>> {
+        crate::event::poll_events(self, selector.clone(), clock).await
+    }
+
     /// What replicas wrote, where the platform keeps it.
     fn logs(&self) -> Option<&dyn Logs> {
         None
@@ -209,6 +232,31 @@ pub trait Backend: Send + Sync + Debug + 'static {
 
     /// Commands inside replicas.
     fn exec(&self) -> Option<&dyn Exec> {
+        None
+    }
+
+    /// Signals to the programs of replicas.
+    fn signals(&self) -> Option<&dyn Signals> {
+        None
+    }
+
+    /// What replicas use.
+    fn stats(&self) -> Option<&dyn Stats> {
+        None
+    }
+
+    /// Processes inside replicas.
+    fn processes(&self) -> Option<&dyn Processes> {
+        None
+    }
+
+    /// Files inside replicas.
+    fn files(&self) -> Option<&dyn Files> {
+        None
+    }
+
+    /// The streams of the replicas' own programs.
+    fn attach(&self) -> Option<&dyn Attach> {
         None
     }
 

@@ -1,6 +1,7 @@
 //! The handle users hold: spawn, link, discover, and whole stacks, on any backend.
 
 mod handle;
+mod inside;
 mod observe;
 mod once;
 mod record;
@@ -15,7 +16,10 @@ pub use stack::{DownOptions, PlannedStack, UpOptions};
 use std::sync::Arc;
 
 use crate::backend::wrap::{Guard, Wrapped};
-use crate::backend::{Backend, Capabilities, Exec, Feature, Images, Info, Logs, State};
+use crate::backend::{
+    Attach, Backend, Capabilities, Exec, Feature, Files, Images, Info, Logs, Processes, Signals,
+    State, Stats,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::StackName;
@@ -120,6 +124,36 @@ impl Client {
         self.backend
             .exec()
             .ok_or_else(|| self.unsupported(Feature::Exec))
+    }
+
+    fn signals_facet(&self) -> Result<&dyn Signals> {
+        self.backend
+            .signals()
+            .ok_or_else(|| self.unsupported(Feature::Signal))
+    }
+
+    fn stats_facet(&self) -> Result<&dyn Stats> {
+        self.backend
+            .stats()
+            .ok_or_else(|| self.unsupported(Feature::Stats))
+    }
+
+    fn processes_facet(&self) -> Result<&dyn Processes> {
+        self.backend
+            .processes()
+            .ok_or_else(|| self.unsupported(Feature::Processes))
+    }
+
+    fn files_facet(&self) -> Result<&dyn Files> {
+        self.backend
+            .files()
+            .ok_or_else(|| self.unsupported(Feature::Copy))
+    }
+
+    fn attach_facet(&self) -> Result<&dyn Attach> {
+        self.backend
+            .attach()
+            .ok_or_else(|| self.unsupported(Feature::Attach))
     }
 
     fn state_facet(&self) -> Result<&dyn State> {

@@ -121,7 +121,7 @@ impl Client {
         self.on_each(selector, run, |_| true, restart).await
     }
 
-    /// Starts replicas that were stopped.
+    /// Starts replicas that were stopped, or only created.
     ///
     /// # Errors
     /// `NotFound` if nothing is selected; what the backend gives.
@@ -133,7 +133,7 @@ impl Client {
         self.on_each(
             selector,
             run,
-            |phase| matches!(phase, Phase::Stopped | Phase::Failed),
+            |phase| matches!(phase, Phase::Pending | Phase::Stopped | Phase::Failed),
             start,
         )
         .await
@@ -192,7 +192,7 @@ impl Client {
     }
 
     /// One action for each selected replica whose phase fits, side by side.
-    async fn on_each(
+    pub(super) async fn on_each(
         &self,
         selector: &Selector,
         run: RunOptions<'_>,

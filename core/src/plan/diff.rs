@@ -235,7 +235,7 @@ impl Planner<'_> {
         match replica.phase {
             Phase::Stopped | Phase::Failed if service.spec.labels.contains_key(ONE_OFF) => false,
             Phase::Stopped => !(job && replica.exit.is_some_and(|exit| exit.code == 0)),
-            Phase::Failed => true,
+            Phase::Failed | Phase::Pending => true,
             // Whoever asked for that has died or given up: nobody is going to start it again.
             Phase::Stopping => !service.spec.labels.contains_key(ONE_OFF),
             _ => self.is_drained(replica),

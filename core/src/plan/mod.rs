@@ -1,5 +1,6 @@
 //! From desired, observed and capabilities to an ordered list of actions. Pure: no I/O, no clock.
 
+mod create;
 mod desired;
 mod diff;
 mod gaps;
@@ -36,6 +37,16 @@ pub enum Recreate {
     Never,
 }
 
+/// Whether replicas that are made are also started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    #[default]
+    Now,
+    /// They wait to be started; nothing is waited for, and what is stopped stays so.
+    Later,
+}
+
 /// How a plan is made.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -52,6 +63,8 @@ pub struct PlanOptions {
     pub dependency_deadline: Duration,
     /// End with a wait until every service is ready.
     pub wait: Option<Duration>,
+    /// Whether replicas are started.
+    pub start: Start,
 }
 
 impl Default for PlanOptions {
@@ -63,6 +76,7 @@ impl Default for PlanOptions {
             only: Scope::default(),
             dependency_deadline: Duration::from_secs(600),
             wait: None,
+            start: Start::default(),
         }
     }
 }
@@ -182,6 +196,9 @@ pub fn plan(
         notes: Vec::new(),
     };
     diff::diff(&mut plan, desired, observed, capabilities, options)?;
+    if options.start == Start::Later {
+        create::without_starts(&mut plan, observed);
+    }
     plan.id = desired::short_hash(&[plan.facts.as_bytes(), desired.fingerprint().as_bytes()]);
     Ok(plan)
 }

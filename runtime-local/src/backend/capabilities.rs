@@ -27,6 +27,11 @@ const KERNEL: &[Feature] = &[
     Feature::Tty,
     Feature::Init,
     Feature::ExtraHosts,
+    Feature::Signal,
+    Feature::Stats,
+    Feature::Processes,
+    Feature::Copy,
+    Feature::Create,
     Feature::RestartNo,
     Feature::State,
     Feature::ImageLoad,
@@ -48,6 +53,7 @@ const SHIM: &[Feature] = &[
     Feature::StopGrace,
     Feature::Exec,
     Feature::ExecTty,
+    Feature::Attach,
 ];
 
 /// Done by whoever calls.
@@ -59,6 +65,7 @@ const CALLER: &[Feature] = &[
     Feature::Discover,
     Feature::Watch,
     Feature::LogsFollow,
+    Feature::Events,
 ];
 
 /// Everything the backend can do on a host with these hierarchies.
@@ -97,6 +104,11 @@ pub(super) fn of(hierarchies: &Hierarchies, obstacle: Option<&str>) -> Capabilit
             Actor::Resident,
         );
     }
+    let support = match hierarchies.can_freeze() {
+        true => native.clone(),
+        false => Support::Unsupported("no cgroup freezer is mounted; mount cgroup2".to_owned()),
+    };
+    capabilities = capabilities.with(&[Feature::Pause], &support, Actor::Platform);
     let privileged = "every capability within the replica's own user namespace; no devices of the \
                       node, no rights over it";
     let refused = [
@@ -121,10 +133,14 @@ pub(super) fn of(hierarchies: &Hierarchies, obstacle: Option<&str>) -> Capabilit
     let pull = if cfg!(feature = "pull") {
         native
     } else {
-        let hint = "this build cannot pull (cargo feature `pull`); load the image from a file";
+        let hint = "this build speaks to no registry (cargo feature `pull`); use image files";
         Support::Unsupported(hint.to_owned())
     };
-    capabilities.with(&[Feature::ImagePull], &pull, Actor::Caller)
+    capabilities.with(
+        &[Feature::ImagePull, Feature::ImagePush],
+        &pull,
+        Actor::Caller,
+    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use unmoor_core::Result;
 use unmoor_core::backend::{ImageDefaults, ImageEntry, ImageInput, Images, OnPull, ResolvedImage};
-use unmoor_core::image::{ImageRef, Platform};
+use unmoor_core::image::{Digest, ImageRef, Platform};
 use unmoor_core::spec::{Exposed, Health, HealthTest, Protocol, PullPolicy};
 use unmoor_image::archive::{ImportOptions, LoadOptions};
 use unmoor_image::{HealthTest as ImageTest, Healthcheck, ImageConfig, Replace, StoredImage};
@@ -56,6 +56,13 @@ impl Images for LocalBackend {
         Ok(listing.images.iter().map(entry).collect())
     }
 
+    async fn push(&self, reference: &ImageRef, progress: OnPull<'_>) -> Result<Digest> {
+        let wanted = reference.clone();
+        let find = move |runtime: &Runtime| Ok(runtime.images().get(&wanted)?);
+        let image = self.runtime.block("finds an image", find).await?;
+        self.send(&image, reference, progress).await
+    }
+
     async fn remove(&self, reference: &ImageRef) -> Result<()> {
         let reference = reference.clone();
         let remove = move |runtime: &Runtime| runtime.remove_image(&reference);
@@ -78,6 +85,21 @@ impl LocalBackend {
                 .hint("load it from a file, or build with the cargo feature `pull`"),
         )
     }
+
+    #[cfg(not(feature = "pull"))]
+    async fn send(
+        &self,
+        _image: &StoredImage,
+        reference: &ImageRef,
+        _progress: OnPull<'_>,
+    ) -> Result<Digest> {
+        let text = format!(
+            "push image {}: this build speaks to no registry",
+            reference.familiar()
+        );
+        let error = unmoor_core::Error::new(unmoor_core::ErrorKind::Unsupported, text);
+        Err(error.hint("build with the cargo feature `pull`"))
+    }
 }
 
 /// How far each layer of a pull has come.
@@ -89,23 +111,18 @@ struct Travelled {
 }
 
 #[cfg(feature = "pull")]
-impl LocalBackend {
-    async fn pull(
-        &self,
-        reference: &ImageRef,
-        platform: &Platform,
-        progress: OnPull<'_>,
-    ) -> Result<StoredImage> {
+impl Travelled {
+    /// Tells how far an image has come, layer by layer.
+    fn teller<'a>(
+        reference: &'a ImageRef,
+        progress: OnPull<'a>,
+    ) -> impl Fn(unmoor_image::registry::Progress) + Send + Sync + 'a {
         use std::sync::{Mutex, PoisonError};
         use unmoor_core::backend::PullProgress;
-        use unmoor_image::registry::{CredentialFiles, Credentials, Progress, PullOptions, pull};
+        use unmoor_image::registry::Progress;
 
-        let mut options = PullOptions::default();
-        options.platform = platform.clone();
-        let files = CredentialFiles::usual(|name| std::env::var(name).ok());
-        options.access.credentials = Credentials::Files(files);
-        let travelled = Mutex::new(Travelled::default());
-        let tell = |event: Progress| {
+        let travelled = Mutex::new(Self::default());
+        move |event: Progress| {
             let mut travelled = travelled.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
                 Progress::Resolved { bytes, .. } => travelled.total = Some(bytes),
@@ -121,13 +138,52 @@ impl LocalBackend {
                 done,
                 total,
             });
-        };
+        }
+    }
+}
+
+/// Whatever credential files are in their usual places.
+#[cfg(feature = "pull")]
+fn credentials() -> unmoor_image::registry::Credentials {
+    use unmoor_image::registry::{CredentialFiles, Credentials};
+    Credentials::Files(CredentialFiles::usual(|name| std::env::var(name).ok()))
+}
+
+#[cfg(feature = "pull")]
+impl LocalBackend {
+    async fn pull(
+        &self,
+        reference: &ImageRef,
+        platform: &Platform,
+        progress: OnPull<'_>,
+    ) -> Result<StoredImage> {
+        use unmoor_image::registry::{PullOptions, pull};
+
+        let mut options = PullOptions::default();
+        options.platform = platform.clone();
+        options.access.credentials = credentials();
+        let tell = Travelled::teller(reference, progress);
         let image = pull(self.runtime.images(), reference, &options, tell).await;
         let image = image.map_err(LocalError::from)?;
         let unpacked = image.clone();
         let unpack = move |runtime: &Runtime| Ok(runtime.images().unpack(&unpacked)?);
         self.runtime.block("unpacks an image", unpack).await?;
         Ok(image)
+    }
+
+    async fn send(
+        &self,
+        image: &StoredImage,
+        reference: &ImageRef,
+        progress: OnPull<'_>,
+    ) -> Result<Digest> {
+        use unmoor_image::registry::{Access, push};
+
+        let mut access = Access::default();
+        access.credentials = credentials();
+        let tell = Travelled::teller(reference, progress);
+        let sent = push(self.runtime.images(), image, reference, &access, tell).await;
+        Ok(sent.map_err(LocalError::from)?)
     }
 }
 

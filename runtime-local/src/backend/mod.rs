@@ -1,9 +1,11 @@
 //! The backend `local:`: unmoor's contract over the engine, and nothing else.
 
+mod attach;
 mod capabilities;
 mod connect;
 mod exec;
 mod images;
+mod inside;
 mod logs;
 mod notices;
 mod state;
@@ -13,11 +15,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use unmoor_core::backend::{
-    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Notices, Observed, State,
-    Step, Stream,
+    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
+    Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use unmoor_core::clock::Clock;
 use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
+use unmoor_core::event::ReplicaEvent;
 use unmoor_core::label::Selector;
 use unmoor_core::name::ReplicaId;
 use unmoor_core::{Error, ErrorKind, Result};
@@ -89,6 +92,10 @@ impl LocalBackend {
                     })
                     .await
             }
+            Action::CreateReplica { replica, service } => {
+                let work = move |r: &Runtime, id: &ReplicaId| r.create_replica(id, &service);
+                on_replica(&self.runtime, "makes a replica", replica, work).await
+            }
             _ => self.change(action, step).await,
         }
     }
@@ -125,6 +132,12 @@ impl LocalBackend {
                         r.remove_service(&stack, &name)
                     })
                     .await
+            }
+            Action::PauseReplica { replica } => {
+                on_replica(runtime, "freezes a replica", replica, Runtime::pause_replica).await
+            }
+            Action::ResumeReplica { replica } => {
+                on_replica(runtime, "resumes a replica", replica, Runtime::resume_replica).await
             }
             Action::DrainReplica { replica } => {
                 on_replica(runtime, "drains a replica", replica, Runtime::drain_replica).await
@@ -240,11 +253,40 @@ impl Backend for LocalBackend {
         armed.ok().map(|told| Box::new(told) as Box<dyn Notices>)
     }
 
+    async fn events(
+        self: Arc<Self>,
+        selector: &Selector,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<ReplicaEvent>> {
+        let _ = clock;
+        Ok(attach::events(self.runtime.clone(), selector.clone()).await?)
+    }
+
     fn logs(&self) -> Option<&dyn Logs> {
         Some(self)
     }
 
     fn exec(&self) -> Option<&dyn Exec> {
+        Some(self)
+    }
+
+    fn signals(&self) -> Option<&dyn Signals> {
+        Some(self)
+    }
+
+    fn stats(&self) -> Option<&dyn Stats> {
+        Some(self)
+    }
+
+    fn processes(&self) -> Option<&dyn Processes> {
+        Some(self)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        Some(self)
+    }
+
+    fn attach(&self) -> Option<&dyn Attach> {
         Some(self)
     }
 

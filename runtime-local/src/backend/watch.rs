@@ -160,7 +160,7 @@ impl Watch {
 }
 
 /// Where anything about endpoints changes: each replica's files of this boot, and each zone.
-fn directories(runs: &Path) -> Vec<PathBuf> {
+pub(super) fn directories(runs: &Path) -> Vec<PathBuf> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use unmoor_core::backend::DesiredService;
+use unmoor_core::signal::Signal;
 use unmoor_core::spec::{Health, HealthTest, HealthWish, RestartPolicy, Service};
 use unmoor_image::RootfsUser;
 
@@ -14,7 +15,7 @@ use crate::layout::Layout;
 use crate::net;
 use crate::sandbox::caps::{self, LinuxCaps};
 use crate::sandbox::seccomp::{self, Arch};
-use crate::sandbox::{idmap, paths, rlimits, signal};
+use crate::sandbox::{idmap, paths, rlimits};
 use crate::state::{NetworkRecord, ReplicaRecord, ServiceRecord, services};
 use crate::wire::codec::Writer;
 use crate::wire::netplan::{Attachment, NetPlan, PublishedPort};
@@ -177,7 +178,11 @@ impl Runtime {
             cgroups: self
                 .hierarchies()
                 .plan(&self.cgroup_path(&record.key), &spec.resources)?,
-            stop_signal: stop.and_then(signal::parse).unwrap_or(signal::TERM),
+            stop_signal: u32::from(
+                stop.and_then(Signal::parse)
+                    .unwrap_or(Signal::TERM)
+                    .number(),
+            ),
             stop_grace_ms: millis(grace(spec)),
             restart: restart(spec.restart),
             health: health(desired),

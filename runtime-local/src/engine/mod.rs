@@ -10,6 +10,7 @@ mod dismiss;
 mod endpoints;
 mod environment;
 mod files;
+mod inside;
 mod links;
 mod lookup;
 mod mounts;

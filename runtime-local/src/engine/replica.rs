@@ -18,7 +18,7 @@ use crate::wire::control::Request;
 use crate::wire::status::Phase;
 
 /// What a shim may take beyond the grace to kill, collect and tidy.
-const MARGIN: Duration = Duration::from_secs(30);
+pub(super) const MARGIN: Duration = Duration::from_secs(30);
 
 /// Longest wait for the slowest address map; only a shim that is stopped or starved takes so long.
 const SETTLED: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use unmoor_core::backend::{Applied, DesiredService};
 use unmoor_core::name::{ServiceName, StackName};
+use unmoor_core::signal::Signal;
 use unmoor_core::spec::{NetworkMode, Service};
 use unmoor_image::{ImageError, LayerId};
 
@@ -15,7 +16,7 @@ use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::net;
 use crate::sandbox::caps::LinuxCaps;
-use crate::sandbox::{rlimits, signal};
+use crate::sandbox::rlimits;
 use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ServiceRecord, addresses,
     make_private_dir, remove_file, replicas, services, write_json,
@@ -321,7 +322,7 @@ fn check(spec: &Service) -> Result<(), LocalError> {
     LinuxCaps::of(&spec.security).map_err(|error| LocalError::Spec(error.to_string()))?;
     rlimits::plan(&spec.security.ulimits)?;
     if let Some(text) = &spec.stop.signal
-        && signal::parse(text).is_none()
+        && Signal::parse(text).is_none()
     {
         let shown: String = text
             .chars()

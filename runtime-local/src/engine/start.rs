@@ -16,10 +16,18 @@ use crate::sandbox::idmap;
 use crate::shim::{self, Control, Seen};
 use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, ServiceRecord,
-    addresses, make_private_dir, now_ns, random_hex, replicas, services, write_json,
+    addresses, make_private_dir, now_ns, random_hex, replicas, services, write_json, write_private,
 };
 use crate::wire::control::Request;
 use crate::wire::status::Phase;
+
+/// When a replica that is made is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    /// By another action.
+    Later,
+}
 
 impl Runtime {
     /// Makes and starts a replica, or starts the one that is there.
@@ -46,8 +54,23 @@ impl Runtime {
             ))
         };
         let service = service.ok_or_else(missing)?;
-        self.make_replica(id, desired, &service)?;
+        self.make_replica(id, desired, &service, When::Now)?;
         Ok(Applied::Changed)
+    }
+
+    /// Makes a replica that waits to be started.
+    pub(super) fn make_only(
+        &self,
+        id: &ReplicaId,
+        desired: &Arc<DesiredService>,
+    ) -> Result<(), LocalError> {
+        let load = |c: &_| services::load(c, &id.stack, &id.service);
+        let missing = || {
+            let service = &id.service;
+            LocalError::NotFound(format!("make {id}: service {service} is not declared"))
+        };
+        let service = self.db().read("read services", load)?.ok_or_else(missing)?;
+        self.make_replica(id, desired, &service, When::Later)
     }
 
     fn make_replica(
@@ -55,6 +78,7 @@ impl Runtime {
         id: &ReplicaId,
         desired: &Arc<DesiredService>,
         service: &ServiceRecord,
+        when: When,
     ) -> Result<(), LocalError> {
         let command = compile::command(desired)?;
         let networks = self.network_records(&id.stack, &id.service, &desired.spec)?;
@@ -81,7 +105,7 @@ impl Runtime {
                 Ok((record, intent))
             })?;
         failpoint("replica.recorded");
-        let result = self.bring_up(record.clone(), service, &networks, intent);
+        let result = self.bring_up(record.clone(), service, &networks, (intent, when));
         if let Err(error) = result {
             // The error is what the user needs to see; a failed clean-up is found by the intent.
             let undone = self.undo_start(&record.key, intent);
@@ -98,7 +122,7 @@ impl Runtime {
         mut record: ReplicaRecord,
         service: &ServiceRecord,
         networks: &[NetworkRecord],
-        intent: i64,
+        (intent, when): (i64, When),
     ) -> Result<(), LocalError> {
         self.publish_own(&mut record, networks)?;
         let ports = Self::published_ports(&record, networks)?;
@@ -119,17 +143,28 @@ impl Runtime {
                 ports,
             },
         )?;
+        if when == When::Later {
+            // Where the shim keeps it: a start finds it there, as after a reboot.
+            write_private(
+                &self.layout().replica(&record.key).join("plan"),
+                &plan.encode(),
+            )?;
+            return self.commit(&record, intent);
+        }
         let launching = shim::launch(self.program()?, &plan)?;
         failpoint("replica.launched");
         // The commit overlaps with the start. What it says is true either way: the replica has
         // been made; whether it runs is the shim's to say.
-        self.db()
-            .write("record a replica", Durability::Power, |c| {
-                replicas::store(c, &record)?;
-                Intent::end(c, intent)
-            })?;
+        self.commit(&record, intent)?;
         failpoint("replica.committed");
         launching.wait()
+    }
+
+    fn commit(&self, record: &ReplicaRecord, intent: i64) -> Result<(), LocalError> {
+        self.db().write("record a replica", Durability::Power, |c| {
+            replicas::store(c, record)?;
+            Intent::end(c, intent)
+        })
     }
 
     fn make_directories(&self, record: &ReplicaRecord) -> Result<(), LocalError> {

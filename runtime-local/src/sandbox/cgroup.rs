@@ -9,12 +9,15 @@ use std::path::Path;
 use unmoor_core::spec::Resources;
 use unmoor_core::units::MilliCpu;
 
+use super::usage::Accounts;
 use crate::error::LocalError;
 use crate::wire::plan::{Cgroup, CgroupVersion, shim_group};
 
 /// Version 1 hierarchies a replica joins even without a limit: otherwise what it uses would count
 /// against, and be killed with, whoever started it.
 const ALWAYS: [&str; 3] = ["memory", "cpu", "pids"];
+/// Version 1's way to freeze processes, joined where there is no unified hierarchy to do it.
+const FREEZER: &str = "freezer";
 /// Length of the window in which processor time is counted.
 const PERIOD_US: u64 = 100_000;
 /// The longest window, for shares whose part of the usual one is below the kernel's smallest.
@@ -108,7 +111,31 @@ impl Hierarchies {
                 return Err(LocalError::NoController(controller));
             }
         }
+        if self.v2.is_none()
+            && let Some(mount) = self.v1.get(FREEZER)
+        {
+            let mut freezer = group(CgroupVersion::V1, mount, path);
+            freezer.controllers.push(FREEZER.to_owned());
+            groups.push(freezer);
+        }
         Ok(groups)
+    }
+
+    /// True if a replica's processes can be frozen.
+    pub(crate) fn can_freeze(&self) -> bool {
+        self.v2.is_some() || self.v1.contains_key(FREEZER)
+    }
+
+    /// Where a replica whose groups are at `path` is counted.
+    pub(crate) fn accounts(&self, path: &str) -> Accounts {
+        let at = |mount: &str| Path::new(mount).join(path);
+        let joined = ALWAYS
+            .iter()
+            .filter_map(|name| Some((*name, self.v1.get(*name)?)));
+        Accounts {
+            unified: self.v2.as_ref().map(|(mount, _)| at(mount)),
+            v1: joined.map(|(name, mount)| (name, at(mount))).collect(),
+        }
     }
 
     /// The controllers for which a limit can be set, of `memory`, `cpu` and `pids`.
@@ -125,8 +152,10 @@ impl Hierarchies {
     /// The directories that belong to `path`, whatever their hierarchy.
     pub(crate) fn directories(&self, path: &str) -> Vec<std::path::PathBuf> {
         let v2 = self.v2.iter().map(|(mount, _)| mount.as_str());
+        let freezer = self.v2.is_none().then_some(&FREEZER);
         let v1 = ALWAYS
             .iter()
+            .chain(freezer)
             .filter_map(|name| self.v1.get(*name))
             .map(String::as_str);
         v2.chain(v1)

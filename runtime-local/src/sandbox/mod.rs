@@ -6,5 +6,5 @@ pub(crate) mod idmap;
 pub(crate) mod paths;
 pub(crate) mod rlimits;
 pub(crate) mod seccomp;
-pub(crate) mod signal;
+pub(crate) mod usage;
 pub(crate) mod vacate;

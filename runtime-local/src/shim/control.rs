@@ -114,6 +114,20 @@ impl Control {
         }
     }
 
+    /// Joins the program's streams: standard output, to which input is written, and standard error
+    /// unless there is a terminal.
+    pub(crate) fn attach(&mut self, stdin: bool) -> Result<Vec<OwnedFd>, LocalError> {
+        let number = self.send(&Request::Attach { stdin }, &[])?;
+        loop {
+            self.wait(PROMPT)?;
+            let (answers, response, descriptors) = self.receive()?;
+            if answers == number {
+                self.accept(response)?;
+                return Ok(descriptors);
+            }
+        }
+    }
+
     /// Sends a request with descriptors; returns its number.
     pub(super) fn send(
         &mut self,

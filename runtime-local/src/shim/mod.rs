@@ -11,6 +11,6 @@ mod status;
 pub(crate) use control::Control;
 pub(crate) use install::Program;
 pub(crate) use launch::{Launching, adopt, launch};
-pub(crate) use session::Session;
+pub(crate) use session::{END_OF_INPUT, Session, read_stream, watched, write_some};
 pub(crate) use settle::{Follower, settle};
 pub(crate) use status::{Seen, is_shim_alive, see};

@@ -19,7 +19,7 @@ use crate::wire::control::{Exec, Request, Response};
 /// Bytes taken from a stream at a time.
 const CHUNK: usize = 64 * 1024;
 /// The byte by which a terminal's user ends the input.
-const END_OF_INPUT: u8 = 4;
+pub(crate) const END_OF_INPUT: u8 = 4;
 const SIGKILL: u32 = 9;
 
 /// A command running inside a replica.
@@ -210,7 +210,7 @@ fn pipes(stdin: bool) -> rustix::io::Result<Streams> {
 }
 
 /// A descriptor that never blocks and whose readiness can be awaited.
-fn watched(fd: OwnedFd) -> std::result::Result<AsyncFd<OwnedFd>, LocalError> {
+pub(crate) fn watched(fd: OwnedFd) -> std::result::Result<AsyncFd<OwnedFd>, LocalError> {
     let failed = |source: std::io::Error| LocalError::io("watch", Path::new("a stream"), source);
     let flags = fcntl_getfl(&fd).map_err(|e| failed(e.into()))?;
     fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
@@ -236,7 +236,7 @@ fn take(fd: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
 }
 
 /// Waits for a stream: its bytes, empty at its end. Pending for ever if it is closed.
-async fn read(stream: Option<&AsyncFd<OwnedFd>>) -> std::io::Result<Vec<u8>> {
+pub(crate) async fn read_stream(stream: Option<&AsyncFd<OwnedFd>>) -> std::io::Result<Vec<u8>> {
     let Some(stream) = stream else {
         return std::future::pending().await;
     };
@@ -247,6 +247,25 @@ async fn read(stream: Option<&AsyncFd<OwnedFd>>) -> std::io::Result<Vec<u8>> {
             None => ready.clear_ready(),
         }
     }
+}
+
+/// Writes as much as there is room for, and waits until there is some.
+///
+/// Between the write and the answer nothing is awaited, so nothing can be lost there.
+pub(crate) async fn write_some(
+    stream: &AsyncFd<OwnedFd>,
+    bytes: &[u8],
+) -> std::io::Result<usize> {
+    while !bytes.is_empty() {
+        let mut ready = stream.writable().await?;
+        match rustix::io::write(stream.get_ref(), bytes) {
+            Ok(count) => return Ok(count),
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(0)
 }
 
 enum Event {
@@ -272,8 +291,8 @@ impl ExecSession for Session {
                 continue;
             }
             let event = tokio::select! {
-                bytes = read(self.stdout.as_ref()) => Event::Stdout(bytes),
-                bytes = read(self.stderr.as_ref()) => Event::Stderr(bytes),
+                bytes = read_stream(self.stdout.as_ref()) => Event::Stdout(bytes),
+                bytes = read_stream(self.stderr.as_ref()) => Event::Stderr(bytes),
                 answer = self.receive() => Event::Answer(answer),
             };
             match event {
@@ -298,19 +317,8 @@ impl ExecSession for Session {
         let closed =
             || Error::new(ErrorKind::WrongPhase, "its standard input is closed").on(&self.replica);
         let stdin = self.stdin.as_ref().ok_or_else(closed)?;
-        if bytes.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            // Between the write and the answer nothing is awaited, so nothing can be lost there.
-            let mut ready = stdin.writable().await.map_err(|e| closed().because(e))?;
-            match rustix::io::write(stdin.get_ref(), bytes) {
-                Ok(count) => return Ok(count),
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(closed().because(std::io::Error::from(error))),
-            }
-        }
+        let written = write_some(stdin, bytes).await;
+        written.map_err(|error| closed().because(error))
     }
 
     async fn close_stdin(&mut self) -> Result<()> {

@@ -105,6 +105,10 @@ const CAUGHT: &[(Bug, &str)] = &[
     (Bug::HealthSticks, "unready_replica_leaves_discovery"),
     (Bug::LockShared, "lock_has_one_holder"),
     (Bug::RevisionIgnored, "record_has_one_writer"),
+    (Bug::PauseIgnored, "paused_replica_rests"),
+    (Bug::SignalLost, "signal_arrives"),
+    (Bug::CopyCutsFiles, "copy_there_and_back"),
+    (Bug::EventsForgetEnds, "events_tell_a_life"),
     (Bug::InternalLeaks, "internal_network_has_no_way_out"),
 ];
 

@@ -38,6 +38,9 @@ impl Model {
             Action::EnsureService { service } => self.ensure_service(stack, service)?,
             Action::RemoveService { name } => self.remove_service(stack, name)?,
             Action::StartReplica { replica, service } => self.ensure_replica(replica, service)?,
+            Action::CreateReplica { replica, service } => self.create(replica, service)?,
+            Action::PauseReplica { replica } => self.pause(replica)?,
+            Action::ResumeReplica { replica } => self.resume(replica)?,
             Action::DrainReplica { replica } => self.drain(replica)?,
             Action::StopReplica { replica, grace } | Action::RestartReplica { replica, grace } => {
                 return self.stop(action, replica, *grace);
@@ -259,14 +262,17 @@ impl Model {
         self.removed(stack, true)
     }
 
-    fn ensure_replica(&mut self, id: &ReplicaId, service: &Arc<DesiredService>) -> Result<Applied> {
-        let declared = self
-            .holding(&id.stack)
-            .is_some_and(|h| h.services.contains_key(&id.service));
-        if !declared {
-            let text = format!("start {id}: service {} is not declared", id.service);
-            return Err(refused(ErrorKind::NotFound, &id.stack, text));
+    pub(super) fn need_declared(&self, id: &ReplicaId) -> Result<()> {
+        let holding = self.holding(&id.stack);
+        if holding.is_some_and(|h| h.services.contains_key(&id.service)) {
+            return Ok(());
         }
+        let text = format!("make {id}: service {} is not declared", id.service);
+        Err(refused(ErrorKind::NotFound, &id.stack, text))
+    }
+
+    fn ensure_replica(&mut self, id: &ReplicaId, service: &Arc<DesiredService>) -> Result<Applied> {
+        self.need_declared(id)?;
         let Some(replica) = self.replica_mut(id) else {
             self.make_replica(id, service)?;
             self.start_replica(id);

@@ -50,6 +50,47 @@ impl Model {
         }
     }
 
+    /// A node, a symbolic link as such.
+    pub(super) fn node_itself(&self, replica: &Replica, path: &str) -> Option<Node> {
+        if let Some(given) = replica.given.get(path) {
+            return Some(given.clone());
+        }
+        if let Some(made) = self.made_file(replica, path) {
+            return Some(made);
+        }
+        let place = place(replica, path);
+        self.tree(replica, &place)?.get(&place.inside).cloned()
+    }
+
+    /// What is at and below a path, through mounts, by path.
+    pub(super) fn at_and_below(&self, replica: &Replica, path: &str) -> Vec<(String, Node)> {
+        let prefix = if path == "/" {
+            "/".to_owned()
+        } else {
+            format!("{path}/")
+        };
+        let below = |key: &str| key == path || key.starts_with(&prefix);
+        let mut keys: Vec<String> = Vec::new();
+        keys.extend(replica.root.keys().map(str::to_owned));
+        for mount in &replica.mounts {
+            let tree = match &mount.source {
+                Source::Own(at) => replica.own.get(*at),
+                Source::Volume(name) => self.volumes.get(name),
+            };
+            let inside = tree.into_iter().flat_map(Tree::keys);
+            keys.extend(inside.map(|key| normal(&mount.target, key.trim_start_matches('/'))));
+        }
+        keys.extend(replica.given.keys().cloned());
+        keys.retain(|key| below(key));
+        keys.sort();
+        keys.dedup();
+        let found = keys.into_iter().filter_map(|key| {
+            let node = self.node_itself(replica, &key)?;
+            Some((key, node))
+        });
+        found.collect()
+    }
+
     /// A node with final symbolic links followed, as the kernel would give it.
     pub(crate) fn node(&self, replica: &Replica, path: &str) -> Option<Node> {
         let mut path = path.to_owned();
@@ -167,7 +208,7 @@ impl Model {
         Ok(())
     }
 
-    fn check_writable(&self, replica: &Replica, path: &str) -> Result<(), FileError> {
+    pub(super) fn check_writable(&self, replica: &Replica, path: &str) -> Result<(), FileError> {
         let system = ["/proc/", "/sys/"]
             .iter()
             .any(|prefix| path.starts_with(prefix));
@@ -181,7 +222,7 @@ impl Model {
         if read_only { Err(READ_ONLY) } else { Ok(()) }
     }
 
-    fn put_node(&mut self, id: &ReplicaId, path: &str, node: Option<Node>) {
+    pub(super) fn put_node(&mut self, id: &ReplicaId, path: &str, node: Option<Node>) {
         let Some(replica) = self.replica(id) else {
             return;
         };

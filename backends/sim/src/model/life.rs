@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use unmoor_core::backend::{DesiredService, Exit, HealthState, LogLine, Phase};
 use unmoor_core::name::ReplicaId;
+use unmoor_core::signal::Signal;
 use unmoor_core::spec::{BlobId, BlobKind, LinuxCaps, MountSource, RestartPolicy};
 use unmoor_core::{Error, ErrorKind, Result};
 
@@ -77,6 +78,7 @@ impl Model {
             own,
             given,
             logs: Vec::new(),
+            held: Vec::new(),
         };
         let holding = self.stacks.entry(id.stack.clone()).or_default();
         holding
@@ -297,13 +299,14 @@ impl Model {
 
     /// Sends the stop signal and plans the kill; what does not run is stopped at once.
     pub(super) fn begin_stop(&mut self, id: &ReplicaId, grace: Option<Duration>) {
+        self.thaw(id);
         let no_grace = self.bugs.has(Bug::NoGrace);
         let plain_signal = self.bugs.has(Bug::StopSignalIgnored);
         let Some(replica) = self.replica_mut(id) else {
             return;
         };
         let named = (!plain_signal).then(|| replica.service.stop_signal());
-        let signal = named.and_then(signal_number).unwrap_or(15);
+        let signal = named.and_then(Signal::parse).unwrap_or(Signal::TERM);
         let wait = if no_grace {
             Duration::ZERO
         } else {
@@ -318,7 +321,7 @@ impl Model {
                 self.touch();
                 self.schedule(wait, event);
                 if let Some(pid) = main {
-                    self.signal(pid, signal);
+                    self.signal(pid, i32::from(signal.number()));
                 }
             }
             Phase::Pending | Phase::Starting => {
@@ -392,23 +395,4 @@ impl Model {
         }
         self.touch();
     }
-}
-
-/// `SIGTERM`, `TERM` or `15`.
-fn signal_number(name: &str) -> Option<i32> {
-    if let Ok(number) = name.parse() {
-        return Some(number);
-    }
-    let upper = name.to_ascii_uppercase();
-    Some(match upper.strip_prefix("SIG").unwrap_or(&upper) {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "KILL" => 9,
-        "USR1" => 10,
-        "USR2" => 12,
-        "TERM" => 15,
-        "WINCH" => 28,
-        _ => return None,
-    })
 }

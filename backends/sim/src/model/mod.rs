@@ -2,8 +2,10 @@
 //! open real ports, where a world has them.
 
 mod act;
+mod copy;
 mod files;
 mod health;
+mod inside;
 mod life;
 mod net;
 mod observe;
@@ -142,6 +144,8 @@ pub(crate) struct Replica {
     /// Secrets and configs by target.
     pub(crate) given: BTreeMap<String, Node>,
     pub(crate) logs: Vec<LogLine>,
+    /// Timers that were due while it was frozen.
+    pub(crate) held: Vec<(u64, Timer)>,
 }
 
 impl Model {
@@ -213,6 +217,7 @@ impl Model {
 
     fn happen(&mut self, event: Event) {
         match event {
+            Event::Process(pid, timer) if self.hold(pid, timer) => {}
             Event::Process(pid, timer) => self.process_timer(pid, timer),
             Event::Health(id, run) => self.health_due(&id, run),
             Event::Restart(id, run) => self.restart_due(&id, run),

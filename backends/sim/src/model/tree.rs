@@ -82,6 +82,11 @@ impl Tree {
         self.nodes.get(path)
     }
 
+    /// The paths of all nodes.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
     /// True if there is nothing but the root.
     pub(crate) fn is_bare(&self) -> bool {
         self.nodes.len() == 1

@@ -40,6 +40,8 @@ pub(crate) struct Start {
 pub(crate) struct Process {
     pub(crate) replica: ReplicaId,
     pub(crate) main: bool,
+    pub(crate) argv: Vec<String>,
+    pub(crate) started: std::time::SystemTime,
     pub(crate) who: Identity,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: String,
@@ -138,6 +140,8 @@ impl Model {
         let process = Process {
             replica: start.replica.clone(),
             main: start.main,
+            argv: start.argv.clone(),
+            started: self.wall(),
             who,
             env,
             cwd,
@@ -342,8 +346,8 @@ impl Model {
             return false;
         }
         if matches!(process.program, Program::Cat) {
-            process.output.push_back(ExecOutput::Stdout(bytes.to_vec()));
-            self.touch();
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.emit(pid, Channel::Stdout, &text);
         }
         true
     }

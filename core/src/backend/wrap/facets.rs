@@ -8,13 +8,13 @@ use crate::backend::{
     Logs, OnPull, ResolvedImage, Revision, StackLock, State, Stream,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{ImageRef, Platform};
+use crate::image::{Digest, ImageRef, Platform};
 use crate::label::Selector;
 use crate::name::{ReplicaId, StackName};
 use crate::spec::PullPolicy;
 
 /// The facet's absence as an error; a wrapper hands a facet out only if it is there.
-fn absent(feature: Feature) -> Error {
+pub(super) fn absent(feature: Feature) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!("this backend has no {feature}"),
@@ -80,6 +80,17 @@ impl<P: Policy> Images for Wrapped<P> {
             .images()
             .ok_or_else(|| absent(Feature::ImageLoad))?;
         self.run(Operation::ListImages, || facet.list()).await
+    }
+
+    async fn push(&self, reference: &ImageRef, progress: OnPull<'_>) -> Result<Digest> {
+        let facet = self
+            .inner
+            .images()
+            .ok_or_else(|| absent(Feature::ImagePush))?;
+        self.run(Operation::PushImage(reference), || {
+            facet.push(reference, progress)
+        })
+        .await
     }
 
     async fn remove(&self, reference: &ImageRef) -> Result<()> {

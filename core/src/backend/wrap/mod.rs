@@ -6,6 +6,7 @@
 //! [`Client`]: crate::Client
 
 mod facets;
+mod inside;
 mod policy;
 
 pub use policy::{Guard, Operation, Policy};
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::backend::{
-    Action, Applied, Backend, Capabilities, Exec, Images, Info, Logs, Notices, Observed, State,
-    Step, Stream,
+    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
+    Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
 use crate::discover::{Cursor, Endpoint, EndpointEvent};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::ReplicaEvent;
 use crate::label::Selector;
 
 /// A backend with a policy around every call.
@@ -126,12 +128,44 @@ impl<P: Policy> Backend for Wrapped<P> {
         self.inner.notices(selector).await
     }
 
+    async fn events(
+        self: Arc<Self>,
+        selector: &Selector,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Stream<ReplicaEvent>> {
+        let inner = Arc::clone(&self.inner);
+        self.run(Operation::Watch, || {
+            Arc::clone(&inner).events(selector, Arc::clone(&clock))
+        })
+        .await
+    }
+
     fn logs(&self) -> Option<&dyn Logs> {
         self.inner.logs().map(|_| self as &dyn Logs)
     }
 
     fn exec(&self) -> Option<&dyn Exec> {
         self.inner.exec().map(|_| self as &dyn Exec)
+    }
+
+    fn signals(&self) -> Option<&dyn Signals> {
+        self.inner.signals().map(|_| self as &dyn Signals)
+    }
+
+    fn stats(&self) -> Option<&dyn Stats> {
+        self.inner.stats().map(|_| self as &dyn Stats)
+    }
+
+    fn processes(&self) -> Option<&dyn Processes> {
+        self.inner.processes().map(|_| self as &dyn Processes)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        self.inner.files().map(|_| self as &dyn Files)
+    }
+
+    fn attach(&self) -> Option<&dyn Attach> {
+        self.inner.attach().map(|_| self as &dyn Attach)
     }
 
     fn images(&self) -> Option<&dyn Images> {

@@ -26,10 +26,24 @@ pub enum Operation<'a> {
     Logs,
     /// `exec`.
     Exec(&'a ReplicaId),
+    /// `signals().signal`.
+    Signal(&'a ReplicaId),
+    /// `stats().usage`.
+    Usage,
+    /// `processes().processes`.
+    Processes(&'a ReplicaId),
+    /// `files().stat` and `files().read`.
+    ReadFiles(&'a ReplicaId),
+    /// `files().write`.
+    WriteFiles(&'a ReplicaId),
+    /// `attach().attach`.
+    Attach(&'a ReplicaId),
     /// `images().resolve`.
     ResolveImage(&'a ImageRef),
     /// `images().load`.
     LoadImage,
+    /// `images().push`.
+    PushImage(&'a ImageRef),
     /// `images().list`.
     ListImages,
     /// `images().remove`.
@@ -51,6 +65,9 @@ impl Operation<'_> {
                 | Self::Probe
                 | Self::Watch
                 | Self::Logs
+                | Self::Usage
+                | Self::Processes(_)
+                | Self::ReadFiles(_)
                 | Self::ListImages
         )
     }
@@ -66,6 +83,13 @@ impl fmt::Display for Operation<'_> {
             Self::Watch => f.write_str("watch endpoints"),
             Self::Logs => f.write_str("read logs"),
             Self::Exec(replica) => write!(f, "exec in {replica}"),
+            Self::Signal(replica) => write!(f, "signal {replica}"),
+            Self::Usage => f.write_str("read statistics"),
+            Self::Processes(replica) => write!(f, "list processes of {replica}"),
+            Self::ReadFiles(replica) => write!(f, "read files of {replica}"),
+            Self::WriteFiles(replica) => write!(f, "write files of {replica}"),
+            Self::Attach(replica) => write!(f, "attach to {replica}"),
+            Self::PushImage(image) => write!(f, "push image {image}"),
             Self::ResolveImage(image) => write!(f, "resolve image {image}"),
             Self::LoadImage => f.write_str("load image"),
             Self::ListImages => f.write_str("list images"),
@@ -119,6 +143,8 @@ impl Guard {
     fn needs(action: &Action) -> &'static [Feature] {
         match action {
             Action::StartReplica { .. } | Action::RestartReplica { .. } => &[Feature::Spawn],
+            Action::CreateReplica { .. } => &[Feature::Create],
+            Action::PauseReplica { .. } | Action::ResumeReplica { .. } => &[Feature::Pause],
             Action::EnsureVolume { .. } => &[Feature::Volumes],
             Action::DrainReplica { .. } => &[Feature::Drain],
             _ => &[],
@@ -154,9 +180,11 @@ impl Policy for Guard {
                 _,
             ) => None,
             Operation::Apply(_, step) => Some(step.deadline),
-            Operation::Observe | Operation::Endpoints | Operation::ListImages => {
-                Some(Duration::from_secs(60))
-            }
+            Operation::Observe
+            | Operation::Endpoints
+            | Operation::ListImages
+            | Operation::Usage
+            | Operation::Processes(_) => Some(Duration::from_secs(60)),
             _ => None,
         }
     }

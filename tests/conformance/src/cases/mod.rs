@@ -1,12 +1,15 @@
 //! Every claim, one file for each operation.
 
 mod across;
+mod attach;
 mod blobs;
+mod copy;
 mod depend;
 mod discover;
 mod exec;
 mod faults;
 mod images;
+mod inside;
 mod life;
 mod limits;
 mod link;
@@ -40,6 +43,9 @@ pub(crate) fn all() -> Vec<Case> {
         watch::cases(),
         logs::cases(),
         exec::cases(),
+        inside::cases(),
+        attach::cases(),
+        copy::cases(),
         scale::cases(),
         scope::cases(),
         update::cases(),
