@@ -1,14 +1,17 @@
 //! What every verb has at hand: the options before the verb, the streams, a connection.
 
 use unmoor::Client;
+use unmoor::apply::{self, RunOptions};
 use unmoor::compose::{Level, OnUnsupported, Warning};
 use unmoor::name::StackName;
 use unmoor::spec::Stack;
 
-use crate::args::Globals;
-use crate::exit::Failure;
-use crate::output::{LogPrinter, LogStyle, Out, Ui};
-use crate::project;
+use crate::args::{Ansi, Globals};
+use crate::config::Config;
+use crate::exit::{Code, Failure};
+use crate::output::{LogPrinter, LogStyle, Out, Ui, clean};
+use crate::verbs::Outcome;
+use crate::{change, project};
 
 /// What every verb has at hand.
 #[derive(Debug)]
@@ -29,9 +32,77 @@ impl App {
         }
     }
 
-    /// A connection to the backend.
+    /// The name of the context in use; a backend that was named has none.
+    pub(crate) fn context(&self) -> String {
+        match (&self.globals.context, self.globals.backends.is_empty()) {
+            (Some(name), _) => name.clone(),
+            (None, true) => Config::load().unwrap_or_default().current(),
+            (None, false) => "-".to_owned(),
+        }
+    }
+
+    /// The URI of the backend: named, or the context's.
+    pub(crate) fn backend(&self) -> Result<String, Failure> {
+        match self.globals.backends.as_slice() {
+            [] => {
+                let config = Config::load()?;
+                let name = self
+                    .globals
+                    .context
+                    .clone()
+                    .unwrap_or_else(|| config.current());
+                config.backend(&name)
+            }
+            [uri] => Ok(uri.clone()),
+            _ => {
+                let text = "only `check` looks at several backends at once";
+                Err(Failure::Usage(text.to_owned()))
+            }
+        }
+    }
+
+    /// A connection to the backend; in a dry run, one that changes nothing.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        Ok(unmoor::connect(&self.globals.backend).await?)
+        let client = unmoor::connect(&self.backend()?).await?;
+        if !self.is_dry() {
+            return Ok(client);
+        }
+        self.ui.status("dry run: nothing is changed");
+        Ok(client.dry_run())
+    }
+
+    /// The backends that were named, or the one of the context.
+    pub(crate) fn backends(&self) -> Result<Vec<String>, Failure> {
+        match self.globals.backends.is_empty() {
+            true => Ok(vec![self.backend()?]),
+            false => Ok(self.globals.backends.clone()),
+        }
+    }
+
+    /// True if nothing may be changed.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.globals.dry_run
+    }
+
+    /// Tells what would be done, one a line.
+    pub(crate) fn would(&self, words: impl IntoIterator<Item = String>) -> Outcome {
+        let words = words.into_iter();
+        self.out
+            .lines(words.map(|words| format!("would {}", clean(&words))))?;
+        Ok(Code::DONE)
+    }
+
+    /// Run options that tell their progress, as many at a time as the user says.
+    pub(crate) fn told<'a>(
+        &self,
+        step: &'a (dyn Fn(apply::Progress) + Send + Sync),
+    ) -> RunOptions<'a> {
+        let mut options = change::told(step);
+        if let Some(limit) = self.globals.parallel {
+            // As docker compose has it, -1 is no limit.
+            options.parallel = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+        }
+        options
     }
 
     /// The stack of the Compose files, with their warnings told.
@@ -58,7 +129,12 @@ impl App {
 
     /// A printer of log lines.
     pub(crate) fn logs(&self, look: LogStyle) -> LogPrinter {
-        LogPrinter::new(self.out, look, self.globals.ansi)
+        self.logs_in(self.globals.ansi, look)
+    }
+
+    /// A printer of log lines, coloured by another rule.
+    pub(crate) fn logs_in(&self, ansi: Ansi, look: LogStyle) -> LogPrinter {
+        LogPrinter::new(self.out, look, ansi)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 
-use crate::verbs;
+use crate::{complete, verbs};
 
 const EXAMPLES: &str = "Examples:
   unmoor up -d --wait            start the stack of ./compose.yaml and wait until it serves
@@ -13,9 +14,11 @@ const EXAMPLES: &str = "Examples:
   unmoor exec web sh             a shell inside
   unmoor scale web=3             more of one service
   unmoor plan                    what `up` would change, and why
+  unmoor cp web:/etc/nginx .     files out of a replica, or into one
+  unmoor up --dry-run            the whole way through, with nothing changed
   unmoor -p shop down            take a stack down by its name, without its file
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (143 by SIGTERM), 141 nobody reads
+Exit codes: 0 done, 1 failed, 64 wrong use, 130 interrupted (143 by SIGTERM), 141 nobody reads
 the output; `exec` and `run` pass on the command's own code, 125 if the backend failed,
 126 not executable, 127 not found; `plan --detailed-exitcode` 2 if there is something to change.";
 
@@ -37,10 +40,26 @@ pub(crate) struct Cli {
 /// Options that come before the verb.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Globals {
-    /// Where to run, as `local:` or `scheme://host/path?key=value`
-    #[arg(short, long, global = true, env = "UNMOOR_BACKEND", value_name = "URI")]
-    #[arg(default_value = "local:", hide_env_values = true)]
-    pub(crate) backend: String,
+    /// Where to run, as `local:` or `scheme://host/path?key=value` [default: the context's]
+    #[arg(
+        short,
+        long = "backend",
+        global = true,
+        env = "UNMOOR_BACKEND",
+        value_name = "URI"
+    )]
+    #[arg(hide_env_values = true, add = ArgValueCompleter::new(complete::backends))]
+    pub(crate) backends: Vec<String>,
+    /// Name of a backend, made by `context create` [env: UNMOOR_CONTEXT]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "backends"
+    )]
+    #[arg(add = ArgValueCompleter::new(complete::contexts))]
+    pub(crate) context: Option<String>,
     /// Compose file; repeat it to lay one over the other [env: COMPOSE_FILE]
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
@@ -60,6 +79,18 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "COMPOSE_PROGRESS", hide_env_values = true)]
     #[arg(value_enum, default_value = "auto", value_name = "HOW")]
     pub(crate) progress: ProgressMode,
+    /// Most actions at a time; -1 is no limit
+    #[arg(
+        long,
+        global = true,
+        env = "COMPOSE_PARALLEL_LIMIT",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "N", allow_negative_numbers = true)]
+    pub(crate) parallel: Option<i64>,
+    /// Go the whole way and change nothing
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
     /// When to colour
     #[arg(long, global = true, env = "COMPOSE_ANSI", hide_env_values = true)]
     #[arg(value_enum, default_value = "auto", value_name = "WHEN")]
@@ -67,6 +98,26 @@ pub(crate) struct Globals {
     /// Tell on standard error what is done inside; twice for more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl Globals {
+    /// As if nothing had been said before the verb.
+    pub(crate) fn none() -> Self {
+        Self {
+            backends: Vec::new(),
+            context: None,
+            files: Vec::new(),
+            project_name: None,
+            project_directory: None,
+            env_files: Vec::new(),
+            profiles: Vec::new(),
+            progress: ProgressMode::Auto,
+            parallel: None,
+            dry_run: false,
+            ansi: Ansi::Auto,
+            verbose: 0,
+        }
+    }
 }
 
 /// How progress is shown.
@@ -136,17 +187,62 @@ pub(crate) enum Command {
     Stop(verbs::stop::Args),
     /// Stop and start again
     Restart(verbs::restart::Args),
+    /// Send a signal to replicas
+    Kill(verbs::kill::Args),
+    /// Freeze replicas
+    Pause(verbs::pause::Args),
+    /// Let frozen replicas go on
+    Unpause(verbs::pause::Args),
     /// Remove replicas that have ended
     Rm(verbs::rm::Args),
+    /// Make a stack without starting it
+    Create(verbs::create::Args),
+    /// Give a service another image, number of replicas or variables
+    Update(verbs::update::Args),
+    /// Fetch the images of services
+    Pull(verbs::pull::Args),
+    /// Send the images of services to their registries
+    Push(verbs::pull::Args),
+    /// Copy files into or out of a replica
+    Cp(verbs::cp::Args),
+    /// Join the streams of a running replica
+    Attach(verbs::attach::Args),
+    /// Wait until replicas have ended
+    Wait(verbs::wait::Args),
+    /// Tell of changes in the life of replicas
+    Events(verbs::events::Args),
+    /// List the processes inside replicas
+    Top(verbs::top::Args),
+    /// Show what replicas use
+    Stats(verbs::stats::Args),
+    /// Show where a port is published
+    Port(verbs::port::Args),
+    /// List the images that replicas run on
+    Images(verbs::images::Args),
+    /// List volumes
+    Volumes(verbs::volumes::Args),
     /// List stacks
     Ls(verbs::ls::Args),
     /// Let one service reach another by a name
     Link(verbs::link::Args),
     /// Remove a link that was made by hand
     Unlink(verbs::unlink::Args),
+    /// Check what backends can do of the file, field by field
+    Check(verbs::check::Args),
     /// Images of the backend
     #[command(subcommand)]
     Image(verbs::image::Command),
+    /// Names for backends
+    #[command(subcommand)]
+    Context(verbs::context::Command),
+    /// What the backend holds as a whole
+    #[command(subcommand)]
+    System(verbs::system::Command),
+    /// Print what makes a shell complete words
+    Completion(verbs::completion::Args),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(verbs::completion::Man),
     /// Backends that this program can reach
     Backends(verbs::backends::Args),
     /// What the backend can do

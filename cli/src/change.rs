@@ -3,11 +3,17 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
+use unmoor::label::Selector;
+use unmoor::name::ServiceName;
 
-use crate::exit::Failure;
+use crate::app::App;
+use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
+use crate::select;
+use crate::verbs::Outcome;
 
 /// Time between two looks of a live progress.
 const FRAME: Duration = Duration::from_millis(100);
@@ -47,6 +53,29 @@ impl Change<'_> {
         self.progress.finish();
         outcome
     }
+}
+
+/// Does something to the replicas of some services, or of all, showing how it goes.
+pub(crate) async fn on_services(
+    app: &App,
+    signals: &mut Interrupts,
+    services: &[ServiceName],
+    go_on: &str,
+    act: impl AsyncFnOnce(&Client, &Selector, RunOptions<'_>) -> unmoor::Result<apply::Report>,
+) -> Outcome {
+    let stack = app.stack_name()?;
+    let client = app.connect().await?;
+    let selector = select::services(&client, &stack, services).await?;
+    let progress = Progress::new(app.ui);
+    let step = |step| progress.step(step);
+    let change = Change {
+        progress: &progress,
+        go_on,
+    };
+    let work = act(&client, &selector, app.told(&step));
+    let report = change.carry_out(signals, work).await?;
+    progress.done(&report);
+    Ok(Code::DONE)
 }
 
 /// Run options that tell their progress.

@@ -20,7 +20,6 @@ impl Code {
     /// Done.
     pub(crate) const DONE: Self = Self(0);
     /// Done, and the answer is no.
-    #[cfg(feature = "conformance")]
     pub(crate) const NO: Self = Self(1);
     /// `plan --detailed-exitcode`: there is something to change.
     pub(crate) const CHANGES: Self = Self(2);
@@ -33,7 +32,8 @@ impl Code {
 }
 
 const FAILED: u8 = 1;
-const USAGE: u8 = 2;
+/// As `sysexits.h` has it; 2 is an answer of `plan`.
+const USAGE: u8 = 64;
 const ENGINE: u8 = 125;
 /// As a shell shows a program that SIGPIPE ended.
 const NO_READER: u8 = 141;

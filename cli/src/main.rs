@@ -4,6 +4,9 @@ mod app;
 mod args;
 mod attach;
 mod change;
+mod complete;
+mod config;
+mod detach;
 mod exit;
 mod interrupt;
 mod output;
@@ -18,13 +21,17 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use app::App;
 use args::Cli;
 use exit::Failure;
 
 fn main() -> ExitCode {
+    // Asked by a shell that completes a word, this answers and ends.
+    clap_complete::CompleteEnv::with_factory(Cli::command)
+        .var(verbs::completion::VARIABLE)
+        .complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return exit::parsed(&answer),

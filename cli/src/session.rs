@@ -11,8 +11,9 @@ use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
 use crate::attach::Follow;
+use crate::detach::DetachKeys;
 use crate::exit::{Code, Failure};
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupts, Signal};
 use crate::output::raw_bytes;
 use crate::terminal::{self, Raw};
 use crate::verbs::Outcome;
@@ -78,6 +79,102 @@ impl Input {
     }
 }
 
+/// How a session came to stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The program has ended with this code.
+    Exited(i32),
+    /// The user typed the keys that leave it.
+    Detached,
+    /// A signal came; the session can go on.
+    Signal(Signal),
+}
+
+/// Carries input, output and sizes between a session and this terminal or these pipes.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    raw: Option<Raw>,
+    sizes: tokio::signal::unix::Signal,
+    stdin: tokio::io::Stdin,
+    input: Input,
+    detach: Option<DetachKeys>,
+}
+
+impl Carrier {
+    /// A carrier; with a terminal, that is raw from now on.
+    pub(crate) fn new(tty: bool, detach: Option<DetachKeys>) -> Result<Self, Failure> {
+        let raw = match tty {
+            true => {
+                let failed = |error| Failure::System("set up the terminal", error);
+                Some(Raw::enter().map_err(failed)?)
+            }
+            false => None,
+        };
+        let sizes = signal(SignalKind::window_change())
+            .map_err(|error: io::Error| Failure::System("listen for signals", error))?;
+        Ok(Self {
+            raw,
+            sizes,
+            stdin: tokio::io::stdin(),
+            input: Input::default(),
+            detach,
+        })
+    }
+
+    /// The same without passing any input on.
+    pub(crate) fn without_input(mut self) -> Self {
+        self.input.ended = true;
+        self.input.closed = true;
+        self
+    }
+
+    /// Carries until the program ends, the user leaves, or a signal comes.
+    pub(crate) async fn carry(
+        &mut self,
+        session: &mut dyn ExecSession,
+        app: &App,
+        signals: &mut Interrupts,
+    ) -> Result<Ended, Failure> {
+        let mut buffer = vec![0; 16 << 10];
+        let tty = self.raw.is_some();
+        loop {
+            self.input.feed(session).await?;
+            let full = !self.input.waiting.is_empty();
+            tokio::select! {
+                output = session.next() => match output? {
+                    Some(ExecOutput::Stdout(bytes)) => app.out.bytes(&bytes)?,
+                    Some(ExecOutput::Stderr(bytes)) => raw_bytes(&bytes),
+                    Some(ExecOutput::Exited(code)) => return Ok(Ended::Exited(code)),
+                    None => {
+                        let text = "the command ended without an exit code";
+                        return Err(Error::new(ErrorKind::Unavailable, text).into());
+                    }
+                },
+                read = self.stdin.read(&mut buffer), if !full && !self.input.ended => {
+                    // An input that cannot be read is one that has ended.
+                    let count = read.unwrap_or(0);
+                    self.input.ended = count == 0;
+                    let (bytes, leaves) = match &mut self.detach {
+                        Some(keys) => keys.pass(&buffer[..count]),
+                        None => (buffer[..count].to_vec(), false),
+                    };
+                    self.input.waiting.extend(bytes);
+                    if leaves {
+                        return Ok(Ended::Detached);
+                    }
+                }
+                () = tokio::time::sleep(AGAIN), if full => {}
+                Some(()) = self.sizes.recv(), if tty => {
+                    if let Some((columns, rows)) = terminal::size() {
+                        session.resize(columns, rows).await?;
+                    }
+                }
+                signal = signals.next() => return Ok(Ended::Signal(signal)),
+            }
+        }
+    }
+}
+
 /// Passes input, output, sizes and the exit code. A signal ends it and kills the command.
 pub(crate) async fn carry(
     mut session: Box<dyn ExecSession>,
@@ -85,45 +182,12 @@ pub(crate) async fn carry(
     tty: bool,
     signals: &mut Interrupts,
 ) -> Outcome {
-    let raw = match tty {
-        true => Some(Raw::enter().map_err(|error| Failure::System("set up the terminal", error))?),
-        false => None,
-    };
-    let mut sizes = signal(SignalKind::window_change())
-        .map_err(|error: io::Error| Failure::System("listen for signals", error))?;
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = vec![0; 16 << 10];
-    let mut input = Input::default();
-    let code = loop {
-        input.feed(session.as_mut()).await?;
-        let full = !input.waiting.is_empty();
-        tokio::select! {
-            output = session.next() => match output? {
-                Some(ExecOutput::Stdout(bytes)) => app.out.bytes(&bytes)?,
-                Some(ExecOutput::Stderr(bytes)) => raw_bytes(&bytes),
-                Some(ExecOutput::Exited(code)) => break code,
-                None => {
-                    let text = "the command ended without an exit code";
-                    return Err(Error::new(ErrorKind::Unavailable, text).into());
-                }
-            },
-            read = stdin.read(&mut buffer), if !full && !input.ended => {
-                // An input that cannot be read is one that has ended.
-                let count = read.unwrap_or(0);
-                input.ended = count == 0;
-                input.waiting.extend(&buffer[..count]);
-            }
-            () = tokio::time::sleep(AGAIN), if full => {}
-            Some(()) = sizes.recv(), if tty => {
-                if let Some((columns, rows)) = terminal::size() {
-                    session.resize(columns, rows).await?;
-                }
-            }
-            signal = signals.next() => return Err(Failure::Interrupted(signal, None)),
-        }
-    };
-    drop(raw);
-    Ok(Code::of_child(code))
+    let mut carrier = Carrier::new(tty, None)?;
+    match carrier.carry(session.as_mut(), app, signals).await? {
+        Ended::Exited(code) => Ok(Code::of_child(code)),
+        Ended::Signal(signal) => Err(Failure::Interrupted(signal, None)),
+        Ended::Detached => Ok(Code::DONE),
+    }
 }
 
 /// Follows one replica to its end, stopping it on a signal; returns its exit code.

@@ -1,10 +1,12 @@
 //! Replicas in words and as JSON; the JSON's shape is described in the README of this directory.
 
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use unmoor::backend::{HealthState, ObservedReplica, Phase};
 use unmoor::discover::{Endpoint, Scope};
+use unmoor::label::{Labels, ONE_OFF};
 use unmoor::spec::Published;
 
 use crate::time::{in_words, rfc3339, since};
@@ -46,6 +48,107 @@ pub(crate) fn status(replica: &ObservedReplica, now: SystemTime) -> String {
     }
 }
 
+/// Where a replica stands, in docker's words.
+pub(crate) fn state(replica: &ObservedReplica) -> &'static str {
+    match replica.phase {
+        Phase::Pending => "created",
+        Phase::Starting if replica.restarts > 0 => "restarting",
+        Phase::Starting => "starting",
+        Phase::Running | Phase::Stopping => "running",
+        Phase::Paused => "paused",
+        Phase::Stopped | Phase::Failed => "exited",
+    }
+}
+
+/// What its health check says, in docker's words; nothing without a check.
+pub(crate) fn health(replica: &ObservedReplica) -> &'static str {
+    match replica.health {
+        HealthState::None => "",
+        HealthState::Starting => "starting",
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy => "unhealthy",
+    }
+}
+
+/// How a replica is to stand, in our words or in docker's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PhaseWish(String);
+
+impl PhaseWish {
+    /// True if it stands so.
+    pub(crate) fn fits(&self, replica: &ObservedReplica) -> bool {
+        self.0 == replica.phase.as_str() || self.0 == state(replica)
+    }
+}
+
+impl FromStr for PhaseWish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KNOWN: [&str; 10] = [
+            "created",
+            "pending",
+            "starting",
+            "restarting",
+            "running",
+            "paused",
+            "stopping",
+            "exited",
+            "stopped",
+            "failed",
+        ];
+        match KNOWN.contains(&text) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!("there is {}", KNOWN.join(", "))),
+        }
+    }
+}
+
+/// Reads `status=running`.
+pub(crate) fn filter(text: &str) -> Result<PhaseWish, String> {
+    match text.split_once('=') {
+        Some(("status", phase)) => phase.parse(),
+        _ => Err("write it as status=PHASE".to_owned()),
+    }
+}
+
+/// The labels of a replica, with those by which tools know what docker compose has made.
+pub(crate) fn labels(replica: &ObservedReplica) -> Labels {
+    let mut labels = replica.labels.clone();
+    let one_off = if labels.contains_key(ONE_OFF) {
+        "True"
+    } else {
+        "False"
+    };
+    let mut set = |key: &str, value: String| {
+        labels
+            .entry(format!("com.docker.compose.{key}"))
+            .or_insert(value);
+    };
+    set("project", replica.id.stack.to_string());
+    set("service", replica.id.service.to_string());
+    set("container-number", replica.id.slot.to_string());
+    set("config-hash", replica.spec_hash.clone());
+    set("image", replica.image_digest.clone());
+    set("oneoff", one_off.to_owned());
+    set("version", env!("CARGO_PKG_VERSION").to_owned());
+    labels
+}
+
+/// Repository and tag of an image's name; `<none>` where there is no tag.
+pub(crate) fn repository(name: &str) -> (String, String) {
+    let (name, digest) = match name.split_once('@') {
+        Some((name, _)) => (name, true),
+        None => (name, false),
+    };
+    // A colon before a slash is a registry's port.
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
+        _ if digest || name == "<none>" => (name.to_owned(), "<none>".to_owned()),
+        _ => (name.to_owned(), "latest".to_owned()),
+    }
+}
+
 /// True if it has not ended.
 pub(crate) fn is_there(replica: &ObservedReplica) -> bool {
     !matches!(replica.phase, Phase::Stopped | Phase::Failed)
@@ -57,7 +160,7 @@ pub(crate) fn ports(ports: &[Published]) -> String {
     texts.join(", ")
 }
 
-fn port(port: &Published) -> String {
+pub(crate) fn port(port: &Published) -> String {
     match (port.host_ip, port.host_port) {
         (None, Some(_)) => format!("0.0.0.0:{port}"),
         _ => port.to_string(),
@@ -102,7 +205,7 @@ pub(crate) fn replica(replica: &ObservedReplica) -> Value {
         "restarts": replica.restarts,
         "addresses": replica.addresses,
         "ports": replica.ports.iter().map(published).collect::<Vec<_>>(),
-        "labels": replica.labels,
+        "labels": labels(replica),
     })
 }
 

@@ -1,12 +1,15 @@
 //! What is printed: data on standard output, everything else on standard error.
 
+mod listing;
 mod live;
 mod logs;
 mod progress;
 mod snippet;
 mod style;
 mod table;
+mod template;
 
+pub(crate) use listing::{Columns, Formatted, ListFormat, Listing};
 pub(crate) use logs::{LogPrinter, LogStyle};
 pub(crate) use progress::Progress;
 pub(crate) use snippet::snippet;
@@ -53,6 +56,15 @@ impl Out {
     /// Writes one line.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
         self.text(&format!("{line}\n"))
+    }
+
+    /// Writes things, one a line.
+    pub(crate) fn lines<T: std::fmt::Display>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<(), Failure> {
+        let lines = items.into_iter().map(|item| format!("{item}\n"));
+        self.text(&lines.collect::<String>())
     }
 
     /// Writes one JSON document, indented.
@@ -113,6 +125,12 @@ impl Ui {
             json: progress == ProgressMode::Json,
             progress,
         }
+    }
+
+    /// The same without any progress.
+    pub(crate) fn quiet(self) -> Self {
+        let progress = ProgressMode::Quiet;
+        Self { progress, ..self }
     }
 
     /// The same without live drawing, for when others write to the terminal.

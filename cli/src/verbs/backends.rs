@@ -1,20 +1,20 @@
 //! `backends`: what this program can reach.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::App;
-use crate::args::Format;
 use crate::exit::Code;
-use crate::output::Table;
+use crate::output::{Columns, Formatted, Listing};
 use crate::verbs::{Outcome, capabilities};
+
+const COLUMNS: Columns = &[("URI", "URI"), ("Summary", "SUMMARY")];
 
 /// List the backends that this program can reach, by the scheme of their URI.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// How to print
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    format: Formatted,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -31,21 +31,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         return capabilities::run(args, app).await;
     }
     let catalog = unmoor::catalog();
-    match args.format {
-        Format::Json => {
-            let list: Vec<Value> = catalog
-                .iter()
-                .map(|(scheme, summary)| json!({ "scheme": scheme, "summary": summary }))
-                .collect();
-            app.out.json(&list)?;
-        }
-        Format::Table => {
-            let mut table = Table::new(&["URI", "SUMMARY"]);
-            for (scheme, summary) in catalog.iter() {
-                table.row([format!("{scheme}:"), summary.to_owned()]);
-            }
-            app.out.table(&table)?;
-        }
+    let mut listing = Listing::new(COLUMNS);
+    for (scheme, summary) in catalog.iter() {
+        let cells = vec![format!("{scheme}:"), summary.to_owned()];
+        listing.row(cells, json!({ "scheme": scheme, "summary": summary }));
     }
+    listing.print(app.out, &args.format.format)?;
     Ok(Code::DONE)
 }

@@ -48,7 +48,10 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     if args.list {
         return list(app, &args.filter);
     }
-    let uri = Uri::parse(args.uri.as_deref().unwrap_or(&app.globals.backend))?;
+    let uri = match &args.uri {
+        Some(uri) => Uri::parse(uri)?,
+        None => Uri::parse(&app.backend()?)?,
+    };
     let backend = unmoor::catalog().connect(&uri).await?;
     let by_scheme = match uri.scheme.as_str() {
         "sim" => Evidence::Model,

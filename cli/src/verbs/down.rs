@@ -37,10 +37,10 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         progress: &progress,
         go_on: "`unmoor down` goes on",
     };
-    let options = DownOptions::new()
+    let mut options = DownOptions::new()
         .volumes(args.volumes)
-        .grace(args.timeout.map(Duration::from_secs))
-        .on_progress(&step);
+        .grace(args.timeout.map(Duration::from_secs));
+    options.run = app.told(&step);
     let work = client.down(&stack, &options);
     let report = change.carry_out(signals, work).await?;
     for note in &report.notes {

@@ -1,13 +1,13 @@
 //! `endpoints`: where services answer, and with `--watch` how that changes.
 
 use futures_util::StreamExt as _;
+use serde_json::json;
 use unmoor::discover::{Endpoint, EndpointEvent, Readiness};
 use unmoor::name::ServiceName;
 
 use crate::app::App;
-use crate::args::Format;
 use crate::exit::Code;
-use crate::output::Table;
+use crate::output::{Columns, Formatted, ListFormat, Listing};
 use crate::verbs::Outcome;
 use crate::{select, view};
 
@@ -17,11 +17,10 @@ pub(crate) struct Args {
     /// Go on with each change
     #[arg(short, long)]
     watch: bool,
-    /// How to print; with --watch, `json` is one event a line
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    format: Formatted,
     /// Only these services
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 
@@ -31,32 +30,36 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let selector = select::services(&client, &stack, &args.services).await?;
     if !args.watch {
         let endpoints = client.discover(&selector).await?;
-        match args.format {
-            Format::Json => app.out.json(&endpoints)?,
-            Format::Table => app.out.table(&table(&endpoints))?,
-        }
+        listing(&endpoints).print(app.out, &args.format.format)?;
         return Ok(Code::DONE);
     }
     let mut events = client.watch(&selector).await?;
     while let Some(event) = events.next().await {
         match event {
             Err(error) => app.ui.warn(&error.chain()),
-            Ok(event) if args.format == Format::Json => app.out.json_line(&event)?,
+            Ok(event) if args.format.format == ListFormat::Json => app.out.json_line(&event)?,
             Ok(event) => app.out.text(&told(&event))?,
         }
     }
     Ok(Code::DONE)
 }
 
-fn table(endpoints: &[Endpoint]) -> Table {
-    let headings = [
-        "SERVICE", "REPLICA", "ADDRESS", "PROTOCOL", "SCOPE", "HEALTH", "WEIGHT",
-    ];
-    let mut table = Table::new(&headings);
+const COLUMNS: Columns = &[
+    ("Service", "SERVICE"),
+    ("Replica", "REPLICA"),
+    ("Address", "ADDRESS"),
+    ("Protocol", "PROTOCOL"),
+    ("Scope", "SCOPE"),
+    ("Health", "HEALTH"),
+    ("Weight", "WEIGHT"),
+];
+
+fn listing(endpoints: &[Endpoint]) -> Listing {
+    let mut listing = Listing::new(COLUMNS);
     for endpoint in endpoints {
-        table.row(cells(endpoint));
+        listing.row(cells(endpoint).to_vec(), json!(endpoint));
     }
-    table
+    listing
 }
 
 fn cells(endpoint: &Endpoint) -> [String; 7] {

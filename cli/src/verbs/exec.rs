@@ -37,6 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     index: Option<u32>,
     /// The service
+    #[arg(add = crate::complete::of_services())]
     service: ServiceName,
     /// Program and arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -78,8 +79,17 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
             session::need(&client, Feature::ExecTty)?;
         }
         let replica = select::running(&client, &stack, &args.service, args.index).await?;
-        Ok(client.exec(&replica, &options).await?)
+        if app.is_dry() {
+            return Ok(None);
+        }
+        Ok(Some(client.exec(&replica, &options).await?))
     };
-    let session = signals.guard(begin).await?;
+    let Some(session) = signals.guard(begin).await? else {
+        return app.would([format!(
+            "run `{}` in {}",
+            args.command.join(" "),
+            args.service
+        )]);
+    };
     session::carry(session, app, options.tty.is_some(), signals).await
 }

@@ -8,7 +8,7 @@ use unmoor::name::ServiceName;
 use unmoor::{Error, ErrorKind};
 
 use crate::app::App;
-use crate::args::Format;
+use crate::args::{Ansi, Format};
 use crate::exit::{Code, Failure};
 use crate::output::LogStyle;
 use crate::select;
@@ -35,6 +35,15 @@ pub(crate) struct Args {
     /// Only lines since then: `10m`, `2026-01-31`, `2026-01-31T12:00:00Z`, seconds since 1970
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
+    /// Only lines before then, in the same forms
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+    /// Only this replica of a service, counted from 1
+    #[arg(long, value_name = "N", requires = "services")]
+    index: Option<u32>,
+    /// No colours
+    #[arg(long)]
+    no_color: bool,
     /// No replica's name before each line
     #[arg(long)]
     no_log_prefix: bool,
@@ -42,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
     /// Only these services
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 
@@ -61,17 +70,7 @@ fn tail(text: &str) -> Result<Tail, String> {
 
 impl Args {
     fn options(&self, now: SystemTime) -> Result<LogOptions, Failure> {
-        let since = match &self.since {
-            None => None,
-            Some(text) => {
-                let wrong = || {
-                    Failure::Usage(format!(
-                        "--since: `{text}` is neither a time nor a duration"
-                    ))
-                };
-                Some(parse_moment(text, now).ok_or_else(wrong)?)
-            }
-        };
+        let since = moment("--since", self.since.as_deref(), now)?;
         Ok(LogOptions::new()
             .follow(self.follow)
             .tail(self.tail.0)
@@ -79,21 +78,53 @@ impl Args {
     }
 }
 
+fn moment(
+    option: &str,
+    text: Option<&str>,
+    now: SystemTime,
+) -> Result<Option<SystemTime>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let wrong = || {
+        Failure::Usage(format!(
+            "{option}: `{text}` is neither a time nor a duration"
+        ))
+    };
+    parse_moment(text, now).ok_or_else(wrong).map(Some)
+}
+
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
-    let options = args.options(SystemTime::now())?;
+    let now = SystemTime::now();
+    let (options, until) = (
+        args.options(now)?,
+        moment("--until", args.until.as_deref(), now)?,
+    );
     let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
-    let mut printer = app.logs(LogStyle {
-        prefix: !args.no_log_prefix,
-        timestamps: args.timestamps,
-        json: args.format == Format::Json,
-    });
+    let mut selector = select::services(&client, &stack, &args.services).await?;
+    selector.slot = args.index;
+    let ansi = if args.no_color {
+        Ansi::Never
+    } else {
+        app.globals.ansi
+    };
+    let mut printer = app.logs_in(
+        ansi,
+        LogStyle {
+            prefix: !args.no_log_prefix,
+            timestamps: args.timestamps,
+            json: args.format == Format::Json,
+        },
+    );
     let observed = client.observe(&selector).await?;
     printer.expect(observed.replicas().map(|replica| &replica.id));
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
     let mut unreadable = false;
-    while let Some(batch) = lines.next().await {
+    while let Some(mut batch) = lines.next().await {
+        batch.retain(|line| {
+            line.as_ref()
+                .is_ok_and(|line| until.is_none_or(|until| line.time <= until))
+                || line.is_err()
+        });
         unreadable |= printer.print_read(batch, app.ui)?;
     }
     if unreadable {

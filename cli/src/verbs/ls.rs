@@ -2,26 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use unmoor::backend::{Observed, Phase};
 use unmoor::label::Selector;
 use unmoor::name::StackName;
 
 use crate::app::App;
-use crate::args::Format;
 use crate::exit::Code;
-use crate::output::Table;
+use crate::output::{Columns, Formatted, Listing};
 use crate::verbs::Outcome;
+
+const COLUMNS: Columns = &[
+    ("Name", "NAME"),
+    ("Status", "STATUS"),
+    ("Services", "SERVICES"),
+];
 
 /// List stacks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Taken for those who are used to it: stopped stacks are always shown
+    #[arg(short, long)]
+    all: bool,
     /// Only names, one a line
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    format: Formatted,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
@@ -30,34 +37,29 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let mut stacks: BTreeSet<StackName> = client.stacks().await?.into_iter().collect();
     stacks.extend(observed.stacks.keys().cloned());
     if args.quiet {
-        let names: String = stacks.iter().map(|name| format!("{name}\n")).collect();
-        app.out.text(&names)?;
-    } else if args.format == Format::Json {
-        let list: Vec<Value> = stacks.iter().map(|name| as_json(name, &observed)).collect();
-        app.out.json(&list)?;
-    } else {
-        let mut table = Table::new(&["NAME", "STATUS", "SERVICES"]);
-        for name in &stacks {
-            let services = observed.stack(name).services.len();
-            table.row([
-                name.to_string(),
-                status(name, &observed),
-                services.to_string(),
-            ]);
-        }
-        app.out.table(&table)?;
+        app.out.lines(&stacks)?;
+        return Ok(Code::DONE);
     }
+    let mut listing = Listing::new(COLUMNS);
+    for name in &stacks {
+        let services: Vec<_> = observed.stack(name).services.into_keys().collect();
+        let cells = vec![
+            name.to_string(),
+            status(name, &observed),
+            services.len().to_string(),
+        ];
+        let replicas = phases(name, &observed);
+        let value = json!({ "name": name, "services": services, "replicas": replicas });
+        listing.row(cells, value);
+    }
+    listing.print(app.out, &args.format.format)?;
     Ok(Code::DONE)
 }
 
 fn phases(name: &StackName, observed: &Observed) -> BTreeMap<Phase, usize> {
     let mut phases = BTreeMap::new();
-    for replica in observed
-        .stacks
-        .get(name)
-        .into_iter()
-        .flat_map(|stack| &stack.replicas)
-    {
+    let stack = observed.stacks.get(name);
+    for replica in stack.into_iter().flat_map(|stack| &stack.replicas) {
         *phases.entry(replica.phase).or_default() += 1;
     }
     phases
@@ -73,9 +75,4 @@ fn status(name: &StackName, observed: &Observed) -> String {
         .iter()
         .map(|(phase, count)| format!("{}({count})", phase.as_str()));
     parts.collect::<Vec<_>>().join(", ")
-}
-
-fn as_json(name: &StackName, observed: &Observed) -> Value {
-    let services: Vec<_> = observed.stack(name).services.into_keys().collect();
-    json!({ "name": name, "services": services, "replicas": phases(name, observed) })
 }

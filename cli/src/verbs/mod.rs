@@ -1,29 +1,47 @@
 //! One file a verb: from its arguments to one call of the library, and its answer to the output.
 
+pub(crate) mod attach;
 pub(crate) mod backends;
 pub(crate) mod capabilities;
+pub(crate) mod check;
+pub(crate) mod completion;
 pub(crate) mod config;
 #[cfg(feature = "conformance")]
 pub(crate) mod conformance;
+pub(crate) mod context;
+pub(crate) mod cp;
+pub(crate) mod create;
 pub(crate) mod down;
 pub(crate) mod endpoints;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod image;
+pub(crate) mod images;
 pub(crate) mod inspect;
+pub(crate) mod kill;
 pub(crate) mod link;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod pause;
 pub(crate) mod plan;
+pub(crate) mod port;
 pub(crate) mod ps;
+pub(crate) mod pull;
 pub(crate) mod restart;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
+pub(crate) mod system;
+pub(crate) mod top;
 pub(crate) mod unlink;
 pub(crate) mod up;
+pub(crate) mod update;
 pub(crate) mod version;
+pub(crate) mod volumes;
+pub(crate) mod wait;
 
 use crate::app::App;
 use crate::args::Command;
@@ -53,6 +71,22 @@ pub(crate) async fn run(command: Command, app: &App) -> Outcome {
         Command::Link(args) => link::run(args, app, &mut signals).await,
         Command::Unlink(args) => unlink::run(args, app, &mut signals).await,
         Command::Image(command) => image::run(command, app, &mut signals).await,
+        Command::System(command) => system::run(command, app, &mut signals).await,
+        other => further(other, app, &mut signals).await,
+    }
+}
+
+/// Verbs that change replicas one by one, or images.
+async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outcome {
+    match command {
+        Command::Kill(args) => kill::run(args, app, signals).await,
+        Command::Pause(args) => pause::pause(args, app, signals).await,
+        Command::Unpause(args) => pause::unpause(args, app, signals).await,
+        Command::Create(args) => create::run(args, app, signals).await,
+        Command::Update(args) => update::run(args, app, signals).await,
+        Command::Pull(args) => pull::run(args, pull::Way::Pull, app, signals).await,
+        Command::Push(args) => pull::run(args, pull::Way::Push, app, signals).await,
+        Command::Attach(args) => attach::run(args, app, signals).await,
         other => signals.guard(read(other, app)).await,
     }
 }
@@ -71,6 +105,18 @@ async fn read(command: Command, app: &App) -> Outcome {
         #[cfg(feature = "conformance")]
         Command::Conformance(args) => conformance::run(args, app).await,
         Command::Version(args) => version::run(&args, app),
+        Command::Cp(args) => cp::run(args, app).await,
+        Command::Wait(args) => wait::run(args, app).await,
+        Command::Events(args) => events::run(args, app).await,
+        Command::Top(args) => top::run(args, app).await,
+        Command::Stats(args) => stats::run(args, app).await,
+        Command::Port(args) => port::run(args, app).await,
+        Command::Images(args) => images::run(args, app).await,
+        Command::Volumes(args) => volumes::run(args, app).await,
+        Command::Check(args) => check::run(args, app).await,
+        Command::Context(command) => context::run(command, app),
+        Command::Completion(args) => completion::run(&args, app),
+        Command::Man(args) => completion::man(&args, app),
         changing => unreachable!("`run` handles {changing:?}"),
     }
 }

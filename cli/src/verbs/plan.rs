@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "services")]
     no_deps: bool,
     /// Only these services and what they depend on
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 

@@ -1,15 +1,34 @@
 //! `ps`: the replicas of a stack.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
 use unmoor::backend::ObservedReplica;
 use unmoor::name::ServiceName;
 
 use crate::app::App;
-use crate::args::Format;
 use crate::exit::Code;
-use crate::output::Table;
+use crate::output::{Columns, Formatted, Listing};
 use crate::verbs::Outcome;
+use crate::view::PhaseWish;
 use crate::{select, view};
+
+const COLUMNS: Columns = &[
+    ("Name", "NAME"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("Service", "SERVICE"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("Ports", "PORTS"),
+    ("ID", ""),
+    ("Project", ""),
+    ("State", ""),
+    ("Health", ""),
+    ("ExitCode", ""),
+    ("CreatedAt", ""),
+    ("Labels", ""),
+];
 
 /// List the replicas of a stack.
 #[derive(Debug, clap::Args)]
@@ -20,12 +39,30 @@ pub(crate) struct Args {
     /// Only names, one a line
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Only the names of the services that have replicas
+    #[arg(long = "services", conflicts_with_all = ["quiet", "format"])]
+    services_only: bool,
+    /// Only replicas that stand so, as `running`, `paused`, `exited`; repeatable
+    #[arg(long, value_name = "STATUS")]
+    status: Vec<PhaseWish>,
+    /// As `status=running`; repeatable
+    #[arg(long, value_name = "FILTER", value_parser = view::filter)]
+    filter: Vec<PhaseWish>,
+    #[command(flatten)]
+    format: Formatted,
     /// Only these services
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
+}
+
+impl Args {
+    fn shows(&self, replica: &ObservedReplica) -> bool {
+        let mut wished = self.status.iter().chain(&self.filter).peekable();
+        match wished.peek() {
+            None => self.all || view::is_there(replica),
+            Some(_) => wished.any(|wish| wish.fits(replica)),
+        }
+    }
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
@@ -36,32 +73,27 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     for error in &observed.unreadable {
         app.ui.warn(&error.chain());
     }
-    let shown: Vec<&ObservedReplica> = observed
-        .replicas()
-        .filter(|replica| args.all || view::is_there(replica))
-        .collect();
-    if args.quiet {
-        let names: String = shown
-            .iter()
-            .map(|replica| format!("{}\n", replica.id))
-            .collect();
-        app.out.text(&names)?;
-    } else if args.format == Format::Json {
-        let list: Vec<Value> = shown.iter().map(|replica| view::replica(replica)).collect();
-        app.out.json(&list)?;
+    let shown: Vec<&ObservedReplica> = observed.replicas().filter(|r| args.shows(r)).collect();
+    if args.services_only {
+        let names: BTreeSet<_> = shown.iter().map(|replica| &replica.id.service).collect();
+        app.out.lines(names)?;
+    } else if args.quiet {
+        app.out.lines(shown.iter().map(|replica| &replica.id))?;
     } else {
-        app.out.table(&table(&shown, client.clock().now()))?;
+        listing(&shown, client.clock().now()).print(app.out, &args.format.format)?;
     }
     Ok(Code::DONE)
 }
 
-fn table(replicas: &[&ObservedReplica], now: std::time::SystemTime) -> Table {
-    let headings = [
-        "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS",
-    ];
-    let mut table = Table::new(&headings);
+fn listing(replicas: &[&ObservedReplica], now: SystemTime) -> Listing {
+    let mut listing = Listing::new(COLUMNS);
     for replica in replicas {
-        table.row([
+        let labels = view::labels(replica);
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let cells = vec![
             replica.id.to_string(),
             replica.image.clone(),
             view::command(&replica.command),
@@ -69,7 +101,18 @@ fn table(replicas: &[&ObservedReplica], now: std::time::SystemTime) -> Table {
             view::ago(replica.created, now),
             view::status(replica, now),
             view::ports(&replica.ports),
-        ]);
+            replica.id.to_string(),
+            replica.id.stack.to_string(),
+            view::state(replica).to_owned(),
+            view::health(replica).to_owned(),
+            replica.exit.map_or(0, |exit| exit.code).to_string(),
+            replica
+                .created
+                .map(crate::time::rfc3339)
+                .unwrap_or_default(),
+            labels.join(","),
+        ];
+        listing.row(cells, view::replica(replica));
     }
-    table
+    listing
 }

@@ -5,7 +5,7 @@ use unmoor::name::ServiceName;
 use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
-use crate::change::{Change, told};
+use crate::change::Change;
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     force: bool,
     /// Only these services
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 
@@ -38,14 +38,14 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     };
     if args.stop {
         change
-            .carry_out(signals, client.stop(&selector, None, told(&step)))
+            .carry_out(signals, client.stop(&selector, None, app.told(&step)))
             .await?;
     }
     let once = ended_once(&client, &selector).await?;
     let work = async {
-        let mut total = client.remove_ended(&selector, told(&step)).await?;
+        let mut total = client.remove_ended(&selector, app.told(&step)).await?;
         for name in &once {
-            let report = client.remove_once(&stack, name, told(&step)).await?;
+            let report = client.remove_once(&stack, name, app.told(&step)).await?;
             total.changed += report.changed;
         }
         Ok(total)

@@ -42,6 +42,7 @@ pub(crate) struct Args {
     #[arg(long)]
     name: Option<ServiceName>,
     /// The service
+    #[arg(add = crate::complete::of_services())]
     service: ServiceName,
     /// Command in place of the service's own
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -77,7 +78,8 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     };
     let progress = Progress::new(app.ui);
     let (step, pull) = (|step| progress.step(step), |pull| progress.pull(pull));
-    let mut options = UpOptions::new().on_progress(&step).on_pull(&pull);
+    let mut options = UpOptions::new().on_pull(&pull);
+    options.run = app.told(&step);
     if args.no_deps {
         options = options.only(Scope::Alone(vec![name.clone()]));
     }
@@ -100,6 +102,8 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     };
     let spawned = client.spawn_once(&stack, &name, args.one_off(spec), &options);
     let ended = match change.carry_out(signals, spawned).await {
+        // What would be there is not there to be followed.
+        Ok(_) if app.is_dry() => Ok(0),
         Ok(_) => session::to_the_end(&follow, signals).await,
         Err(failure) => Err(failure),
     };

@@ -39,10 +39,8 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         let progress = Progress::new(app.ui);
         let (step, pull) = (|step| progress.step(step), |pull| progress.pull(pull));
         let plan = |plan: &_| progress.plan(plan);
-        let mut options = UpOptions::new()
-            .on_progress(&step)
-            .on_pull(&pull)
-            .on_plan(&plan);
+        let mut options = UpOptions::new().on_pull(&pull).on_plan(&plan);
+        options.run = app.told(&step);
         if args.no_deps {
             options = options.only(Scope::Alone(vec![service.clone()]));
         }

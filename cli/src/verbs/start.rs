@@ -3,7 +3,7 @@
 use unmoor::name::ServiceName;
 
 use crate::app::App;
-use crate::change::{Change, told};
+use crate::change::Change;
 use crate::exit::Code;
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
@@ -14,7 +14,7 @@ use crate::verbs::Outcome;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these services
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         progress: &progress,
         go_on: "`unmoor start` goes on",
     };
-    let work = client.start(&selector, told(&step));
+    let work = client.start(&selector, app.told(&step));
     let report = change.carry_out(signals, work).await?;
     progress.done(&report);
     Ok(Code::DONE)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use unmoor::name::ServiceName;
 
 use crate::app::App;
-use crate::change::{Change, told};
+use crate::change::Change;
 use crate::exit::Code;
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "SECONDS")]
     timeout: Option<u64>,
     /// Only these services
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     let work = client.stop(
         &selector,
         args.timeout.map(Duration::from_secs),
-        told(&step),
+        app.told(&step),
     );
     let report = change.carry_out(signals, work).await?;
     progress.done(&report);

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "services")]
     no_deps: bool,
     /// Only these services and what they depend on
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn scope(services: Vec<ServiceName>, no_deps: bool) -> Scope {
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let stack = app.stack(project::on_unsupported(args.allow_gaps))?;
     let client = app.connect().await?;
-    let stays = !args.detach && !args.wait && attach::is_possible(app, &client);
+    let stays = !args.detach && !args.wait && !app.is_dry() && attach::is_possible(app, &client);
     let begun = client.clock().now();
     let progress = Progress::new(app.ui);
     let (step, pull, plan) = (
@@ -88,11 +88,8 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         |pull| progress.pull(pull),
         |plan: &_| progress.plan(plan),
     );
-    let options = args
-        .options()
-        .on_progress(&step)
-        .on_pull(&pull)
-        .on_plan(&plan);
+    let mut options = args.options().on_pull(&pull).on_plan(&plan);
+    options.run = app.told(&step);
     let change = Change {
         progress: &progress,
         go_on: "`unmoor up` goes on, `unmoor down` takes it back",

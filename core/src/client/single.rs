@@ -142,6 +142,21 @@ impl Client {
         service: &ServiceName,
         change: impl FnOnce(Service) -> Service + Send,
     ) -> Result<Report> {
+        self.update_with(stack, service, change, &UpOptions::new())
+            .await
+    }
+
+    /// As [`update`](Self::update), with options as for [`up`](Self::up).
+    ///
+    /// # Errors
+    /// `NotFound` without such a service; else as [`up`](Self::up).
+    pub async fn update_with(
+        &self,
+        stack: &StackName,
+        service: &ServiceName,
+        change: impl FnOnce(Service) -> Service + Send,
+        options: &UpOptions<'_>,
+    ) -> Result<Report> {
         let edit = |record: &mut StackRecord| {
             let spec = self.need(record, stack, service)?;
             let changed = change(spec);
@@ -157,7 +172,8 @@ impl Client {
             }
             Ok(())
         };
-        let options = UpOptions::new().only(Scope::Change(vec![service.clone()]));
+        let mut options = options.clone();
+        options = options.only(Scope::Change(vec![service.clone()]));
         self.change(stack, &options, edit).await
     }
 

@@ -12,6 +12,52 @@ use crate::spec::{
     Stack,
 };
 
+/// A field that is set, and how far a backend can do what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldSupport {
+    /// The service; `None` is the stack.
+    pub service: Option<ServiceName>,
+    /// The field, as `services.web.ports`.
+    pub path: String,
+    /// The feature that it needs.
+    pub feature: Feature,
+    /// How far that goes.
+    pub support: Support,
+}
+
+/// Every field of a stack that needs something of a backend, in the order of the file, each
+/// feature once a field.
+#[must_use]
+pub fn fields(stack: &Stack, capabilities: &Capabilities) -> Vec<FieldSupport> {
+    let mut found: Vec<FieldSupport> = Vec::new();
+    let mut add = |service: Option<&ServiceName>, path: String, feature: Feature| {
+        let field = FieldSupport {
+            service: service.cloned(),
+            path,
+            feature,
+            support: capabilities.support(feature),
+        };
+        if !found.contains(&field) {
+            found.push(field);
+        }
+    };
+    for (name, service) in &stack.services {
+        for (field, feature) in wanted(service) {
+            add(Some(name), format!("services.{name}.{field}"), feature);
+        }
+    }
+    for (name, network) in &stack.networks {
+        if network.internal {
+            add(
+                None,
+                format!("networks.{name}.internal"),
+                Feature::InternalNetwork,
+            );
+        }
+    }
+    found
+}
+
 /// Every gap between the capabilities and what of a stack is asked for, by name.
 pub(super) fn gaps(stack: &Stack, capabilities: &Capabilities, only: &Scope) -> Vec<Gap> {
     let mut found = Vec::new();

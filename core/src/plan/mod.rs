@@ -12,6 +12,7 @@ mod scope;
 mod select;
 
 pub use desired::Desired;
+pub use gaps::{FieldSupport, fields};
 pub use removal::{RemovalOptions, plan_removal};
 pub use scope::{Orphans, Scope};
 

@@ -28,6 +28,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    if app.is_dry() {
+        return app.would([format!(
+            "import {} as {}",
+            args.file.display(),
+            args.reference.familiar()
+        )]);
+    }
     let client = app.connect().await?;
     let input = ImageInput::Rootfs {
         path: args.file,

@@ -21,6 +21,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    if app.is_dry() {
+        return app.would([format!("load images from {}", args.input.display())]);
+    }
     let client = app.connect().await?;
     let taken = client
         .images()?

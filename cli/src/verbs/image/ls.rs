@@ -5,12 +5,22 @@ use unmoor::backend::ImageEntry;
 use unmoor::units::Bytes;
 
 use crate::app::App;
-use crate::args::Format;
 use crate::exit::Code;
-use crate::output::Table;
+use crate::output::{Columns, Formatted, Listing};
 use crate::time::rfc3339;
 use crate::verbs::Outcome;
 use crate::view;
+
+const COLUMNS: Columns = &[
+    ("Image", "IMAGE"),
+    ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"),
+    ("Size", "SIZE"),
+    ("Repository", ""),
+    ("Tag", ""),
+    ("ID", ""),
+    ("CreatedAt", ""),
+];
 
 /// List images.
 #[derive(Debug, clap::Args)]
@@ -18,40 +28,39 @@ pub(crate) struct Args {
     /// Only digests, one a line
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    format: Formatted,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let client = app.connect().await?;
     let entries = client.images()?.list().await?;
     if args.quiet {
-        let digests: String = entries
-            .iter()
-            .map(|entry| format!("{}\n", entry.digest))
-            .collect();
-        app.out.text(&digests)?;
-    } else if args.format == Format::Json {
-        app.out
-            .json(&entries.iter().map(as_json).collect::<Vec<_>>())?;
-    } else {
-        let now = client.clock().now();
-        let mut table = Table::new(&["IMAGE", "DIGEST", "CREATED", "SIZE"]);
-        for entry in &entries {
-            let name = entry
-                .reference
-                .as_ref()
-                .map(|reference| reference.familiar());
-            table.row([
-                name.unwrap_or_else(|| "<none>".to_owned()),
-                entry.digest.short().to_owned(),
-                view::ago(entry.created, now),
-                Bytes(entry.size).to_string(),
-            ]);
-        }
-        app.out.table(&table)?;
+        app.out.lines(entries.iter().map(|entry| &entry.digest))?;
+        return Ok(Code::DONE);
     }
+    let now = client.clock().now();
+    let mut listing = Listing::new(COLUMNS);
+    for entry in &entries {
+        let name = entry
+            .reference
+            .as_ref()
+            .map(|reference| reference.familiar());
+        let name = name.unwrap_or_else(|| "<none>".to_owned());
+        let (repository, tag) = view::repository(&name);
+        let cells = vec![
+            name.clone(),
+            entry.digest.short().to_owned(),
+            view::ago(entry.created, now),
+            Bytes(entry.size).to_string(),
+            repository,
+            tag,
+            entry.digest.to_string(),
+            entry.created.map(rfc3339).unwrap_or_default(),
+        ];
+        listing.row(cells, as_json(entry));
+    }
+    listing.print(app.out, &args.format.format)?;
     Ok(Code::DONE)
 }
 

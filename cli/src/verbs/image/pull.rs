@@ -22,6 +22,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    if app.is_dry() {
+        return app.would(
+            args.images
+                .iter()
+                .map(|image| format!("pull {}", image.familiar())),
+        );
+    }
     let client = app.connect().await?;
     let images = client.images()?;
     for image in &args.images {

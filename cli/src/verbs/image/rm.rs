@@ -15,6 +15,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    if app.is_dry() {
+        return app.would(
+            args.images
+                .iter()
+                .map(|image| format!("remove image {}", image.familiar())),
+        );
+    }
     let client = app.connect().await?;
     for image in &args.images {
         client.images()?.remove(image).await?;

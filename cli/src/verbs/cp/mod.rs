@@ -1,0 +1,245 @@
+//! `cp`: files into and out of replicas.
+
+mod local;
+
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt as _;
+use unmoor::backend::{Feature, FileKind, Ownership};
+use unmoor::name::{ReplicaId, ServiceName, StackName};
+use unmoor::{Client, Error, ErrorKind};
+
+use crate::app::App;
+use crate::exit::{Code, Failure};
+use crate::verbs::Outcome;
+use crate::{select, session};
+
+/// Copy files into or out of a replica that runs: `SERVICE:PATH LOCAL`, or `LOCAL SERVICE:PATH`.
+///
+/// As with `docker cp`: a directory that is there gets the source into it, a name that is not there
+/// becomes the copy, and `DIR/.` means what is in the directory. `-` as the local side is a tar
+/// archive on standard input or output.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Keep the users and groups of the files
+    #[arg(short, long)]
+    archive: bool,
+    /// Follow a symbolic link that the source is
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+    /// Into all replicas of the service
+    #[arg(long, conflicts_with = "index")]
+    all: bool,
+    /// Which replica, counted from 1
+    #[arg(long, value_name = "N")]
+    index: Option<u32>,
+    /// From here
+    source: String,
+    /// To here
+    destination: String,
+}
+
+/// One side of a copy.
+enum Side {
+    Local(PathBuf),
+    Stream,
+    Inside(ServiceName, String),
+}
+
+impl Side {
+    fn read(text: &str) -> Result<Self, Failure> {
+        if text == "-" {
+            return Ok(Self::Stream);
+        }
+        match text.split_once(':') {
+            // A path may hold a colon; a service's name never holds a slash or a dot at its begin.
+            Some((service, path)) if !service.contains('/') && !service.starts_with('.') => {
+                let service = ServiceName::parse(service).map_err(Error::from)?;
+                Ok(Self::Inside(service, absolute(path)))
+            }
+            _ => Ok(Self::Local(PathBuf::from(text))),
+        }
+    }
+}
+
+fn absolute(path: &str) -> String {
+    match path.starts_with('/') {
+        true => path.to_owned(),
+        false => format!("/{path}"),
+    }
+}
+
+pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    let sides = (Side::read(&args.source)?, Side::read(&args.destination)?);
+    let stack = app.stack_name()?;
+    if app.is_dry() {
+        return app.would([format!("copy {} to {}", args.source, args.destination)]);
+    }
+    let client = app.connect().await?;
+    session::need(&client, Feature::Copy)?;
+    match sides {
+        (Side::Inside(service, path), local @ (Side::Local(_) | Side::Stream)) => {
+            let replica = select::running(&client, &stack, &service, args.index).await?;
+            copy_out(&args, app, &client, &replica, &path, &local).await?;
+        }
+        (local @ (Side::Local(_) | Side::Stream), Side::Inside(service, path)) => {
+            let replicas = targets(&args, &client, &stack, &service).await?;
+            for replica in &replicas {
+                copy_in(&args, &client, &local, replica, &path).await?;
+            }
+        }
+        (Side::Inside(..), Side::Inside(..)) => {
+            let text = "one side must be on this machine; copy by way of it";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        _ => {
+            let text = "one side must be in a replica: write it as SERVICE:PATH";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+    }
+    Ok(Code::DONE)
+}
+
+async fn targets(
+    args: &Args,
+    client: &Client,
+    stack: &StackName,
+    service: &ServiceName,
+) -> Result<Vec<ReplicaId>, Failure> {
+    if !args.all {
+        return Ok(vec![
+            select::running(client, stack, service, args.index).await?,
+        ]);
+    }
+    let selector = select::services(client, stack, std::slice::from_ref(service)).await?;
+    let observed = client.observe(&selector).await?;
+    let alive = observed
+        .replicas()
+        .filter(|replica| replica.phase.is_alive());
+    let found: Vec<ReplicaId> = alive.map(|replica| replica.id.clone()).collect();
+    match found.is_empty() {
+        true => Err(Error::new(
+            ErrorKind::WrongPhase,
+            format!("no replica of `{service}` runs"),
+        )
+        .into()),
+        false => Ok(found),
+    }
+}
+
+async fn copy_out(
+    args: &Args,
+    app: &App,
+    client: &Client,
+    replica: &ReplicaId,
+    path: &str,
+    to: &Side,
+) -> Result<(), Failure> {
+    let contents = path.ends_with("/.");
+    let mut path = if contents {
+        format!("{}/", path.trim_end_matches("/."))
+    } else {
+        path.to_owned()
+    };
+    if args.follow_link {
+        path = followed(client, replica, path).await?;
+    }
+    let stat = client.stat(replica, &path).await?;
+    let mut archive = client.read_files(replica, &path).await?;
+    let Side::Local(to) = to else {
+        while let Some(piece) = archive.next().await {
+            app.out.bytes(&piece?)?;
+        }
+        return Ok(());
+    };
+    let is_directory = stat.kind == FileKind::Directory;
+    local::unpack(archive, is_directory, contents, to).await
+}
+
+/// The end of a chain of symbolic links inside.
+async fn followed(client: &Client, replica: &ReplicaId, path: String) -> Result<String, Failure> {
+    let mut path = path;
+    for _ in 0..40 {
+        let stat = client.stat(replica, &path).await?;
+        let Some(target) = stat.target else {
+            return Ok(path);
+        };
+        path = match target.starts_with('/') {
+            true => target,
+            false => {
+                let folder = path
+                    .trim_end_matches('/')
+                    .rsplit_once('/')
+                    .map_or("", |(folder, _)| folder);
+                format!("{folder}/{target}")
+            }
+        };
+    }
+    let text = format!("{path}: too many symbolic links");
+    Err(Error::new(ErrorKind::InvalidSpec, text).into())
+}
+
+async fn copy_in(
+    args: &Args,
+    client: &Client,
+    from: &Side,
+    replica: &ReplicaId,
+    path: &str,
+) -> Result<(), Failure> {
+    let owner = if args.archive {
+        Ownership::Archive
+    } else {
+        Ownership::Root
+    };
+    let there = match client.stat(replica, &format!("{path}/.")).await {
+        Ok(stat) => stat.kind == FileKind::Directory,
+        // It is not there, or it is a file.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidSpec) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let Side::Local(from) = from else {
+        let archive = local::standard_input();
+        return Ok(client.write_files(replica, path, archive, owner).await?);
+    };
+    let contents = from.as_os_str().to_string_lossy().ends_with("/.");
+    let (folder, name) = match there {
+        // A directory gets the source, or what is in it, under the names that it has.
+        true => (path.to_owned(), None),
+        false => {
+            let trimmed = path.trim_end_matches('/');
+            let (folder, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
+            if path.ends_with('/') && !from.is_dir() {
+                let error = Error::new(ErrorKind::NotFound, format!("{path}: no such directory"));
+                return Err(error.on(format!("replica {replica}")).into());
+            }
+            (
+                if folder.is_empty() { "/" } else { folder }.to_owned(),
+                Some(name.to_owned()),
+            )
+        }
+    };
+    let name = match (name, contents) {
+        (Some(name), _) => name,
+        (None, true) => ".".to_owned(),
+        (None, false) => own_name(from)?,
+    };
+    let archive = local::pack(from.clone(), name, args.follow_link);
+    Ok(client.write_files(replica, &folder, archive, owner).await?)
+}
+
+/// The name by which a local source goes.
+fn own_name(path: &Path) -> Result<String, Failure> {
+    let failed = |error| Failure::System("find the source", error);
+    let whole = std::path::absolute(path).map_err(failed)?;
+    let whole = match whole.file_name() {
+        Some(name) if name != ".." => name.to_owned(),
+        _ => {
+            let real = std::fs::canonicalize(path).map_err(failed)?;
+            real.file_name()
+                .map(std::ffi::OsStr::to_owned)
+                .unwrap_or_else(|| ".".into())
+        }
+    };
+    let text = whole.into_string();
+    text.map_err(|name| Failure::Usage(format!("{} is not UTF-8", Path::new(&name).display())))
+}

@@ -1,0 +1,85 @@
+//! `events`: changes in the life of replicas, as they happen.
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use unmoor::event::{Change, ReplicaEvent};
+use unmoor::name::ServiceName;
+
+use crate::app::App;
+use crate::exit::Code;
+use crate::select;
+use crate::time::rfc3339;
+use crate::verbs::Outcome;
+
+/// Tell of changes in the life of replicas from now on, one a line, until interrupted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Only these services
+    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
+    services: Vec<ServiceName>,
+}
+
+pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    let stack = app.stack_name()?;
+    let client = app.connect().await?;
+    let selector = select::services(&client, &stack, &args.services).await?;
+    let mut events = client.events(&selector).await?;
+    while let Some(event) = events.next().await {
+        match event {
+            Err(error) => app.ui.warn(&error.chain()),
+            Ok(event) if args.json => app.out.json_line(&as_json(&event))?,
+            Ok(event) => app.out.line(&told(&event))?,
+        }
+    }
+    Ok(Code::DONE)
+}
+
+/// The change in docker's words.
+fn action(change: Change) -> &'static str {
+    match change {
+        Change::Created => "create",
+        Change::Started => "start",
+        Change::Healthy => "health_status: healthy",
+        Change::Unhealthy => "health_status: unhealthy",
+        Change::Paused => "pause",
+        Change::Resumed => "unpause",
+        Change::Ended { .. } => "die",
+        Change::Removed => "destroy",
+        _ => "change",
+    }
+}
+
+fn exit_code(change: Change) -> Option<i32> {
+    match change {
+        Change::Ended { exit } => exit.map(|exit| exit.code),
+        _ => None,
+    }
+}
+
+fn told(event: &ReplicaEvent) -> String {
+    let code = exit_code(event.change).map(|code| format!("exitCode={code}, "));
+    format!(
+        "{} container {} {} ({}image={}, name={})",
+        rfc3339(event.time),
+        action(event.change),
+        event.replica,
+        code.unwrap_or_default(),
+        crate::output::clean(&event.image),
+        event.replica,
+    )
+}
+
+fn as_json(event: &ReplicaEvent) -> Value {
+    let mut attributes = json!({ "image": event.image, "name": event.replica.to_string() });
+    if let Some(code) = exit_code(event.change) {
+        attributes["exitCode"] = json!(code.to_string());
+    }
+    json!({
+        "time": rfc3339(event.time), "type": "container", "action": action(event.change),
+        "id": event.replica.to_string(), "stack": event.replica.stack,
+        "service": event.replica.service, "attributes": attributes,
+    })
+}
