@@ -34,31 +34,45 @@ impl App {
 
     /// The name of the context in use; a backend that was named has none.
     pub(crate) fn context(&self) -> String {
-        match (&self.globals.context, self.globals.backends.is_empty()) {
+        match (&self.globals.context, self.named()) {
             (Some(name), _) => name.clone(),
-            (None, true) => Config::load().unwrap_or_default().current(),
-            (None, false) => "-".to_owned(),
+            (None, None) => Config::load().unwrap_or_default().current(),
+            (None, Some(_)) => "-".to_owned(),
         }
+    }
+
+    /// The backends that were named, on the command line or in the environment.
+    fn named(&self) -> Option<Vec<String>> {
+        if !self.globals.backends.is_empty() {
+            return Some(self.globals.backends.clone());
+        }
+        let variable = std::env::var("UNMOOR_BACKEND").ok();
+        let variable = variable.filter(|uri| !uri.is_empty() && self.globals.context.is_none());
+        variable.map(|uri| vec![uri])
     }
 
     /// The URI of the backend: named, or the context's.
     pub(crate) fn backend(&self) -> Result<String, Failure> {
-        match self.globals.backends.as_slice() {
-            [] => {
-                let config = Config::load()?;
-                let name = self
-                    .globals
-                    .context
-                    .clone()
-                    .unwrap_or_else(|| config.current());
-                config.backend(&name)
-            }
-            [uri] => Ok(uri.clone()),
+        let mut named = self.backends()?;
+        match (named.pop(), named.is_empty()) {
+            (Some(uri), true) => Ok(uri),
             _ => {
                 let text = "only `check` looks at several backends at once";
                 Err(Failure::Usage(text.to_owned()))
             }
         }
+    }
+
+    /// The backends that were named, or the one of the context.
+    pub(crate) fn backends(&self) -> Result<Vec<String>, Failure> {
+        if let Some(named) = self.named() {
+            return Ok(named);
+        }
+        let config = Config::load()?;
+        let name = self.globals.context.clone();
+        Ok(vec![
+            config.backend(&name.unwrap_or_else(|| config.current()))?,
+        ])
     }
 
     /// A connection to the backend; in a dry run, one that changes nothing.
@@ -69,14 +83,6 @@ impl App {
         }
         self.ui.status("dry run: nothing is changed");
         Ok(client.dry_run())
-    }
-
-    /// The backends that were named, or the one of the context.
-    pub(crate) fn backends(&self) -> Result<Vec<String>, Failure> {
-        match self.globals.backends.is_empty() {
-            true => Ok(vec![self.backend()?]),
-            false => Ok(self.globals.backends.clone()),
-        }
     }
 
     /// True if nothing may be changed.

@@ -40,24 +40,13 @@ pub(crate) struct Cli {
 /// Options that come before the verb.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Globals {
-    /// Where to run, as `local:` or `scheme://host/path?key=value` [default: the context's]
-    #[arg(
-        short,
-        long = "backend",
-        global = true,
-        env = "UNMOOR_BACKEND",
-        value_name = "URI"
-    )]
-    #[arg(hide_env_values = true, add = ArgValueCompleter::new(complete::backends))]
+    /// Where to run, as `local:` or `scheme://host/path?key=value` [env: UNMOOR_BACKEND] [default:
+    /// the context's]
+    #[arg(short, long = "backend", global = true, value_name = "URI")]
+    #[arg(add = ArgValueCompleter::new(complete::backends))]
     pub(crate) backends: Vec<String>,
     /// Name of a backend, made by `context create` [env: UNMOOR_CONTEXT]
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "NAME",
-        conflicts_with = "backends"
-    )]
+    #[arg(short, long, value_name = "NAME", conflicts_with = "backends")]
     #[arg(add = ArgValueCompleter::new(complete::contexts))]
     pub(crate) context: Option<String>,
     /// Compose file; repeat it to lay one over the other [env: COMPOSE_FILE]
@@ -252,4 +241,14 @@ pub(crate) enum Command {
     Conformance(verbs::conformance::Args),
     /// Show the version
     Version(verbs::version::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_words_mean_the_same() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -58,7 +58,8 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         return app.would([format!("attach to {}", args.service)]);
     };
     let tty = tty && terminal::is_interactive() && !args.no_stdin;
-    let mut carrier = Carrier::new(tty, Some(args.detach_keys))?;
+    // Only a terminal has keys; what comes through a pipe is passed on whatever it holds.
+    let mut carrier = Carrier::new(tty, tty.then_some(args.detach_keys))?;
     if args.no_stdin {
         carrier = carrier.without_input();
     }

@@ -7,6 +7,9 @@ use crate::args::Format;
 use crate::exit::Code;
 use crate::verbs::Outcome;
 
+/// Version of the documents that programs read, as `docs/cli-json.md` describes them.
+const CLI_JSON: u32 = 1;
+
 /// Show the version.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -26,7 +29,7 @@ pub(crate) fn run(args: &Args, app: &App) -> Outcome {
         let catalog = unmoor::catalog();
         let schemes: Vec<&str> = catalog.iter().map(|(scheme, _)| scheme).collect();
         app.out
-            .json(&json!({ "version": version, "backends": schemes }))?;
+            .json(&json!({ "version": version, "cli_json": CLI_JSON, "backends": schemes }))?;
     } else {
         app.out.line(&format!("unmoor {version}"))?;
     }

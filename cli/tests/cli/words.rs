@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::place::{Place, SHOP, ran};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 44] = [
     "up",
     "down",
     "ps",
@@ -28,6 +28,28 @@ const VERBS: [&str; 22] = [
     "backends",
     "capabilities",
     "version",
+    "kill",
+    "pause",
+    "unpause",
+    "create",
+    "update",
+    "pull",
+    "push",
+    "cp",
+    "attach",
+    "wait",
+    "events",
+    "top",
+    "stats",
+    "port",
+    "images",
+    "volumes",
+    "check",
+    "context",
+    "system",
+    "completion",
+    "man",
+    "conformance",
 ];
 
 #[test]
@@ -54,12 +76,12 @@ fn help_goes_to_standard_output_and_begins_with_examples() {
 #[test]
 fn no_verb_is_wrong_use_and_shows_help_on_standard_error() {
     let ran = Place::new().run(&[]);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""));
     assert!(ran.err.contains("Usage:"), "{}", ran.err);
 }
 
 #[test]
-fn wrong_use_is_code_2_and_says_what_is_meant() {
+fn wrong_use_is_code_64_and_says_what_is_meant() {
     let place = Place::with(SHOP);
     for (words, said) in [
         (vec!["upp"], "up"),
@@ -82,7 +104,7 @@ fn wrong_use_is_code_2_and_says_what_is_meant() {
         (vec!["--progress", "loud", "ps"], "possible values"),
     ] {
         let ran = place.run(&words);
-        assert_eq!(ran.code, Some(2), "{words:?}: {}", ran.err);
+        assert_eq!(ran.code, Some(64), "{words:?}: {}", ran.err);
         assert!(ran.err.contains(said), "{words:?}: {}", ran.err);
         assert_eq!(ran.out, "", "{words:?}");
     }
@@ -93,7 +115,7 @@ fn words_that_are_no_text_are_refused() {
     let place = Place::with(SHOP);
     let mut command = place.command(&["ps"]);
     let ran = ran(command.arg(OsStr::from_bytes(b"a\xff\x1b[2Jb")));
-    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert_eq!(ran.code, Some(64), "{}", ran.err);
     assert!(!ran.err.contains('\u{1b}'), "{:?}", ran.err);
 }
 

@@ -162,24 +162,18 @@ fn place(source: Source, is_directory: bool, contents: bool, to: &Path) -> io::R
         if path.as_os_str().is_empty() {
             continue;
         }
-        let target = folder.join(&path);
-        // The library checks that no link leads out of the folder.
-        let header = entry.header().entry_type();
-        if header.is_dir() {
-            fs::create_dir_all(&target)?;
-        } else {
-            unpack_one(&mut entry, &folder, &path, &target)?;
-        }
+        unpack_one(&mut entry, &folder, &path)?;
     }
     Ok(())
 }
 
+/// Makes one entry beneath the folder, without going through any link that is there.
 fn unpack_one<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     folder: &Path,
     path: &Path,
-    target: &Path,
 ) -> io::Result<()> {
+    let target = folder.join(path);
     let root = fs::canonicalize(folder)?;
     let parent = fs::canonicalize(target.parent().unwrap_or(folder))?;
     if !parent.starts_with(&root) {
@@ -190,11 +184,30 @@ fn unpack_one<R: Read>(
         );
         return Err(io::Error::other(text));
     }
-    if fs::symlink_metadata(target).is_ok_and(|meta| !meta.is_dir()) {
-        // Never written through: what has the name may be a link to anywhere.
-        fs::remove_file(target)?;
+    let there = fs::symlink_metadata(&target).ok();
+    let kind = entry.header().entry_type();
+    if kind.is_dir() {
+        return match there {
+            Some(meta) if meta.is_dir() => Ok(()),
+            Some(_) => Err(io::Error::other(format!(
+                "{} is no directory",
+                target.display()
+            ))),
+            None => fs::create_dir(&target),
+        };
     }
-    entry.unpack(target).map(drop)
+    if !(kind.is_file() || kind.is_symlink()) {
+        let text = format!(
+            "{} is neither a file nor a directory nor a link",
+            path.display()
+        );
+        return Err(io::Error::other(text));
+    }
+    if there.is_some_and(|meta| !meta.is_dir()) {
+        // Never written through: what has the name may be a link to anywhere.
+        fs::remove_file(&target)?;
+    }
+    entry.unpack(&target).map(drop)
 }
 
 /// The entry's path with its first name replaced; nothing in it may lead upwards.

@@ -49,6 +49,9 @@ impl Client {
     }
 }
 
+/// A stack's record as it would have been written.
+type Record = (Vec<u8>, Revision);
+
 /// A backend that remembers what would have been done.
 #[derive(Debug)]
 struct DryRun {
@@ -56,7 +59,7 @@ struct DryRun {
     /// What was asked for, in order.
     done: Mutex<Vec<(StackName, Action)>>,
     /// Records that would have been written; `None` for those that would be gone.
-    records: Mutex<BTreeMap<StackName, Option<(Vec<u8>, Revision)>>>,
+    records: Mutex<BTreeMap<StackName, Option<Record>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -38,22 +38,16 @@ pub(super) fn lay(observed: &mut Observed, name: &StackName, action: &Action) {
 
 fn lay_replica(stack: &mut ObservedStack, action: &Action) {
     match action {
-        Action::CreateReplica { replica, service } => {
-            if !stack.replicas.iter().any(|seen| seen.id == *replica) {
-                stack.replicas.push(made(replica, service));
-            }
-        }
+        Action::CreateReplica { replica, service } => make(stack, replica, service),
         Action::StartReplica { replica, service } => {
-            if !stack.replicas.iter().any(|seen| seen.id == *replica) {
-                stack.replicas.push(made(replica, service));
-            }
+            make(stack, replica, service);
             let ends = service.spec.role == Role::Job;
             change(stack, replica, |seen| start(seen, service, ends));
         }
         Action::DrainReplica { replica } => {
             change(stack, replica, |seen| seen.in_discovery = false)
         }
-        Action::StopReplica { replica, .. } => change(stack, replica, |seen| end(seen)),
+        Action::StopReplica { replica, .. } => change(stack, replica, end),
         Action::RestartReplica { replica, .. } | Action::ResumeReplica { replica } => {
             change(stack, replica, |seen| {
                 seen.phase = Phase::Running;
@@ -67,6 +61,13 @@ fn lay_replica(stack: &mut ObservedStack, action: &Action) {
         }),
         Action::RemoveReplica { replica } => stack.replicas.retain(|seen| seen.id != *replica),
         _ => {}
+    }
+}
+
+/// Adds a replica unless it is there.
+fn make(stack: &mut ObservedStack, id: &ReplicaId, service: &DesiredService) {
+    if !stack.replicas.iter().any(|seen| seen.id == *id) {
+        stack.replicas.push(made(id, service));
     }
 }
 

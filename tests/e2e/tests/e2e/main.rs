@@ -2,6 +2,7 @@
 
 mod caller;
 mod foreign;
+mod inside;
 mod interrupted;
 mod killed;
 mod library;
