@@ -40,14 +40,9 @@ pub(crate) async fn stay(
     app: &App,
     client: &Client,
     selector: Selector,
-    begun: SystemTime,
+    (begun, look): (SystemTime, LogStyle),
     signals: &mut Interrupts,
 ) -> Outcome {
-    let look = LogStyle {
-        prefix: true,
-        timestamps: false,
-        json: false,
-    };
     let follow = Follow {
         app,
         client,

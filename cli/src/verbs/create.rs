@@ -2,7 +2,7 @@
 
 use unmoor::client::UpOptions;
 use unmoor::name::ServiceName;
-use unmoor::plan::{Recreate, Start};
+use unmoor::plan::{Recreate, Scope, Start};
 
 use crate::app::App;
 use crate::change::Change;
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     options.run = app.told(&step);
     options.plan.start = Start::Later;
     options.plan.allow_gaps = args.allow_gaps;
-    options.plan.services.clone_from(&args.services);
+    options = options.only(Scope::services(args.services.clone()));
     options.plan.recreate = match (args.force_recreate, args.no_recreate) {
         (true, _) => Recreate::Always,
         (_, true) => Recreate::Never,

@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// As `status=running`; repeatable
     #[arg(long, value_name = "FILTER", value_parser = view::filter)]
     filter: Vec<PhaseWish>,
+    /// Whole commands
+    #[arg(long)]
+    no_trunc: bool,
     #[command(flatten)]
     format: Formatted,
     /// Only these services
@@ -80,12 +83,12 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     } else if args.quiet {
         app.out.lines(shown.iter().map(|replica| &replica.id))?;
     } else {
-        listing(&shown, client.clock().now()).print(app.out, &args.format.format)?;
+        listing(&shown, client.clock().now(), &args).print(app.out, &args.format.format)?;
     }
     Ok(Code::DONE)
 }
 
-fn listing(replicas: &[&ObservedReplica], now: SystemTime) -> Listing {
+fn listing(replicas: &[&ObservedReplica], now: SystemTime, args: &Args) -> Listing {
     let mut listing = Listing::new(COLUMNS);
     for replica in replicas {
         let labels = view::labels(replica);
@@ -96,7 +99,10 @@ fn listing(replicas: &[&ObservedReplica], now: SystemTime) -> Listing {
         let cells = vec![
             replica.id.to_string(),
             replica.image.clone(),
-            view::command(&replica.command),
+            match args.no_trunc {
+                true => format!("\"{}\"", replica.command.join(" ")),
+                false => view::command(&replica.command),
+            },
             replica.id.service.to_string(),
             view::ago(replica.created, now),
             view::status(replica, now),

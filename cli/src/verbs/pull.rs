@@ -36,11 +36,13 @@ pub(crate) struct Args {
     services: Vec<ServiceName>,
 }
 
-fn policy(text: &str) -> Result<PullPolicy, String> {
+/// Reads when images are fetched.
+pub(super) fn policy(text: &str) -> Result<PullPolicy, String> {
     match text {
         "always" => Ok(PullPolicy::Always),
         "missing" => Ok(PullPolicy::Missing),
-        _ => Err("use always or missing".to_owned()),
+        "never" => Ok(PullPolicy::Never),
+        _ => Err("use always, missing or never".to_owned()),
     }
 }
 

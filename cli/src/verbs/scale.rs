@@ -22,7 +22,7 @@ pub(crate) struct Args {
     wishes: Vec<(ServiceName, u32)>,
 }
 
-fn wish(text: &str) -> Result<(ServiceName, u32), String> {
+pub(super) fn wish(text: &str) -> Result<(ServiceName, u32), String> {
     let (name, count) = text.split_once('=').ok_or("write it as SERVICE=N")?;
     let name = ServiceName::parse(name).map_err(|error| error.to_string())?;
     let count = count

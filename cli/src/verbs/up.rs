@@ -5,14 +5,15 @@ use std::time::Duration;
 use unmoor::client::UpOptions;
 use unmoor::label::Selector;
 use unmoor::name::ServiceName;
-use unmoor::plan::{Recreate, Scope};
+use unmoor::plan::{Recreate, Scope, Start};
+use unmoor::spec::{PullPolicy, Stack};
 
 use crate::app::App;
 use crate::attach;
 use crate::change::Change;
-use crate::exit::Code;
+use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
-use crate::output::Progress;
+use crate::output::{LogStyle, Progress};
 use crate::project;
 use crate::verbs::Outcome;
 
@@ -42,6 +43,27 @@ pub(crate) struct Args {
     /// Keep replicas although their service changed
     #[arg(long)]
     no_recreate: bool,
+    /// Make everything and start nothing
+    #[arg(long, conflicts_with_all = ["detach", "wait"])]
+    no_start: bool,
+    /// Number of replicas of a service, as `web=3`, over what its file says; repeatable
+    #[arg(long, value_name = "SERVICE=N", value_parser = super::scale::wish)]
+    scale: Vec<(ServiceName, u32)>,
+    /// When images are fetched: `always`, `missing` or `never`, over what the file says
+    #[arg(long, value_name = "POLICY", value_parser = super::pull::policy)]
+    pull: Option<PullPolicy>,
+    /// Show no progress of images
+    #[arg(long)]
+    quiet_pull: bool,
+    /// No replica's name before each line of an attached stack
+    #[arg(long)]
+    no_log_prefix: bool,
+    /// When each line was written, in an attached stack
+    #[arg(long)]
+    timestamps: bool,
+    /// Taken for those who are used to it: nothing is asked
+    #[arg(short, long)]
+    yes: bool,
     /// Go on without what the backend cannot do
     #[arg(long)]
     allow_gaps: bool,
@@ -65,6 +87,9 @@ impl Args {
             _ => Recreate::Changed,
         };
         options.plan.allow_gaps = self.allow_gaps;
+        if self.no_start {
+            options.plan.start = Start::Later;
+        }
         options.only(scope(self.services.clone(), self.no_deps))
     }
 }
@@ -77,15 +102,42 @@ pub(crate) fn scope(services: Vec<ServiceName>, no_deps: bool) -> Scope {
     }
 }
 
+impl Args {
+    /// Puts what the command line says over what the file says.
+    fn over(&self, stack: &mut Stack) -> Result<(), Failure> {
+        for (name, count) in &self.scale {
+            project::service(stack, name)?;
+            if let Some(service) = stack.services.get_mut(name) {
+                service.replicas = *count;
+            }
+        }
+        if let Some(policy) = self.pull {
+            for service in stack.services.values_mut() {
+                service.pull = policy;
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let stack = app.stack(project::on_unsupported(args.allow_gaps))?;
+    let mut stack = app.stack(project::on_unsupported(args.allow_gaps))?;
+    args.over(&mut stack)?;
     let client = app.connect().await?;
-    let stays = !args.detach && !args.wait && !app.is_dry() && attach::is_possible(app, &client);
+    let stays = !args.detach
+        && !args.no_start
+        && !args.wait
+        && !app.is_dry()
+        && attach::is_possible(app, &client);
     let begun = client.clock().now();
     let progress = Progress::new(app.ui);
     let (step, pull, plan) = (
         |step| progress.step(step),
-        |pull| progress.pull(pull),
+        |pull| {
+            if !args.quiet_pull {
+                progress.pull(pull);
+            }
+        },
         |plan: &_| progress.plan(plan),
     );
     let mut options = args.options().on_pull(&pull).on_plan(&plan);
@@ -103,5 +155,10 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     }
     let mut selector = Selector::stack(stack.name.clone());
     selector.services.clone_from(&args.services);
-    attach::stay(app, &client, selector, begun, signals).await
+    let look = LogStyle {
+        prefix: !args.no_log_prefix,
+        timestamps: args.timestamps,
+        json: false,
+    };
+    attach::stay(app, &client, selector, (begun, look), signals).await
 }

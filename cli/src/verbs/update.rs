@@ -58,8 +58,6 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     );
     let mut options = UpOptions::new().on_pull(&pull).on_plan(&plan);
     options.run = app.told(&step);
-    // What else of the stack is not as its file says is not touched on this occasion.
-    options.plan.services = vec![args.service.clone()];
     let work = client.update_with(
         &stack,
         &args.service,

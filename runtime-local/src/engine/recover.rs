@@ -248,6 +248,9 @@ impl Runtime {
     }
 
     fn is_wanted_after_reboot(&self, record: &ReplicaRecord) -> Result<bool, LocalError> {
+        if record.waits {
+            return Ok(false);
+        }
         let path = self.layout().replica(&record.key).join("plan");
         let plan = std::fs::read(path)
             .ok()

@@ -91,6 +91,7 @@ impl Runtime {
     pub(super) fn note_started(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
         self.update(record, |record| {
             record.drained = false;
+            record.waits = false;
             record.problem = None;
         })
     }

@@ -94,6 +94,7 @@ impl Runtime {
             command,
             created_ns: now_ns(),
             drained: false,
+            waits: when == When::Later,
             problem: None,
         };
         let (record, intent) = self

@@ -81,6 +81,9 @@ pub(crate) struct ReplicaRecord {
     /// Taken out of discovery on request.
     #[serde(default)]
     pub(crate) drained: bool,
+    /// Made and not started yet; a reboot does not start it either.
+    #[serde(default)]
+    pub(crate) waits: bool,
     /// Why it could not be started again after a reboot.
     #[serde(default)]
     pub(crate) problem: Option<String>,

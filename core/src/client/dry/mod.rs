@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use super::Client;
 use crate::backend::{
-    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Observed,
+    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices, Observed,
     Processes, Revision, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
@@ -122,6 +122,11 @@ impl Backend for DryRun {
         clock: Arc<dyn Clock>,
     ) -> Result<Stream<ReplicaEvent>> {
         Arc::clone(&self.inner).events(selector, clock).await
+    }
+
+    async fn notices(&self, _: &Selector) -> Option<Box<dyn Notices>> {
+        // What is told of is the real backend; here waits end by themselves.
+        None
     }
 
     fn logs(&self) -> Option<&dyn Logs> {
