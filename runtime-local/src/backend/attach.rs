@@ -15,7 +15,7 @@ use unmoor_core::name::ReplicaId;
 use unmoor_core::{Error, ErrorKind, Result};
 
 use super::LocalBackend;
-use super::watch::{Notices, directories};
+use super::watch::{Watcher, directories};
 use crate::engine::Runtime;
 use crate::error::LocalError;
 use crate::shim::{self, Control, END_OF_INPUT, Seen, read_stream, watched, write_some};
@@ -80,7 +80,7 @@ struct Attached {
 impl Attached {
     /// The exit code of the run that was joined, once that has ended.
     async fn end(&self) -> Result<i32> {
-        let notices = Notices::open()?;
+        let notices = Watcher::open()?;
         notices.add(&self.run)?;
         let told = async {
             loop {
@@ -169,7 +169,7 @@ impl ExecSession for Attached {
 struct Events {
     runtime: Runtime,
     selector: Selector,
-    notices: Notices,
+    notices: Watcher,
     known: Vec<ObservedReplica>,
     queue: VecDeque<ReplicaEvent>,
 }
@@ -182,7 +182,7 @@ pub(super) async fn events(
     let mut state = Events {
         runtime,
         selector,
-        notices: Notices::open()?,
+        notices: Watcher::open()?,
         known: Vec::new(),
         queue: VecDeque::new(),
     };

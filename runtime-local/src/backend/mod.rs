@@ -134,10 +134,22 @@ impl LocalBackend {
                     .await
             }
             Action::PauseReplica { replica } => {
-                on_replica(runtime, "freezes a replica", replica, Runtime::pause_replica).await
+                on_replica(
+                    runtime,
+                    "freezes a replica",
+                    replica,
+                    Runtime::pause_replica,
+                )
+                .await
             }
             Action::ResumeReplica { replica } => {
-                on_replica(runtime, "resumes a replica", replica, Runtime::resume_replica).await
+                on_replica(
+                    runtime,
+                    "resumes a replica",
+                    replica,
+                    Runtime::resume_replica,
+                )
+                .await
             }
             Action::DrainReplica { replica } => {
                 on_replica(runtime, "drains a replica", replica, Runtime::drain_replica).await

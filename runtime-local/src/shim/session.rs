@@ -252,10 +252,7 @@ pub(crate) async fn read_stream(stream: Option<&AsyncFd<OwnedFd>>) -> std::io::R
 /// Writes as much as there is room for, and waits until there is some.
 ///
 /// Between the write and the answer nothing is awaited, so nothing can be lost there.
-pub(crate) async fn write_some(
-    stream: &AsyncFd<OwnedFd>,
-    bytes: &[u8],
-) -> std::io::Result<usize> {
+pub(crate) async fn write_some(stream: &AsyncFd<OwnedFd>, bytes: &[u8]) -> std::io::Result<usize> {
     while !bytes.is_empty() {
         let mut ready = stream.writable().await?;
         match rustix::io::write(stream.get_ref(), bytes) {

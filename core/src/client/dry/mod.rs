@@ -14,8 +14,8 @@ use async_trait::async_trait;
 
 use super::Client;
 use crate::backend::{
-    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices, Observed,
-    Processes, Revision, Signals, State, Stats, Step, Stream,
+    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
+    Observed, Processes, Revision, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
 use crate::discover::{Cursor, Endpoint, EndpointEvent};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use unmoor_core::ErrorKind;
 use unmoor_core::apply::RunOptions;
-use unmoor_core::backend::{Action, Applied, Feature, Phase, Step};
+use unmoor_core::backend::{Action, Applied, Commit, Feature, Phase, Step};
 use unmoor_core::client::UpOptions;
 use unmoor_core::discover::Readiness;
 use unmoor_core::label::Selector;
@@ -53,6 +53,7 @@ fn step(stack: &StackName) -> Step {
         plan: "conformance".to_owned(),
         index: 0,
         deadline: PATIENCE,
+        commit: Commit::Now,
     }
 }
 
