@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use unmoor_e2e::patience::until;
@@ -58,23 +59,39 @@ fn signals_arrive_and_ends_are_waited_for() {
     let Some(stage) = up() else { return };
     let mut events = stage.unmoor(&["events", "--json", "trap"]);
     let mut events = events.stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut told = BufReader::new(events.stdout.take().expect("a pipe"));
+    let told = BufReader::new(events.stdout.take().expect("a pipe"));
+    let (sender, told_here) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in told.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    // Only what happens after it has begun to listen is told.
+    until("it listens", PATIENCE, || {
+        let _ = stage.ok(&["pause", "trap"]);
+        let _ = stage.ok(&["unpause", "trap"]);
+        told_here
+            .recv_timeout(Duration::from_secs(1))
+            .map_err(|error| error.to_string())
+    });
     let _ = stage.ok(&["kill", "-s", "USR1", "trap"]);
     let (ended, said) = code(&stage, &["wait", "trap"]);
     assert_eq!(
         (ended, said.as_str()),
         (Some(7), "inside-trap-1 exited with code 7\n")
     );
-    let mut line = String::new();
-    told.read_line(&mut line).expect("an event");
-    let event: Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(
-        (&event["action"], &event["service"]),
-        (&"die".into(), &"trap".into())
-    );
+    let event = loop {
+        let line = told_here.recv_timeout(PATIENCE).expect("an event");
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(event["service"], "trap");
+        if event["action"] == "die" {
+            break event;
+        }
+    };
     assert_eq!(event["attributes"]["exitCode"], "7");
     events.kill().expect("it runs");
     let _ = events.wait();
+    reader.join().expect("it ends with the events");
     let _ = stage.ok(&["kill", "web"]);
     until("it was killed", PATIENCE, || {
         match phase(&stage, "inside-web-1").as_str() {
