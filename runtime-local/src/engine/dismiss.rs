@@ -230,7 +230,8 @@ fn died(shim: Option<&OwnedFd>, run: &Path, error: LocalError) -> Result<Option<
     let lost = matches!(error, LocalError::Protocol { .. });
     let ended = match shim {
         Some(shim) => wait_for_end(shim, if lost { LEAVE } else { Duration::ZERO }),
-        None => !shim::is_shim_alive(run),
+        // It was gone before it was asked; whoever holds the lock now is its successor.
+        None => lost || !shim::is_shim_alive(run),
     };
     if ended { Ok(None) } else { Err(error) }
 }
