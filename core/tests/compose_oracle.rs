@@ -66,9 +66,7 @@ fn ours(case: &Case, directory: &Path) -> Answer {
     for (name, value) in values::VARIABLES {
         environment = environment.variable(*name, *value);
     }
-    environment = environment
-        .home("/home/me")
-        .variable("PWD", directory.display().to_string());
+    environment = environment.home("/home/me");
     let mut request = ReadRequest::new(directory, environment);
     let mut options = LoadOptions::default();
     let mut words = case.before.iter();

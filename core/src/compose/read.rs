@@ -112,6 +112,10 @@ impl Input {
 /// `NotFound` if there is no file; `InvalidSpec` if one is not a text file of sensible size.
 pub fn read(request: &ReadRequest) -> crate::Result<Input> {
     let mut environment = request.environment.clone();
+    // As a shell has it; other callers may not.
+    let here = request.directory.display().to_string();
+    let variables = &mut environment.variables;
+    variables.entry("PWD".to_owned()).or_insert(here);
     let variable = |env: &Environment, name: &str| {
         let value = env.variables.get(name).cloned();
         value.filter(|value| !value.is_empty())

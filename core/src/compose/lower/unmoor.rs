@@ -8,12 +8,18 @@ use super::super::cursor::At;
 use super::super::tree::Value;
 use super::{deploy, health};
 
+// The keys; `docs/x-unmoor.schema.json` describes them for editors.
+const SETTINGS: [&str; 4] = ["links", "drain", "health", "order"];
+const LINK: [&str; 4] = ["service", "stack", "alias", "port"];
+const HTTP: [&str; 2] = ["port", "path"];
+const TCP: [&str; 1] = ["port"];
+
 /// Reads our own settings.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     let Some(field) = at.get("x-unmoor") else {
         return;
     };
-    for part in field.fields(cx, &["links", "drain", "health", "order"]) {
+    for part in field.fields(cx, &SETTINGS) {
         match part.name() {
             "links" => {
                 for item in part.list(cx) {
@@ -37,7 +43,7 @@ fn link(item: &At<'_>, cx: &mut Context<'_>) -> Option<Link> {
         let alias = item.parsed(cx, |_| Alias::parse(alias))?;
         return Some(Link::to(service).alias(alias));
     }
-    let fields = item.fields(cx, &["service", "stack", "alias", "port"]);
+    let fields = item.fields(cx, &LINK);
     let Some(service) = fields.iter().find(|field| field.name() == "service") else {
         cx.error(item, "needs `service`");
         return None;
@@ -103,7 +109,7 @@ fn check(field: &At<'_>, has_other: bool, service: &mut Service, cx: &mut Contex
 fn http(at: &At<'_>, cx: &mut Context<'_>) -> Option<HealthTest> {
     let mut path = "/".to_owned();
     let mut number = None;
-    for field in at.fields(cx, &["port", "path"]) {
+    for field in at.fields(cx, &HTTP) {
         match field.name() {
             "port" => number = port(&field, cx),
             _ => path = field.text(cx)?,
@@ -118,7 +124,7 @@ fn http(at: &At<'_>, cx: &mut Context<'_>) -> Option<HealthTest> {
 
 fn tcp(at: &At<'_>, cx: &mut Context<'_>) -> Option<HealthTest> {
     let mut number = None;
-    for field in at.fields(cx, &["port"]) {
+    for field in at.fields(cx, &TCP) {
         number = port(&field, cx);
     }
     needed(at, number, cx).map(|port| HealthTest::Tcp { port })
@@ -129,4 +135,81 @@ fn needed(at: &At<'_>, port: Option<u16>, cx: &mut Context<'_>) -> Option<u16> {
         cx.error(at, "needs `port`");
     }
     port
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::super::super::{Environment, LoadErrors, LoadOptions, Source, load};
+    use super::{CHECK, HTTP, LINK, SETTINGS, TCP};
+
+    fn schema() -> Value {
+        let text = include_str!("../../../../docs/x-unmoor.schema.json");
+        serde_json::from_str(text).expect("valid JSON")
+    }
+
+    fn with(settings: &Value) -> Result<(), LoadErrors> {
+        let services = json!({
+            "a": { "image": "x", "x-unmoor": settings },
+            "db": { "image": "y" },
+        });
+        // JSON is YAML.
+        let text = json!({ "name": "t", "services": services }).to_string();
+        let source = Source::new("c.yaml", text);
+        load(&[source], &Environment::new(), &LoadOptions::default()).map(|_| ())
+    }
+
+    #[test]
+    fn the_schema_has_just_the_keys_that_are_read() {
+        let schema = schema();
+        let read = [
+            ("service", SETTINGS.as_slice()),
+            ("link", &LINK),
+            ("health", &CHECK),
+            ("http", &HTTP),
+            ("tcp", &TCP),
+        ];
+        for (name, keys) in read {
+            let described = &schema["definitions"][name];
+            let properties = described["properties"].as_object().expect("properties");
+            let described_keys: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+            assert_eq!(described_keys, keys.iter().copied().collect(), "{name}");
+            assert_eq!(described["additionalProperties"], false, "{name}");
+        }
+        let all = schema["definitions"].as_object().expect("definitions");
+        assert_eq!(all.len(), read.len(), "a definition that nothing reads");
+    }
+
+    #[test]
+    fn every_example_of_the_schema_is_accepted_and_its_opposite_is_not() {
+        let schema = schema();
+        let settings = &schema["definitions"]["service"]["properties"];
+        let examples = |node: &Value| node["examples"].as_array().cloned().unwrap_or_default();
+        let mut tried = 0;
+        for (key, described) in settings.as_object().expect("properties") {
+            let health = examples(&schema["definitions"]["health"]);
+            let more = if key == "health" { health } else { Vec::new() };
+            for example in examples(described).into_iter().chain(more) {
+                let settings = json!({ key.as_str(): example });
+                assert!(with(&settings).is_ok(), "{settings}");
+                tried += 1;
+            }
+        }
+        assert!(tried >= 5, "{tried} examples");
+        for wrong in [
+            json!({ "drain": 5 }),
+            json!({ "order": "sideways" }),
+            json!({ "links": [{ "alias": "x" }] }),
+            json!({ "links": [{ "service": "db", "port": 0 }] }),
+            json!({ "health": { "interval": "1s" } }),
+            json!({ "health": { "http": { "path": "/" } } }),
+            json!({ "health": { "http": { "port": 1 }, "tcp": { "port": 1 } } }),
+            json!({ "more": 1 }),
+        ] {
+            assert!(with(&wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -184,19 +184,24 @@ fn resolve(node: &mut Node, lookup: Lookup<'_>, keep: bool) {
                 None => keep,
             }
         }),
-        Value::List(items) => items.retain_mut(|item| {
-            let text = sprint(item);
-            if text.contains('=') {
-                return true;
-            }
-            match lookup(&text) {
-                Some(value) => {
-                    *item = Node::text(item.spot, &format!("{text}={value}"));
-                    true
+        Value::List(items) => {
+            items.retain_mut(|item| {
+                let text = sprint(item);
+                if text.contains('=') {
+                    return true;
                 }
-                None => keep,
+                match lookup(&text) {
+                    Some(value) => {
+                        *item = Node::text(item.spot, &format!("{text}={value}"));
+                        true
+                    }
+                    None => keep,
+                }
+            });
+            if items.is_empty() {
+                *node = Node::null(node.spot);
             }
-        }),
+        }
         Value::Scalar(_) => {}
     }
 }
