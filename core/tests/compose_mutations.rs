@@ -1,10 +1,12 @@
 //! Whatever is done to a file's text, loading it ends with a stack or with errors.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
-use unmoor_core::compose::{Environment, LoadOptions, OnUnsupported, Source, load, to_yaml};
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use unmoor_core::compose::{
+    Environment, Form, LoadOptions, OnUnsupported, Source, document, load, to_yaml,
+};
 use unmoor_core::spec::{Service, Stack};
 
 fn environment() -> Environment {
@@ -265,6 +267,54 @@ proptest! {
                 assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: cases(),
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// The document of whatever is accepted is a Compose file with the same document.
+    #[test]
+    fn a_printed_document_is_its_own_document(
+        seed in any::<proptest::sample::Index>(),
+        edits in proptest::collection::vec(edit(), 0..3),
+    ) {
+        let seeds = seeds();
+        let mut text: Vec<char> = seed.get(&seeds).chars().collect();
+        edits.iter().for_each(|edit| apply(&mut text, edit));
+        let text: String = text.into_iter().collect();
+        let base = Source::new("b.yaml", BASE).directory("/srv/t");
+        let sources = [base, Source::new("c.yaml", text).directory("/srv/t")];
+        let (env, options) = (environment(), LoadOptions::default().profile("*"));
+        let mut raw = Form::default();
+        raw.interpolate = false;
+        if let Ok(found) = document(&sources, &env, &options, raw) {
+            prop_assert!(!found.to_json().is_empty());
+        }
+        if let Ok(found) = document(&sources, &env, &options, Form::default()) {
+            let printed = Source::new("p.yaml", found.to_yaml()).directory("/srv/t");
+            let again = document(&[printed], &env, &options, Form::default());
+            match again {
+                Ok(again) => prop_assert_eq!(again.to_json(), found.to_json(), "{}", found.to_yaml()),
+                Err(failed) => prop_assert!(false, "{}\n{}", failed, found.to_yaml()),
+            }
+        }
+    }
+
+    #[test]
+    fn variables_and_their_files_never_panic(text in "[$A-C{}:?+=\"' \\\\n#-]{0,40}", more in ".{0,40}") {
+        let files = BTreeMap::from([(PathBuf::from("/srv/t/e.env"), format!("{text}\n{more}"))]);
+        let env = Environment::new().variable("A", "a").files(files);
+        let quoted = serde_json::to_string(&text).expect("a JSON string");
+        let services = format!(
+            "name: t\nservices: {{a: {{image: x, env_file: [e.env], labels: {{l: {quoted}}}}}}}\n"
+        );
+        let source = Source::new("c.yaml", services).directory("/srv/t");
+        let _ = document(&[source], &env, &LoadOptions::default(), Form::default());
     }
 }
 
