@@ -272,7 +272,7 @@ proptest! {
 
 proptest! {
     #![proptest_config(proptest::test_runner::Config {
-        cases: cases(),
+        cases: cases() / 4,
         failure_persistence: None,
         ..Default::default()
     })]

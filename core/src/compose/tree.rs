@@ -138,10 +138,12 @@ impl Node {
         matches!(&self.value, Value::Scalar(scalar) if scalar.meaning() == Plain::Null)
     }
 
-    /// The text of a scalar that is a string.
+    /// The text of a scalar that is a string, or a date, which is taken for one.
     pub(super) fn as_text(&self) -> Option<&str> {
         match &self.value {
-            Value::Scalar(scalar) if scalar.meaning() == Plain::Text => Some(&scalar.text),
+            Value::Scalar(scalar) if matches!(scalar.meaning(), Plain::Text | Plain::Date) => {
+                Some(&scalar.text)
+            }
             _ => None,
         }
     }

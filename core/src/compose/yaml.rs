@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
+use super::scalar::Plain;
 use super::tree::{Entry, Node, Scalar, Spot, Style, Tag, Value};
 
 /// Longest accepted file, in bytes.
@@ -284,7 +285,7 @@ impl Frame {
             return Err(error(node.spot, format!("a key cannot be {}", node.kind())));
         };
         let is_merge = scalar.style == Style::Plain && &*scalar.text == "<<";
-        if !is_merge && node.as_text().is_none() {
+        if !is_merge && scalar.meaning() != Plain::Text {
             let shown: String = scalar.text.chars().take(40).collect();
             let mut refused = error(
                 node.spot,

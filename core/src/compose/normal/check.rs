@@ -96,6 +96,7 @@ fn check_scalar(at: &At<'_>, scalar: &Scalar, shape: &Shape, cx: &mut Context<'_
             if fits(TEXT) {
                 let text = "looks like a date and is taken as text; put it in quotes";
                 cx.warn(at, Level::Trap, text);
+                check_words(at, &scalar.text, shape.text, cx);
             }
             fits(TEXT)
         }

@@ -53,6 +53,11 @@ fn after_key(value: &Value, depth: usize, out: &mut String) {
 
 /// The first key of a mapping stands on the line of the dash.
 fn item_of_list(item: &Value, depth: usize, out: &mut String) {
+    if !is_block(item) {
+        out.push_str(&flat(item));
+        out.push('\n');
+        return;
+    }
     let mut inner = String::new();
     block(item, depth + 1, &mut inner);
     out.push_str(inner.trim_start_matches(' '));
@@ -106,10 +111,11 @@ mod tests {
         let value = json!({
             "a": { "b": ["x", { "c": 1, "d": [] }, ["y", "z"]] },
             "empty": {},
+            "hollow": [{}, []],
             "texts": ["yes", "1.0", "", "a: b", "two\nlines", "a b", null, true],
         });
         let text = "a:\n  b:\n    - x\n    - c: 1\n      d: []\n    - - \"y\"\n      - z\nempty: {}\n\
-                    texts:\n  - \"yes\"\n  - \"1.0\"\n  - \"\"\n  - \"a: b\"\n  - \"two\\nlines\"\n  \
+                    hollow:\n  - {}\n  - []\ntexts:\n  - \"yes\"\n  - \"1.0\"\n  - \"\"\n  - \"a: b\"\n  - \"two\\nlines\"\n  \
                     - a b\n  - null\n  - true\n";
         assert_eq!(print(&value), text);
     }
