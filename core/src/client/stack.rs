@@ -225,7 +225,7 @@ impl Client {
             grace: options.grace,
         };
         let observed = observed.stack(name);
-        let plan = plan_removal(&known, &observed, &self.capabilities(), removal);
+        let plan = plan_removal(&known, &observed, removal);
         let mut run = options.run;
         if revision.is_some() {
             run.commit = self.commit();

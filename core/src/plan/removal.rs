@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::retire::{Retirement, retire};
 use super::{Plan, facts};
-use crate::backend::{Action, Capabilities, Feature, ObservedStack};
+use crate::backend::{Action, ObservedStack};
 use crate::name::ServiceName;
 use crate::spec::{BlobId, Stack};
 
@@ -23,12 +23,7 @@ pub struct RemovalOptions {
 ///
 /// `known` is the stack as last applied, for the order; services it does not have stop at once.
 #[must_use]
-pub fn plan_removal(
-    known: &Stack,
-    observed: &ObservedStack,
-    capabilities: &Capabilities,
-    options: RemovalOptions,
-) -> Plan {
+pub fn plan_removal(known: &Stack, observed: &ObservedStack, options: RemovalOptions) -> Plan {
     let mut plan = Plan {
         stack: known.name.clone(),
         id: format!("down-{}", facts(observed)),
@@ -53,7 +48,8 @@ pub fn plan_removal(
         let mut replicas = Vec::new();
         for replica in observed.replicas_of(service) {
             let way = Retirement {
-                drains: capabilities.has(Feature::Drain),
+                // Nobody is left to send to: those who connect are gone, and no other replica stays.
+                drains: false,
                 drain: Duration::ZERO,
                 grace: options.grace,
                 reason: "the stack goes",

@@ -37,8 +37,11 @@ use zones::Zones;
 const TIMER: u64 = 1 << 56;
 const ZONES: u64 = 2 << 56;
 
-/// Changes that come closer together than this are applied together.
-const BREATH: Duration = Duration::from_millis(4);
+/// Changes that come closer together than the first are applied together, and closer together than
+/// the second where applying takes long: in a large network, or on a busy host.
+const BREATH: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
+/// The part of its time that a shim gives to changes at most is one in so many.
+const PART: u32 = 20;
 
 /// What could not be done, on what, and the kernel's answer.
 #[derive(Debug)]
@@ -138,6 +141,8 @@ struct Parts {
     turn: u32,
     /// When changes were applied last.
     applied: Instant,
+    /// How long to wait after that, so that changes that follow each other come together.
+    breath: Duration,
     dirty: bool,
     /// The last change could not be made.
     stale: bool,
@@ -279,6 +284,7 @@ impl Parts {
             ports,
             turn: plan.attachments.first().map_or(0, |a| a.address.to_bits()),
             applied: Instant::now(),
+            breath: BREATH.0,
             dirty: false,
             stale: false,
         };
@@ -299,7 +305,7 @@ impl Parts {
         if changed {
             self.dirty |= self.zones.notice();
         }
-        let due = self.dirty && now.duration_since(self.applied) >= BREATH;
+        let due = self.dirty && now.duration_since(self.applied) >= self.breath;
         let applied = if due { self.apply(now, plan) } else { Ok(()) };
         self.keep_time(applied, now, epoll)
     }
@@ -323,6 +329,7 @@ impl Parts {
         self.zone = build_zone(plan, &self.zones);
         let updated = self.rules.update(self.balanced());
         self.stale = updated.is_err();
+        self.breath = (now.elapsed() * PART).clamp(BREATH.0, BREATH.1);
         updated
     }
 
@@ -335,7 +342,7 @@ impl Parts {
     ) -> Result<(), NetError> {
         self.server.expire(epoll, now, &self.zone);
         let applied = applied.and(self.rules.expire(now));
-        let next = self.dirty.then(|| self.applied + BREATH);
+        let next = self.dirty.then(|| self.applied + self.breath);
         let others = self
             .server
             .deadline()

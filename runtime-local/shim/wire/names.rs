@@ -2,7 +2,7 @@
 //!
 //! Pure: built from the zone files of the networks the replica is on and from its links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::netplan::Proto;
@@ -24,21 +24,59 @@ pub struct NetworkView {
     pub endpoints: BTreeMap<String, EndpointFile>,
 }
 
-impl NetworkView {
-    /// The ready replicas of a service.
-    pub fn ready<'a>(&'a self, service: &'a str) -> impl Iterator<Item = &'a EndpointFile> {
-        self.endpoints
-            .values()
-            .filter(move |endpoint| endpoint.service == service)
+/// The ready replicas of a network's services, found once for all of them: to look through every
+/// replica for every service makes a large network slow in each of its members.
+#[derive(Debug)]
+struct Ready<'a>(HashMap<&'a str, Vec<&'a EndpointFile>>);
+
+impl<'a> Ready<'a> {
+    fn of(view: &'a NetworkView) -> Self {
+        let mut services: HashMap<_, Vec<_>> = HashMap::new();
+        for endpoint in view.endpoints.values() {
+            let service = services.entry(endpoint.service.as_str());
+            service.or_default().push(endpoint);
+        }
+        Self(services)
+    }
+
+    fn service(&self, name: &str) -> &[&'a EndpointFile] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    fn addresses(&self, service: &str) -> Vec<Ipv4Addr> {
+        let ready = self.service(service).iter();
+        ready.filter_map(|endpoint| endpoint.address).collect()
     }
 
     /// Where new connections to a service go, in turn.
-    pub fn slots(&self, service: &str, turn: u32) -> Vec<Ipv4Addr> {
-        let targets: Vec<_> = self
-            .ready(service)
+    fn slots(&self, service: &str, turn: u32) -> Vec<Ipv4Addr> {
+        let ready = self.service(service).iter();
+        let targets: Vec<_> = ready
             .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
             .collect();
         slots(&targets, turn)
+    }
+
+    /// The answer to a question for a service.
+    fn answers(&self, service: &ServiceFile) -> Vec<Ipv4Addr> {
+        match (service.mode, service.vip) {
+            (Mode::Stable, Some(vip)) => vec![vip],
+            _ => self.addresses(&service.name),
+        }
+    }
+
+    fn targets(&self, service: &ServiceFile) -> Targets {
+        let replicas = self.service(&service.name).iter().filter_map(|endpoint| {
+            Some(Target {
+                name: endpoint.names.first().cloned()?,
+                address: endpoint.address?,
+                weight: endpoint.weight,
+            })
+        });
+        Targets {
+            replicas: replicas.collect(),
+            ports: service.ports.clone(),
+        }
     }
 }
 
@@ -107,16 +145,16 @@ pub fn balanced(
 ) -> BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> {
     let mut map = BTreeMap::new();
     for view in views {
+        let ready = Ready::of(view);
         for service in view.services.values() {
             if let Some(vip) = service.vip {
-                map.insert(vip, view.slots(&service.name, turn));
+                map.insert(vip, ready.slots(&service.name, turn));
             }
         }
-    }
-    for link in links {
-        let view = views.iter().find(|view| view.id == link.network);
-        if let (Some(vip), Some(view)) = (link.vip, view) {
-            map.insert(vip, view.slots(&link.service, turn));
+        for link in links.iter().filter(|link| link.network == view.id) {
+            if let Some(vip) = link.vip {
+                map.insert(vip, ready.slots(&link.service, turn));
+            }
         }
     }
     map
@@ -183,41 +221,42 @@ impl Zone {
     fn link(&mut self, views: &[NetworkView], link: &Link) {
         let view = views.iter().find(|view| view.id == link.network);
         let service = view.and_then(|view| view.services.get(&link.service));
-        let addresses = match (link.vip, view, service) {
-            (Some(vip), _, _) => vec![vip],
-            (None, Some(view), Some(service)) => answers(view, service),
-            _ => Vec::new(),
+        let known = view.zip(service);
+        let known = known.map(|(view, service)| (Ready::of(view), service));
+        let addresses = match (link.vip, &known) {
+            (Some(vip), _) => vec![vip],
+            (None, Some((ready, service))) => ready.answers(service),
+            (None, None) => Vec::new(),
         };
-        if let (Some(view), Some(service)) = (view, service) {
+        if let Some((ready, service)) = &known {
             self.targets
                 .entry(key(&link.alias))
-                .or_insert_with(|| targets(view, service));
+                .or_insert_with(|| ready.targets(service));
         }
         self.names.entry(key(&link.alias)).or_insert(addresses);
     }
 
     fn network(&mut self, view: &NetworkView) {
         // A network's names never add to those of a nearer one: they only fill what is free.
+        let ready = Ready::of(view);
         let mut found: HashMap<Box<[u8]>, Vec<Ipv4Addr>> = HashMap::new();
         for service in view.services.values() {
-            let addresses = answers(view, service);
-            found.insert(key(&service.name), addresses);
-            let replicas = view
-                .ready(&service.name)
-                .filter_map(|endpoint| endpoint.address);
-            found.insert(key(&format!("tasks.{}", service.name)), replicas.collect());
+            found.insert(key(&service.name), ready.answers(service));
+            let replicas = ready.addresses(&service.name);
+            found.insert(key(&format!("tasks.{}", service.name)), replicas);
             let entry = self.targets.entry(key(&service.name));
-            entry.or_insert_with(|| targets(view, service));
+            entry.or_insert_with(|| ready.targets(service));
             if let Some(vip) = service.vip {
                 self.addresses
                     .entry(vip)
                     .or_insert_with(|| service.name.as_str().into());
             }
         }
-        let services: Vec<_> = found.keys().cloned().collect();
+        let services: HashSet<_> = found.keys().cloned().collect();
         let mut add = |name: &str, addresses: &[Ipv4Addr]| {
-            if !services.contains(&key(name)) {
-                let entry = found.entry(key(name)).or_default();
+            let name = key(name);
+            if !services.contains(&name) {
+                let entry = found.entry(name).or_default();
                 for address in addresses {
                     if !entry.contains(address) {
                         entry.push(*address);
@@ -239,7 +278,7 @@ impl Zone {
             }
         }
         for service in view.services.values() {
-            let addresses = answers(view, service);
+            let addresses = ready.answers(service);
             for alias in &service.aliases {
                 add(alias, &addresses);
             }
@@ -280,31 +319,6 @@ impl Zone {
 
 fn key(name: &str) -> Box<[u8]> {
     name.to_ascii_lowercase().into_bytes().into()
-}
-
-fn answers(view: &NetworkView, service: &ServiceFile) -> Vec<Ipv4Addr> {
-    match (service.mode, service.vip) {
-        (Mode::Stable, Some(vip)) => vec![vip],
-        _ => view
-            .ready(&service.name)
-            .filter_map(|endpoint| endpoint.address)
-            .collect(),
-    }
-}
-
-fn targets(view: &NetworkView, service: &ServiceFile) -> Targets {
-    let replicas = view.ready(&service.name).filter_map(|endpoint| {
-        let name = endpoint.names.first().cloned()?;
-        Some(Target {
-            name,
-            address: endpoint.address?,
-            weight: endpoint.weight,
-        })
-    });
-    Targets {
-        replicas: replicas.collect(),
-        ports: service.ports.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ fn a_backend_that_cannot_drain_is_not_asked_to() {
         grace: Some(Duration::from_secs(1)),
         ..RemovalOptions::default()
     };
-    let down = plan_removal(&wanted.stack, &seen, &caps, grace);
+    let down = plan_removal(&wanted.stack, &seen, grace);
     assert_eq!(
         texts(&down),
         [
