@@ -117,21 +117,24 @@ impl Runtime {
         Ok(links)
     }
 
-    /// Lets the replicas that are there follow changed links.
+    /// Lets the replicas that are there follow changed links; returns when they do.
     pub(super) fn renew_links(&self, record: &ServiceRecord) -> Result<(), LocalError> {
         let stack = &record.stack;
         let all = self
             .db()
             .read("read replicas", |c| replicas::list(c, Some(stack)))?;
         let links = self.links_of(record)?;
+        let mut told = Vec::new();
         for replica in all.iter().filter(|r| r.id.service == record.desired.name) {
             let run = self.layout().run(&replica.key);
             if run.is_dir() {
                 // Permitted before it is named, and forbidden only when it is not named any more.
                 self.permit_across(record, replica)?;
                 net::write_links(&run.join("links"), &links)?;
+                told.push(replica);
             }
         }
+        self.settle_these(told.into_iter());
         Ok(())
     }
 }

@@ -129,12 +129,20 @@ impl Runtime {
             };
             on.iter().any(is_on)
         };
-        let followers = all.iter().filter(follows).map(|record| shim::Follower {
-            replica: record.id.to_string(),
-            run: self.layout().run(&record.key),
-        });
+        self.settle_these(all.iter().filter(follows));
+        Ok(())
+    }
+
+    /// The same for the maps of these replicas, whatever they follow.
+    pub(super) fn settle_these<'r>(&self, replicas: impl Iterator<Item = &'r ReplicaRecord>) {
+        let followers: Vec<_> = replicas
+            .map(|record| shim::Follower {
+                replica: record.id.to_string(),
+                run: self.layout().run(&record.key),
+            })
+            .collect();
         let begun = Instant::now();
-        let answers = shim::settle(&followers.collect::<Vec<_>>(), begun + SETTLED);
+        let answers = shim::settle(&followers, begun + SETTLED);
         if answers.older > 0 {
             std::thread::park_timeout(SPREAD.saturating_sub(begun.elapsed()));
         }
@@ -145,7 +153,6 @@ impl Runtime {
                 from there may still go where nobody is soon"
             );
         }
-        Ok(())
     }
 
     /// Tells the shim to keep its replica out of discovery, or to let it in again.
