@@ -107,7 +107,13 @@ impl Runtime {
             if ours {
                 tracing::info!(stack = %intent.stack, "finish what a dead command began: {:?} {}",
                     intent.kind, intent.subject);
-                self.finish(&intent)?;
+                // One thing that cannot be put right must not keep every command from its work;
+                // whoever changes that thing next is told, and the next command tries again.
+                if let Err(error) = self.finish(&intent) {
+                    let error = unmoor_core::Error::from(error);
+                    tracing::warn!(stack = %intent.stack, "{:?} {}: {}",
+                        intent.kind, intent.subject, error.chain());
+                }
             }
         }
         Ok(())
