@@ -114,10 +114,12 @@ impl Printer {
                 {
                     Place::Devices
                 }
-                key if self.shown == Shown::Raw && SETS.contains(&key) => Place::Set,
                 _ if place == Place::Extension || entry.value.tag == Tag::Extension => {
                     Place::Extension
                 }
+                // As it is written, extensions bear no mark.
+                key if place == Place::Top && key.starts_with("x-") => Place::Extension,
+                key if self.shown == Shown::Raw && SETS.contains(&key) => Place::Set,
                 _ => Place::Inner,
             };
             let value = match &*entry.key {
