@@ -74,8 +74,7 @@ fn request(folder: &Path, set: &Set) -> ReadRequest {
 #[test]
 fn every_real_file_loads_or_is_refused_for_a_known_reason() {
     let Some(folder) = corpus() else {
-        println!("skipped: the folder with real files is not beside the repository");
-        return;
+        return unmoor_tools::skipped("the folder with real files is not beside the repository");
     };
     let (mut loaded, mut refused, mut unsupported) = (0, 0, 0);
     let mut wrong = Vec::new();
@@ -136,8 +135,7 @@ const DIFFERENT: [&str; 0] = [];
 #[test]
 fn every_document_is_what_docker_compose_prints() {
     let Some(folder) = corpus() else {
-        println!("skipped: the folder with real files is not beside the repository");
-        return;
+        return unmoor_tools::skipped("the folder with real files is not beside the repository");
     };
     let mut wrong = Vec::new();
     let mut compared = 0;

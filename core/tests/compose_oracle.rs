@@ -131,8 +131,7 @@ fn compare(case: &Case, theirs: &Answer, ours: &Answer) -> Option<String> {
 #[test]
 fn generated_files_mean_what_docker_compose_says_they_mean() {
     let Some(oracle) = std::env::var_os("UNMOOR_COMPOSE_ORACLE").map(PathBuf::from) else {
-        println!("skipped: UNMOOR_COMPOSE_ORACLE names no docker-compose program");
-        return;
+        return unmoor_tools::skipped("UNMOOR_COMPOSE_ORACLE names no docker-compose program");
     };
     let (cases, first) = (
         number("UNMOOR_ORACLE_CASES", 200),

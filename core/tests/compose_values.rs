@@ -2,12 +2,13 @@
 //! is bad input.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use unmoor_core::ErrorKind;
 use unmoor_core::compose::{Environment, Level, LoadErrors, LoadOptions, Loaded, Source, load};
 use unmoor_core::name::ServiceName;
 use unmoor_core::spec::{HealthWish, RestartPolicy, Service};
+use unmoor_tools::Work;
 
 fn try_load(text: &str, env: &Environment) -> Result<Loaded, LoadErrors> {
     let source = Source::new("compose.yaml", text).directory("/srv/t");
@@ -282,7 +283,7 @@ fn dependency_cycles_and_long_chains() {
     for i in 1..10_000 {
         writeln!(text, "  s{i}: {{image: x, depends_on: [s{}]}}", i - 1).expect("a string");
     }
-    let start = Instant::now();
+    let work = Work::new();
     assert_eq!(
         try_load(&text, &Environment::new())
             .expect("valid")
@@ -291,16 +292,12 @@ fn dependency_cycles_and_long_chains() {
             .len(),
         10_000
     );
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(work.done() < Duration::from_secs(10), "{:?}", work.done());
 }
 
 #[test]
 fn bombs_end_within_a_second() {
-    let start = Instant::now();
+    let work = Work::new();
     let mut bomb = "x0: &x0 {image: x}\n".to_owned();
     for i in 1..40 {
         let many = vec![format!("*x{}", i - 1); 9].join(", ");
@@ -337,7 +334,7 @@ fn bombs_end_within_a_second() {
     let failed = try_load(&text, &env).expect_err("too long");
     assert!(failed.to_string().contains("too long"));
     let limit = if cfg!(debug_assertions) { 10 } else { 1 };
-    let taken = start.elapsed();
+    let taken = work.done();
     assert!(taken < Duration::from_secs(limit), "{taken:?}");
 }
 
@@ -424,9 +421,9 @@ fn a_large_file_loads_fast() {
     let env = Environment::new();
     let best = (0..20)
         .map(|_| {
-            let start = Instant::now();
+            let work = Work::new();
             try_load(&text, &env).expect("valid");
-            start.elapsed()
+            work.done()
         })
         .min()
         .expect("twenty runs");

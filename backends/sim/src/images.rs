@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use unmoor_core::backend::{ImageEntry, ImageInput, Images, OnPull, ResolvedImage};
-use unmoor_core::image::{Digest, ImageRef, Platform};
+use unmoor_core::image::{ImageRef, Platform};
 use unmoor_core::spec::PullPolicy;
 use unmoor_core::{Error, ErrorKind, Result};
 
@@ -38,14 +38,6 @@ impl Images for Sim {
 
     async fn list(&self) -> Result<Vec<ImageEntry>> {
         Ok(self.world.with(|model| model.images.list()))
-    }
-
-    async fn push(&self, reference: &ImageRef, _progress: OnPull<'_>) -> Result<Digest> {
-        let text = format!(
-            "push image {}: the model has no network",
-            reference.familiar()
-        );
-        Err(Error::new(ErrorKind::Unsupported, text).hint("push it from another backend"))
     }
 
     async fn remove(&self, reference: &ImageRef) -> Result<()> {

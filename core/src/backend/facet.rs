@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Digest, ImageRef, Platform};
 use crate::label::Selector;
 use crate::name::{ReplicaId, StackName};
@@ -358,12 +358,21 @@ pub trait Images: Send + Sync + Debug {
     async fn list(&self) -> Result<Vec<ImageEntry>>;
 
     /// Sends an image of the store to the registry that its name leads to; returns its digest
-    /// there. Idempotent: what the registry has already is not sent again.
+    /// there. Idempotent: what the registry has already is not sent again. The default sends
+    /// nothing, for a backend that does not declare
+    /// [`Feature::ImagePush`](super::Feature::ImagePush).
     ///
     /// # Errors
     /// `NotFound` without such an image; `Unauthenticated`, `Forbidden`, `Unavailable` from the
     /// registry; `Unsupported` where nothing can be sent.
-    async fn push(&self, reference: &ImageRef, progress: OnPull<'_>) -> Result<Digest>;
+    async fn push(&self, reference: &ImageRef, progress: OnPull<'_>) -> Result<Digest> {
+        let _ = progress;
+        let text = format!(
+            "push image {}: this backend sends no images",
+            reference.familiar()
+        );
+        Err(Error::new(ErrorKind::Unsupported, text).hint("push it from another backend"))
+    }
 
     /// Removes a name, and the image if no name and no replica needs it; absent is `NotFound`.
     /// *Cancelled*: the name is gone or not; what nothing names is removed with the next.

@@ -72,7 +72,7 @@ fn alias_bombs_depth_and_circles_end_early() {
         let many = vec![format!("*{last}"); 9].join(",");
         bomb.push_str(&format!("{next}: &{next} [{many}]\n"));
     }
-    let start = std::time::Instant::now();
+    let work = unmoor_tools::Work::new();
     assert!(refused(&bomb).text.contains("aliases included"));
     assert!(refused(&"[".repeat(100_000)).text.contains("levels deep"));
     let blocks: String = (0..2000).map(|n| " ".repeat(n) + "a:\n").collect();
@@ -82,7 +82,7 @@ fn alias_bombs_depth_and_circles_end_early() {
     let anchors: String = (0..200_000).map(|n| format!("a{n}: &b{n} x\n")).collect();
     assert!(refused(&anchors).text.contains("aliases included"));
     assert!(refused(&" ".repeat(MAX_TEXT + 1)).text.contains("larger"));
-    assert!(start.elapsed() < std::time::Duration::from_secs(5));
+    assert!(work.done() < std::time::Duration::from_secs(5));
 }
 
 #[test]

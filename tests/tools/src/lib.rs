@@ -6,5 +6,7 @@
 pub mod ledger;
 pub mod proxy;
 mod skip;
+mod work;
 
 pub use skip::{LOG_VARIABLE, skipped};
+pub use work::Work;
