@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{
+    Just, Strategy, TestCaseError, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 use unmoor_core::compose::{
-    Environment, Form, LoadOptions, OnUnsupported, Source, document, load, to_yaml,
+    Document, Environment, Form, LoadOptions, OnUnsupported, Source, document, load, to_yaml,
 };
 use unmoor_core::spec::{Service, Stack};
 
@@ -205,6 +207,21 @@ fn apply(text: &mut Vec<char>, edit: &Edit) {
     }
 }
 
+/// Docker compose, and so we, doubles the dollars of keys in print, and reads keys as they are.
+fn has_dollars_in_keys(found: &Document) -> bool {
+    let json = found.to_json();
+    let mut keys = json.lines().filter_map(|line| line.split_once("\": "));
+    keys.any(|(key, _)| key.contains('$'))
+}
+
+/// What a document says when it is read from its own text.
+fn printed_and_read(found: &Document) -> Result<Document, String> {
+    let printed = Source::new("p.yaml", found.to_yaml()).directory("/srv/t");
+    let options = LoadOptions::default().profile("*");
+    document(&[printed], &environment(), &options, Form::default())
+        .map_err(|failed| format!("{failed}\n{}", found.to_yaml()))
+}
+
 /// How often to try; a longer run sets `PROPTEST_CASES`.
 fn cases() -> u32 {
     let wanted = std::env::var("PROPTEST_CASES").ok();
@@ -277,7 +294,12 @@ proptest! {
         ..Default::default()
     })]
 
-    /// The document of whatever is accepted is a Compose file with the same document.
+    /// The document of whatever makes a stack is a Compose file, and that of the document is the
+    /// same again.
+    ///
+    /// Not that of the file itself: docker compose, and so we, print `build: ""` without a context,
+    /// which then gets one. It also accepts what makes no stack, such as a port 0, and prints it as
+    /// no port.
     #[test]
     fn a_printed_document_is_its_own_document(
         seed in any::<proptest::sample::Index>(),
@@ -295,13 +317,17 @@ proptest! {
         if let Ok(found) = document(&sources, &env, &options, raw) {
             prop_assert!(!found.to_json().is_empty());
         }
-        if let Ok(found) = document(&sources, &env, &options, Form::default()) {
-            let printed = Source::new("p.yaml", found.to_yaml()).directory("/srv/t");
-            let again = document(&[printed], &env, &options, Form::default());
-            match again {
-                Ok(again) => prop_assert_eq!(again.to_json(), found.to_json(), "{}", found.to_yaml()),
-                Err(failed) => prop_assert!(false, "{}\n{}", failed, found.to_yaml()),
+        let lenient = options.clone().unsupported(OnUnsupported::Warn);
+        let makes_stack = load(&sources, &env, &lenient).is_ok();
+        let found = document(&sources, &env, &options, Form::default());
+        prop_assert!(found.is_ok() || !makes_stack, "what makes a stack has a document");
+        if let Ok(found) = found && makes_stack && !has_dollars_in_keys(&found) {
+            let again = printed_and_read(&found).map_err(TestCaseError::fail)?;
+            if edits.is_empty() {
+                prop_assert_eq!(again.to_json(), found.to_json(), "{}", found.to_yaml());
             }
+            let settled = printed_and_read(&again).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(settled.to_json(), again.to_json(), "{}", again.to_yaml());
         }
     }
 

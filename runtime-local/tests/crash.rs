@@ -426,13 +426,13 @@ async fn after_a_reboot_what_should_always_run_runs_again() {
     host.exec(&always, &["sh", "-c", "echo kept > /data/file"])
         .await;
     let never = host.run("never", never_again()).await;
-    // What a reboot does: every process is gone, every bridge, every rule.
+    // What a reboot does: every process is gone, every bridge, every rule, every setting.
     for id in [&always, &never] {
         host.kill_shim(id);
         host.kill_init(id);
     }
-    let clean =
-        "ip -o link | grep -o 'um-[a-z0-9]*' | sort -u | xargs -n1 ip link del; nft flush ruleset";
+    let clean = "ip -o link | grep -o 'um-[a-z0-9]*' | sort -u | xargs -n1 ip link del; \
+                 nft flush ruleset; echo 0 > /proc/sys/net/ipv4/ip_forward";
     assert!(
         Command::new("sh")
             .args(["-c", clean])

@@ -85,7 +85,8 @@ pub(in super::super) fn bytes(text: &str) -> Result<i64, String> {
     };
     let size = float(number).ok_or_else(wrong)?;
     if size < 0.0 {
-        return Err(wrong());
+        // As a number it is accepted and printed as text; the printed text must be, too.
+        return text.parse().map_err(|_| wrong());
     }
     let suffix = text[last + 1..].to_lowercase();
     let shift = match suffix.as_str() {
