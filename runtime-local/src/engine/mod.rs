@@ -75,7 +75,12 @@ impl Runtime {
         let images = Store::open(layout.images())?;
         let hierarchies = Hierarchies::detect()?;
         let (db, made) = Db::open(&layout.database())?;
-        let id = installation_id(&db)?;
+        let former = if made {
+            rebuild::former_id(&layout)?
+        } else {
+            None
+        };
+        let id = installation_id(&db, former)?;
         let program = OnceLock::new();
         let inner = Inner {
             layout,
@@ -227,12 +232,13 @@ fn subnet(network: &NetworkRecord) -> Result<Subnet, LocalError> {
     })
 }
 
-fn installation_id(db: &Db) -> Result<String, LocalError> {
+/// The id on record; else the one that a lost database had, or a new one.
+fn installation_id(db: &Db, former: Option<String>) -> Result<String, LocalError> {
     const KEY: &str = "installation";
     if let Some(id) = db.read("read the installation's id", |c| meta::load(c, KEY))? {
         return Ok(id);
     }
-    let fresh = random_hex(4)?;
+    let fresh = former.map_or_else(|| random_hex(4), Ok)?;
     db.write(
         "write the installation's id",
         Durability::Power,

@@ -9,11 +9,31 @@ use unmoor_core::spec::{BlobId, SecretBytes};
 use super::Runtime;
 use super::recover::BOOT;
 use crate::error::LocalError;
+use crate::layout::Layout;
 use crate::shim::{self, Seen};
 use crate::state::{
     Durability, NetworkRecord, ReplicaRecord, ServiceRecord, VolumeRecord, addresses, blobs,
     boot_id, meta, networks, read_json, replicas, services, volumes,
 };
+use crate::wire::plan::Plan;
+
+/// The id under which the replicas that are there have their cgroups, whatever became of the
+/// database: under another one nobody would find these groups again.
+pub(super) fn former_id(layout: &Layout) -> Result<Option<String>, LocalError> {
+    for directory in entries(&layout.replicas())? {
+        let plan = std::fs::read(directory.join("plan")).ok();
+        let plan = plan.and_then(|bytes| Plan::decode(&bytes).ok());
+        let groups = plan.map(|plan| plan.cgroups).unwrap_or_default();
+        let mut ids = groups
+            .iter()
+            .filter_map(|group| group.path.split('/').nth(1));
+        let known = |id: &&str| id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Some(id) = ids.find(known) {
+            return Ok(Some(id.to_owned()));
+        }
+    }
+    Ok(None)
+}
 
 impl Runtime {
     /// Records everything that is found beneath the installation's directory.

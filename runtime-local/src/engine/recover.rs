@@ -6,7 +6,7 @@ use crate::net;
 use crate::shim::{self, Seen};
 use crate::state::{
     Durability, Intent, IntentKind, Lock, ReplicaRecord, ServiceRecord, boot_id, meta, networks,
-    replicas, services, volumes,
+    remove_if_empty, replicas, services, volumes,
 };
 use crate::wire::plan::{Plan, Restart};
 
@@ -28,6 +28,7 @@ impl Runtime {
             self.db().write("note the boot", Durability::Power, note)?;
         }
         self.sweep_locks();
+        self.sweep_shim_groups();
         self.restore_host()?;
         self.adopt_orphans()
     }
@@ -41,6 +42,27 @@ impl Runtime {
         for entry in entries {
             // Whoever gets the lock removes its file when it lets go; one that is held stays.
             drop(Lock::attempt(&entry.path()));
+        }
+    }
+
+    /// Removes the groups of shims whose replicas are gone: a shim that came too late is in its own
+    /// until its end, and the command that launched it may have been killed.
+    pub(super) fn sweep_shim_groups(&self) {
+        // Listed before the record is read: who starts a replica records it before its shim begins.
+        let found = self.hierarchies().shim_groups(&self.cgroup_path(""));
+        if found.is_empty() {
+            return;
+        }
+        let all = self.db().read("read replicas", |c| replicas::list(c, None));
+        let Ok(all) = all else { return };
+        for (key, path) in found {
+            if !all.iter().any(|record| record.key == key) {
+                // One that is not empty stays for the next.
+                let _ = std::fs::remove_dir(&path);
+                for parent in path.ancestors().skip(1).take(2) {
+                    remove_if_empty(parent);
+                }
+            }
         }
     }
 

@@ -46,7 +46,12 @@ impl Runtime {
             // Another command may have been faster.
             return match shim::see(&run)? {
                 Seen::Alive(status) => Ok(Seen::Alive(status)),
-                _ => Err(error),
+                _ => {
+                    // Or the replica is gone, and the new shim's group came after the old one's
+                    // was removed.
+                    self.sweep_shim_groups();
+                    Err(error)
+                }
             };
         }
         if record.drained {

@@ -149,6 +149,22 @@ impl Hierarchies {
         Some(Path::new(mount).join(shim_group(path)))
     }
 
+    /// The groups of shims beneath `path`, with the keys of their replicas.
+    pub(crate) fn shim_groups(&self, path: &str) -> Vec<(String, std::path::PathBuf)> {
+        let Some((mount, _)) = &self.v2 else {
+            return Vec::new();
+        };
+        let entries = std::fs::read_dir(Path::new(mount).join(path));
+        let entries = entries.into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let key = name.strip_suffix(&shim_group(""))?.to_owned();
+                Some((key, entry.path()))
+            })
+            .collect()
+    }
+
     /// The directories that belong to `path`, whatever their hierarchy.
     pub(crate) fn directories(&self, path: &str) -> Vec<std::path::PathBuf> {
         let v2 = self.v2.iter().map(|(mount, _)| mount.as_str());
