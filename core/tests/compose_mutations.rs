@@ -207,11 +207,12 @@ fn apply(text: &mut Vec<char>, edit: &Edit) {
     }
 }
 
-/// Docker compose, and so we, doubles the dollars of keys in print, and reads keys as they are.
-fn has_dollars_in_keys(found: &Document) -> bool {
+/// Docker compose, and so we, doubles the dollars of keys in print, and reads keys as they are;
+/// and prints a size given as a negative number as text, which it refuses.
+fn prints_what_it_reads_otherwise(found: &Document) -> bool {
     let json = found.to_json();
-    let mut keys = json.lines().filter_map(|line| line.split_once("\": "));
-    keys.any(|(key, _)| key.contains('$'))
+    let mut fields = json.lines().filter_map(|line| line.split_once("\": "));
+    fields.any(|(key, value)| key.contains('$') || value.starts_with("\"-"))
 }
 
 /// What a document says when it is read from its own text.
@@ -321,7 +322,7 @@ proptest! {
         let makes_stack = load(&sources, &env, &lenient).is_ok();
         let found = document(&sources, &env, &options, Form::default());
         prop_assert!(found.is_ok() || !makes_stack, "what makes a stack has a document");
-        if let Ok(found) = found && makes_stack && !has_dollars_in_keys(&found) {
+        if let Ok(found) = found && makes_stack && !prints_what_it_reads_otherwise(&found) {
             let again = printed_and_read(&found).map_err(TestCaseError::fail)?;
             if edits.is_empty() {
                 prop_assert_eq!(again.to_json(), found.to_json(), "{}", found.to_yaml());

@@ -85,8 +85,7 @@ pub(in super::super) fn bytes(text: &str) -> Result<i64, String> {
     };
     let size = float(number).ok_or_else(wrong)?;
     if size < 0.0 {
-        // As a number it is accepted and printed as text; the printed text must be, too.
-        return text.parse().map_err(|_| wrong());
+        return Err(wrong());
     }
     let suffix = text[last + 1..].to_lowercase();
     let shift = match suffix.as_str() {
