@@ -69,19 +69,42 @@ fn branch(code: u16, value: u32, yes: u8, no: u8) -> Instruction {
     }
 }
 
-/// The whole filter.
-pub(super) fn compile(audit: u32, policy: &Policy, caps: LinuxCaps) -> Vec<Instruction> {
-    let mut program = vec![
-        op(LOAD, ARCH_AT),
-        branch(EQUAL, audit, 1, 0),
+/// The whole filter: for an architecture, and for the older one whose programs run beside.
+pub(super) fn compile(
+    (audit, policy): (u32, &Policy),
+    older: Option<(u32, &Policy)>,
+    caps: LinuxCaps,
+) -> Vec<Instruction> {
+    let main = block(policy, caps);
+    let mut program = vec![op(LOAD, ARCH_AT)];
+    let Some((older, policy)) = older else {
+        program.push(branch(EQUAL, audit, 1, 0));
+        program.push(op(RETURN, KILL_PROCESS));
+        program.extend(main);
+        return program;
+    };
+    let over = u32::try_from(main.len()).expect("programs are short");
+    program.extend([
+        branch(EQUAL, audit, 3, 0),
+        branch(EQUAL, older, 0, 1),
+        op(JUMP, over + 1),
         op(RETURN, KILL_PROCESS),
+    ]);
+    program.extend(main);
+    program.extend(block(policy, caps));
+    program
+}
+
+/// What holds on one architecture.
+fn block(policy: &Policy, caps: LinuxCaps) -> Vec<Instruction> {
+    let mut block = vec![
         op(LOAD, NUMBER_AT),
-        // Also catches x32, whose numbers have bit 30 set.
+        // Also catches x32, whose numbers have bit 30 set: most kernels know none of its calls.
         branch(GREATER, policy.newest, 0, 1),
         op(RETURN, ERRNO | ENOSYS),
     ];
-    program.extend(tree(&intervals(policy, caps)));
-    program
+    block.extend(tree(&intervals(policy, caps)));
+    block
 }
 
 /// First number and verdict of every run of equal verdicts, from 0 on.

@@ -18,6 +18,7 @@ use crate::sandbox::caps::LinuxCaps;
 pub(crate) enum Arch {
     X86_64,
     Aarch64,
+    I386,
 }
 
 impl Arch {
@@ -33,6 +34,15 @@ impl Arch {
         match self {
             Self::X86_64 => 0xc000_003e,
             Self::Aarch64 => 0xc000_00b7,
+            Self::I386 => 0x4000_0003,
+        }
+    }
+
+    /// The older one whose programs run beside, with calls of their own numbers.
+    fn older(self) -> Option<Self> {
+        match self {
+            Self::X86_64 => Some(Self::I386),
+            Self::Aarch64 | Self::I386 => None,
         }
     }
 }
@@ -46,7 +56,8 @@ pub(crate) fn filter(arch: Arch, caps: LinuxCaps) -> Arc<[u8]> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let program = cache.entry((arch, caps.bits())).or_insert_with(|| {
-        let instructions = compile::compile(arch.audit(), policy::policy(arch), caps);
+        let part = |arch: Arch| (arch.audit(), policy::policy(arch));
+        let instructions = compile::compile(part(arch), arch.older().map(part), caps);
         instructions
             .iter()
             .flat_map(|instruction| instruction.bytes())
@@ -148,30 +159,44 @@ mod tests {
     }
 
     #[test]
-    fn the_32_bit_ways_in_are_shut() {
-        let program = filter(Arch::X86_64, LinuxCaps::ALL);
+    fn the_32_bit_ways_in_lead_to_the_same_rules_or_nowhere() {
+        let judge = |caps, audit, number, arg| {
+            let args = [arg, 0, 0, 0, 0, 0];
+            let call = Call {
+                arch: audit,
+                number,
+                args,
+            };
+            run(&filter(Arch::X86_64, caps), &call).0
+        };
+        let (none, all) = (LinuxCaps::default(), LinuxCaps::ALL);
         // x32 is told by a bit in the number, i386 by another architecture.
-        let x32 = Call {
-            arch: Arch::X86_64.audit(),
-            number: 0x4000_0000 | 165,
-            args: [0; 6],
-        };
-        assert_eq!(run(&program, &x32).0, ENOSYS);
-        let i386 = Call {
-            arch: 0x4000_0003,
-            number: 21,
-            args: [0; 6],
-        };
-        assert_eq!(run(&program, &i386).0, Outcome::Kill);
+        let x32 = judge(all, Arch::X86_64.audit(), 0x4000_0000 | 165, 0);
+        assert_eq!(x32, ENOSYS);
+        let i386 = |caps, name, arg| judge(caps, Arch::I386.audit(), number(Arch::I386, name), arg);
+        for name in ["read", "mmap2", "getuid32", "stat64", "set_thread_area"] {
+            assert_eq!(i386(none, name, 0), Outcome::Allow, "{name}");
+        }
+        for name in ["mount", "umount", "unshare", "bpf", "stime", "iopl"] {
+            assert_eq!(i386(none, name, 0), EPERM, "{name}");
+            assert_eq!(i386(all, name, 0), Outcome::Allow, "{name}");
+        }
+        let keyctl = judge(all, Arch::I386.audit(), 288, 0);
+        assert_eq!(keyctl, EPERM, "it is on no list");
+        assert_eq!(i386(none, "clone", 0x1000_0011), EPERM);
+        assert_eq!(i386(none, "clone3", 0), ENOSYS);
+        assert_eq!(i386(none, "socket", 2), Outcome::Allow);
+        assert_eq!(i386(none, "socket", 38), EPERM, "AF_ALG");
+        assert_eq!(i386(all, "socketcall", 1), ENOSYS, "any family");
+        assert_eq!(judge(all, Arch::I386.audit(), 470, 0), ENOSYS);
         let arm = Call {
             arch: 0x4000_0028,
             number: 21,
             args: [0; 6],
         };
-        assert_eq!(
-            run(&filter(Arch::Aarch64, LinuxCaps::ALL), &arm).0,
-            Outcome::Kill
-        );
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            assert_eq!(run(&filter(arch, all), &arm).0, Outcome::Kill);
+        }
     }
 
     #[test]
@@ -214,9 +239,13 @@ mod tests {
 
     #[test]
     fn paths_are_short_and_the_tree_agrees_with_the_list() {
-        for arch in [Arch::X86_64, Arch::Aarch64] {
+        for (host, arch) in [
+            (Arch::X86_64, Arch::X86_64),
+            (Arch::X86_64, Arch::I386),
+            (Arch::Aarch64, Arch::Aarch64),
+        ] {
             let caps = LinuxCaps::docker_default();
-            let program = filter(arch, caps);
+            let program = filter(host, caps);
             assert!(program.len() / 8 < 4096, "the kernel's limit");
             for number in 0..=480 {
                 let call = Call {

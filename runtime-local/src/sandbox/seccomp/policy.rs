@@ -54,8 +54,8 @@ pub(super) struct Policy {
 
 /// The policy for an architecture.
 pub(super) fn policy(arch: Arch) -> &'static Policy {
-    static PARSED: OnceLock<[Policy; 2]> = OnceLock::new();
-    &PARSED.get_or_init(|| [read(1), read(2)])[arch as usize]
+    static PARSED: OnceLock<[Policy; 3]> = OnceLock::new();
+    &PARSED.get_or_init(|| [read(1), read(2), read(3)])[arch as usize]
 }
 
 /// The lines as words; comments left out.
@@ -78,7 +78,7 @@ fn read(column: usize) -> Policy {
         if words[0] == "newest" {
             policy.newest = number;
         } else {
-            policy.rules.insert(number, rule(&words[3..]));
+            policy.rules.insert(number, rule(&words[4..]));
         }
     }
     policy
