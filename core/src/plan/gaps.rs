@@ -170,7 +170,8 @@ fn wanted(service: &Service) -> Vec<(&'static str, Feature)> {
         Feature::HostNetwork,
     );
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let published = service.ports.iter().any(|port| port.protocol == protocol);
+        let published = service.network_mode != NetworkMode::Host
+            && service.ports.iter().any(|port| port.protocol == protocol);
         let exposed = service.expose.iter().any(|port| port.protocol == protocol);
         let (publish, internal) = match protocol {
             Protocol::Tcp => (Feature::PublishTcp, Feature::InternalTcp),

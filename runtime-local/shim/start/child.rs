@@ -126,12 +126,13 @@ impl Child<'_> {
         rights::set_host_name(&plan.hostname).step("set host name", &plan.hostname)?;
         let stage = root::make_stage(run.as_fd())?;
         let count = root::prepared_count(plan);
-        if prepared.len() < count {
+        if prepared.len() < count + usize::from(plan.host_network) {
             return Err(refuse("attach root", "too few mounts were prepared"));
         }
-        let binds = prepared.split_off(count);
+        let mut binds = prepared.split_off(count);
+        let sys = plan.host_network.then(|| binds.remove(0));
         let inside = root::assemble(plan, &stage, &prepared)?;
-        let terminal = system::mount_all(plan, self.cgroups, &inside)?;
+        let terminal = system::mount_all(plan, self.cgroups, &inside, sys.as_ref())?;
         mounts::attach_all(plan, &inside, &stage, binds)?;
         system::mask(plan, &inside)?;
         system::protect(plan, &inside)?;
@@ -140,6 +141,10 @@ impl Child<'_> {
 
     fn bring_up_network(&self) -> Outcome<()> {
         self.expect(|message| matches!(message, Message::Wired))?;
+        if self.plan.host_network {
+            // Nothing there is the replica's: neither interfaces nor parameters.
+            return sysctl::refuse_network(self.plan);
+        }
         match self.net {
             Some(net) => crate::net::child_setup(net).step("set up network inside", "")?,
             None => socket::bring_up("lo").step("bring up loopback", "lo")?,

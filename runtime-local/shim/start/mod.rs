@@ -35,11 +35,21 @@ use crate::sys::{abi, rights};
 use crate::wire::netplan::NetPlan;
 use crate::wire::plan::Plan;
 
-const NAMESPACES: u64 = abi::CLONE_NEWPID
-    | abi::CLONE_NEWNS
-    | abi::CLONE_NEWNET
-    | abi::CLONE_NEWUTS
-    | abi::CLONE_NEWIPC;
+/// The namespaces that every replica has for itself, but for the one of its cgroups.
+const NAMESPACES: u64 =
+    abi::CLONE_NEWPID | abi::CLONE_NEWNS | abi::CLONE_NEWUTS | abi::CLONE_NEWIPC;
+
+/// The namespaces that a replica has for itself by its plan, but for the one of its cgroups.
+pub(crate) fn namespaces(plan: &Plan) -> u64 {
+    let mut kinds = NAMESPACES;
+    if plan.id_map.is_some() {
+        kinds |= abi::CLONE_NEWUSER;
+    }
+    if !plan.host_network {
+        kinds |= abi::CLONE_NEWNET;
+    }
+    kinds
+}
 
 /// What a start works from.
 #[derive(Debug, Clone, Copy)]
@@ -89,13 +99,8 @@ impl Launch {
         let ends = stdio::open_program_ends(plan, source.run)?;
         let (ours, theirs) = socket::pair(Pair::Packets).step("make socket pair", "")?;
         let joining = source.cgroups.joining()?;
-        let user = if plan.id_map.is_some() {
-            abi::CLONE_NEWUSER
-        } else {
-            0
-        };
         let unified = joining.unified.as_ref().map(AsFd::as_fd);
-        let cloned = process::clone(NAMESPACES | user, unified);
+        let cloned = process::clone(namespaces(plan), unified);
         match cloned.step("clone into new namespaces", "")? {
             Side::Child => {
                 drop(ours);

@@ -31,16 +31,34 @@ pub(crate) fn prepare(
         mount::set_private(mount.as_fd(), Depth::One).step("guard root", path)?;
         Ok(mount)
     };
-    match &plan.root {
-        Root::Layers { store, .. } => Ok(vec![
+    let mut mounts = match &plan.root {
+        Root::Layers { store, .. } => vec![
             clone(store, abi::MOUNT_ATTR_RDONLY | abi::MOUNT_ATTR_NODEV)?,
             clone(&plan.replica_dir, abi::MOUNT_ATTR_NODEV)?,
-        ]),
-        Root::Directory { path } => Ok(vec![clone(path, abi::MOUNT_ATTR_NODEV)?]),
+        ],
+        Root::Directory { path } => vec![clone(path, abi::MOUNT_ATTR_NODEV)?],
+    };
+    if plan.host_network {
+        mounts.push(prepare_sys()?);
     }
+    Ok(mounts)
 }
 
-/// How many mounts [`prepare`] makes.
+/// The host's own `/sys`, for a replica in the host's network: a new one shows that to nobody but
+/// the host's root.
+fn prepare_sys() -> Outcome<OwnedFd> {
+    let step = "show /sys of the host";
+    let sys = mount::clone_tree(At::Cwd, "/sys", Depth::One).step(step, "")?;
+    let guarded = abi::MOUNT_ATTR_RDONLY
+        | abi::MOUNT_ATTR_NOSUID
+        | abi::MOUNT_ATTR_NODEV
+        | abi::MOUNT_ATTR_NOEXEC;
+    mount::set_attributes(sys.as_fd(), guarded, Depth::One).step(step, "guard")?;
+    mount::set_private(sys.as_fd(), Depth::One).step(step, "guard")?;
+    Ok(sys)
+}
+
+/// How many mounts [`prepare`] makes for the root itself; one of `/sys` may follow.
 pub(crate) fn prepared_count(plan: &Plan) -> usize {
     match plan.root {
         Root::Layers { .. } => 2,

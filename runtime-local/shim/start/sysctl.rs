@@ -35,6 +35,17 @@ pub(crate) fn write_network(plan: &Plan) -> Outcome<()> {
     network.into_iter().try_for_each(write)
 }
 
+/// Refuses parameters of a network that is not the replica's own.
+pub(crate) fn refuse_network(plan: &Plan) -> Outcome<()> {
+    match plan.sysctls.iter().find(|(name, _)| is_network(name)) {
+        Some((name, _)) => {
+            let why = format_args!("{name} is the node's, whose network the replica uses");
+            Err(refuse(STEP, why))
+        }
+        None => Ok(()),
+    }
+}
+
 fn is_network(name: &str) -> bool {
     name.starts_with("net.")
 }

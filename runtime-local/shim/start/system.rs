@@ -23,13 +23,21 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Mounts the kernel's file systems and the devices; returns the program's terminal if it gets
-/// one.
-pub(crate) fn mount_all(plan: &Plan, cgroups: &Cgroups, inside: &Inside) -> Outcome<Option<Pty>> {
+/// one. `/sys` is a new one unless it is given.
+pub(crate) fn mount_all(
+    plan: &Plan,
+    cgroups: &Cgroups,
+    inside: &Inside,
+    given: Option<&OwnedFd>,
+) -> Outcome<Option<Pty>> {
     let proc = inside.own_directory("proc")?;
     mount::mount_at(proc.as_fd(), "proc", GUARDED, "").step("mount proc", "/proc")?;
     let sys = inside.own_directory("sys")?;
-    mount::mount_at(sys.as_fd(), "sysfs", GUARDED | abi::MS_RDONLY, "")
-        .step("mount sysfs", "/sys")?;
+    match given {
+        Some(given) => mount::attach(given.as_fd(), sys.as_fd()),
+        None => mount::mount_at(sys.as_fd(), "sysfs", GUARDED | abi::MS_RDONLY, ""),
+    }
+    .step("mount sysfs", "/sys")?;
     mount_cgroups(cgroups, inside)?;
     mount_devices(plan, inside)
 }

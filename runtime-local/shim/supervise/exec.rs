@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::control::Waiter;
 use crate::fault::{Outcome, Step, refuse};
-use crate::start::Inside;
 use crate::start::cgroup::{Cgroups, Joining};
 use crate::start::child::say_and_exit;
 use crate::start::program::{self, Program};
 use crate::start::sync::{self, Message};
+use crate::start::{self, Inside};
 use crate::sys::fs::{self, At};
 use crate::sys::process::{self, Ended, Side};
 use crate::sys::socket::{self, Pair};
@@ -174,18 +174,7 @@ impl Helper<'_> {
                 format_args!("number {}", limit.resource),
             )?;
         }
-        let user = if plan.id_map.is_some() {
-            abi::CLONE_NEWUSER
-        } else {
-            0
-        };
-        let kinds = user
-            | abi::CLONE_NEWPID
-            | abi::CLONE_NEWNS
-            | abi::CLONE_NEWNET
-            | abi::CLONE_NEWUTS
-            | abi::CLONE_NEWIPC
-            | abi::CLONE_NEWCGROUP;
+        let kinds = start::namespaces(plan) | abi::CLONE_NEWCGROUP;
         process::enter(self.place.init, kinds).step("enter the replica", "")?;
         rights::set_groups(&[]).step("become root inside", "groups")?;
         rights::set_user(0, 0).step("become root inside", "")?;

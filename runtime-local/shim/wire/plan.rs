@@ -10,8 +10,11 @@ mod codec_impl;
 
 /// The first four bytes of an encoded plan.
 pub const MAGIC: u32 = 0x4d55_4c50;
-/// The version of the encoding this source writes and reads.
+/// The version of the encoding that this source writes unless the plan needs the next one, so that
+/// an older source reads whatever it can carry out.
 pub const VERSION: u32 = 1;
+/// The version that can ask for the network of the node.
+pub const VERSION_HOST_NETWORK: u32 = 2;
 
 /// What one shim is told to run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub struct Plan {
     pub net: Option<Vec<u8>>,
     /// Whether a small init runs as process 1, reaps orphans and forwards signals.
     pub init: bool,
+    /// Whether the program is in the network namespace of its node; there is no `net` then.
+    pub host_network: bool,
 }
 
 /// A contiguous range of host ids; ids `0..size` inside are `base..base+size` outside.

@@ -3,12 +3,17 @@
 use super::super::codec::{CodecError, Reader, Writer};
 use super::{
     Capabilities, Cgroup, CgroupVersion, Health, HealthTest, IdMap, LogLimits, MAGIC, Mount,
-    MountKind, Plan, Process, Rlimit, Root, VERSION, read_restart, write_restart,
+    MountKind, Plan, Process, Rlimit, Root, VERSION, VERSION_HOST_NETWORK, read_restart,
+    write_restart,
 };
 
 pub(super) fn encode(plan: &Plan) -> Vec<u8> {
     let mut w = Writer::new();
-    w.u32(MAGIC).u32(VERSION);
+    let version = match plan.host_network {
+        false => VERSION,
+        true => VERSION_HOST_NETWORK,
+    };
+    w.u32(MAGIC).u32(version);
     w.str(&plan.replica)
         .str(&plan.replica_dir)
         .str(&plan.run_dir);
@@ -33,16 +38,21 @@ pub(super) fn encode(plan: &Plan) -> Vec<u8> {
         w.bytes(net);
     });
     w.bool(plan.init);
+    if version == VERSION_HOST_NETWORK {
+        w.bool(plan.host_network);
+    }
     w.finish()
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Plan, CodecError> {
     let r = &mut Reader::new(bytes);
-    for expected in [MAGIC, VERSION] {
-        let found = r.u32()?;
-        if found != expected {
-            return Err(CodecError::Unknown(found));
-        }
+    let magic = r.u32()?;
+    if magic != MAGIC {
+        return Err(CodecError::Unknown(magic));
+    }
+    let version = r.u32()?;
+    if !(VERSION..=VERSION_HOST_NETWORK).contains(&version) {
+        return Err(CodecError::Unknown(version));
     }
     Ok(Plan {
         replica: r.string()?,
@@ -74,6 +84,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Plan, CodecError> {
         },
         net: r.option(|r| r.bytes().map(<[u8]>::to_vec))?,
         init: r.bool()?,
+        host_network: version == VERSION_HOST_NETWORK && r.bool()?,
     })
 }
 

@@ -119,6 +119,7 @@ fn sample() -> Plan {
         },
         net: Some(vec![1, 2, 3]),
         init: true,
+        host_network: false,
     }
 }
 
@@ -136,15 +137,30 @@ fn a_plan_comes_back_as_it_was_written() {
         ..sample()
     };
     assert_eq!(decode(&encode(&bare)), Ok(bare));
+    let on_node = Plan {
+        host_network: true,
+        net: None,
+        ..sample()
+    };
+    assert_eq!(decode(&encode(&on_node)), Ok(on_node));
 }
 
 #[test]
 fn every_cut_and_every_other_version_is_refused() {
-    let bytes = encode(&sample());
-    for len in 0..bytes.len() {
-        assert!(decode(&bytes[..len]).is_err(), "cut at {len}");
+    let on_node = Plan {
+        host_network: true,
+        ..sample()
+    };
+    for bytes in [encode(&sample()), encode(&on_node)] {
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+        for other in [0, 3] {
+            let mut bytes = bytes.clone();
+            bytes[4] = other;
+            let expected = Err(CodecError::Unknown(u32::from(other)));
+            assert_eq!(decode(&bytes), expected);
+        }
     }
-    let mut newer = bytes;
-    newer[4] = 2;
-    assert_eq!(decode(&newer), Err(CodecError::Unknown(2)));
+    assert_eq!(encode(&sample())[4], 1, "older sources read it");
 }

@@ -111,16 +111,17 @@ pub(super) fn of(hierarchies: &Hierarchies, obstacle: Option<&str>) -> Capabilit
     capabilities = capabilities.with(&[Feature::Pause], &support, Actor::Platform);
     let privileged = "every capability within the replica's own user namespace; no devices of the \
                       node, no rights over it";
-    let refused = [
-        (
-            Feature::HostNetwork,
-            "replicas have networks of their own; publish the ports",
-        ),
-        (
-            Feature::Placement,
-            "there is one node; leave the constraints out",
-        ),
-    ];
+    let on_node = "no right over the node's network: no port below the node's \
+                   `net.ipv4.ip_unprivileged_port_start`, no raw sockets, no change of interfaces";
+    let refused = [(
+        Feature::Placement,
+        "there is one node; leave the constraints out",
+    )];
+    capabilities = capabilities.with(
+        &[Feature::HostNetwork],
+        &Support::Limited(on_node.to_owned()),
+        Actor::Platform,
+    );
     capabilities = capabilities.with(
         &[Feature::Privileged],
         &Support::Limited(privileged.to_owned()),

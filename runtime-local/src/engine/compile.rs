@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use unmoor_core::backend::DesiredService;
 use unmoor_core::signal::Signal;
-use unmoor_core::spec::{Health, HealthTest, HealthWish, RestartPolicy, Service};
+use unmoor_core::spec::{Health, HealthTest, HealthWish, NetworkMode, RestartPolicy, Service};
 use unmoor_image::RootfsUser;
 
 use super::across::other_stack;
@@ -102,6 +102,11 @@ fn health(desired: &DesiredService) -> Option<plan::Health> {
     })
 }
 
+/// Whether a service uses the network of its node.
+pub(super) fn is_on_node(spec: &Service) -> bool {
+    spec.network_mode == NetworkMode::Host
+}
+
 fn capabilities(spec: &Service) -> Result<LinuxCaps, LocalError> {
     let wanted = if spec.security.privileged {
         LinuxCaps::ALL
@@ -129,11 +134,12 @@ impl Runtime {
     ) -> Result<Plan, LocalError> {
         let desired = &record.desired;
         let spec = &desired.spec;
+        let on_node = is_on_node(spec);
         let replica_dir = self.layout().replica(&record.key);
-        let hostname = spec
-            .hostname
-            .clone()
-            .unwrap_or_else(|| files::hostname(&record.id));
+        let hostname = spec.hostname.clone().unwrap_or_else(|| match on_node {
+            true => files::node_name(),
+            false => files::hostname(&record.id),
+        });
         let net = self.net_plan(record, parts)?;
         let mut mounts = self.etc_files(record, &hostname, &net)?;
         mounts.extend(self.plan_mounts(&record.id.stack, desired, &replica_dir)?);
@@ -187,8 +193,9 @@ impl Runtime {
             restart: restart(spec.restart),
             health: health(desired),
             log: LOG,
-            net: Some(writer.finish()),
+            net: (!on_node).then(|| writer.finish()),
             init: spec.init,
+            host_network: on_node,
         })
     }
 
@@ -264,13 +271,19 @@ impl Runtime {
             .iter()
             .find_map(|attachment| attachment.gateway);
         let address = first.map(|attachment| attachment.address);
-        let hosts = files::hosts(hostname, address, &record.desired.spec.extra_hosts, gateway)?;
+        let extra = &record.desired.spec.extra_hosts;
+        let hosts = match is_on_node(&record.desired.spec) {
+            true => files::node_hosts(extra)?,
+            false => files::hosts(hostname, address, extra, gateway)?,
+        };
         let mut mounts = vec![
             files::file("/etc/hosts", hosts),
             files::file("/etc/hostname", format!("{hostname}\n")),
         ];
         if first.is_some() {
             mounts.push(files::resolv_conf(&net::host_resolvers()?.search));
+        } else if is_on_node(&record.desired.spec) {
+            mounts.extend(files::node_resolv_conf()?);
         }
         Ok(mounts)
     }

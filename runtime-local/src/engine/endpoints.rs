@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use unmoor_core::backend::DesiredService;
 use unmoor_core::discover::{Endpoint, Readiness, Scope};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::spec::{Exposed, Protocol, Published};
 
 use super::Runtime;
+use super::compile::is_on_node;
 use super::environment::ports_of;
 use super::observe::Sight;
 use super::publish::fixed;
@@ -87,6 +89,7 @@ fn of_replica(sight: &Sight, list: &mut Vec<Endpoint>) {
         .iter()
         .filter(|port| !record.desired.spec.ports.contains(port));
     list.extend(own.filter_map(|published| on_node(published, &base)));
+    push_node_ports(list, &record.desired, &base);
 }
 
 fn of_service(service: &ServiceRecord, sights: &[Sight], list: &mut Vec<Endpoint>) {
@@ -108,7 +111,27 @@ fn of_service(service: &ServiceRecord, sights: &[Sight], list: &mut Vec<Endpoint
         push_ports(list, &on_network, &ports);
     }
     let published = service.desired.spec.ports.iter();
-    list.extend(published.filter_map(|published| on_node(published, &base)));
+    if !is_on_node(&service.desired.spec) {
+        list.extend(published.filter_map(|published| on_node(published, &base)));
+    }
+    push_node_ports(list, &service.desired, &base);
+}
+
+/// The ports of a service that uses the network of the node, as far as they are known.
+fn push_node_ports(list: &mut Vec<Endpoint>, desired: &DesiredService, base: &Endpoint) {
+    if is_on_node(&desired.spec) {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let on_node = Endpoint {
+            address,
+            ..base.clone()
+        };
+        let ports = ports_of(desired);
+        list.extend(ports.into_iter().map(|port| Endpoint {
+            port: Some(port.port),
+            protocol: port.protocol,
+            ..on_node.clone()
+        }));
+    }
 }
 
 /// One endpoint for each port; one without a port if none is known.

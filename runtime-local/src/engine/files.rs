@@ -1,6 +1,7 @@
 //! The three files of `/etc` that belong to the replica's place, not to its image.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use unmoor_core::name::ReplicaId;
 
@@ -10,6 +11,8 @@ use crate::wire::plan::{Mount, MountKind};
 
 /// A host name's longest label; longer names would be refused by resolvers.
 const LABEL_MAX: usize = 63;
+/// What every `/etc/hosts` begins with.
+const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
 /// The host name of a replica that is given none.
 pub(super) fn hostname(id: &ReplicaId) -> String {
@@ -23,6 +26,12 @@ pub(super) fn hostname(id: &ReplicaId) -> String {
     name
 }
 
+/// The host name of a replica in the network of its node that is given none: the node's.
+pub(super) fn node_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
 /// The text of `/etc/hosts`.
 pub(super) fn hosts(
     hostname: &str,
@@ -30,11 +39,44 @@ pub(super) fn hosts(
     extra: &[(String, String)],
     gateway: Option<Ipv4Addr>,
 ) -> Result<String, LocalError> {
-    let mut text = "127.0.0.1\tlocalhost\n".to_owned();
-    text.push_str("::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut text = LOCALHOST.to_owned();
     if let Some(address) = address {
         text.push_str(&format!("{address}\t{hostname}\n"));
     }
+    add_hosts(text, extra, gateway)
+}
+
+/// The text of `/etc/hosts` in the network of the node: the node's, and what is asked for.
+pub(super) fn node_hosts(extra: &[(String, String)]) -> Result<String, LocalError> {
+    let mut text = match read_node("/etc/hosts")? {
+        Some(text) => String::from_utf8_lossy(&text).into_owned(),
+        None => LOCALHOST.to_owned(),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    add_hosts(text, extra, Some(Ipv4Addr::LOCALHOST))
+}
+
+/// `/etc/resolv.conf` of the node; none where the node has none.
+pub(super) fn node_resolv_conf() -> Result<Option<Mount>, LocalError> {
+    let text = read_node("/etc/resolv.conf")?;
+    Ok(text.map(|text| file("/etc/resolv.conf", text)))
+}
+
+fn read_node(path: &str) -> Result<Option<Vec<u8>>, LocalError> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LocalError::io("read", Path::new(path), source)),
+    }
+}
+
+fn add_hosts(
+    mut text: String,
+    extra: &[(String, String)],
+    gateway: Option<Ipv4Addr>,
+) -> Result<String, LocalError> {
     for (name, wanted) in extra {
         let shown = || {
             wanted

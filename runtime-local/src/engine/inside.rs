@@ -8,6 +8,7 @@ use unmoor_core::name::ReplicaId;
 use unmoor_core::signal::Signal;
 
 use super::Runtime;
+use super::compile::is_on_node;
 use super::replica::MARGIN;
 use crate::copy::View;
 use crate::error::LocalError;
@@ -107,7 +108,10 @@ impl Runtime {
             if is_up(&status) {
                 let accounts = self.hierarchies().accounts(&self.cgroup_path(&record.key));
                 let usage = Usage::new(record.id.clone(), std::time::SystemTime::now());
-                found.push(usage::of(&accounts, status.init.pid, usage));
+                // What passes through the node's interfaces is not the replica's doing alone.
+                let own_network = !is_on_node(&record.desired.spec);
+                let init = own_network.then_some(status.init.pid);
+                found.push(usage::of(&accounts, init, usage));
             }
         }
         found.sort_by(|a, b| a.replica.cmp(&b.replica));

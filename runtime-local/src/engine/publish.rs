@@ -6,6 +6,7 @@ use std::sync::Arc;
 use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::spec::{PortRange, Protocol, Published, Service};
 
+use super::compile::is_on_node;
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
 use crate::net::{self, NetError, Publication};
@@ -55,10 +56,12 @@ impl Runtime {
         spec: &Service,
         on: &[NetworkRecord],
     ) -> Result<Vec<PublishedPort>, LocalError> {
-        let fixed = spec
-            .ports
-            .iter()
-            .filter_map(|p| fixed(p).map(|port| (p, port)));
+        // What listens there listens on the node itself.
+        let ports = match is_on_node(spec) {
+            true => &[],
+            false => spec.ports.as_slice(),
+        };
+        let fixed = ports.iter().filter_map(|p| fixed(p).map(|port| (p, port)));
         fixed
             .map(|(published, port)| port_on(published, port, on))
             .collect()
@@ -92,6 +95,9 @@ impl Runtime {
         on: &[NetworkRecord],
     ) -> Result<(), LocalError> {
         let desired = Arc::clone(&record.desired);
+        if is_on_node(&desired.spec) {
+            return Ok(());
+        }
         let (own, fixed): (Vec<_>, Vec<_>) = desired
             .spec
             .ports

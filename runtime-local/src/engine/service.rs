@@ -8,9 +8,10 @@ use rusqlite::Connection;
 use unmoor_core::backend::{Applied, DesiredService};
 use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::signal::Signal;
-use unmoor_core::spec::{NetworkMode, Service};
+use unmoor_core::spec::Service;
 use unmoor_image::{ImageError, LayerId};
 
+use super::compile::is_on_node;
 use super::{Runtime, subnet};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
@@ -313,11 +314,12 @@ fn same_service(former: &DesiredService, new: &DesiredService) -> bool {
 
 /// What a replica would fail on, told before anything is made.
 fn check(spec: &Service) -> Result<(), LocalError> {
-    if spec.network_mode == NetworkMode::Host {
-        return Err(LocalError::Unsupported {
-            what: "replicas cannot use the network of the node".to_owned(),
-            hint: "publish the ports instead".to_owned(),
-        });
+    let of_network = |name: &&String| name.starts_with("net.");
+    if is_on_node(spec)
+        && let Some(name) = spec.security.sysctls.keys().find(of_network)
+    {
+        let text = format!("sysctls: {name} would be the node's, whose network the service uses");
+        return Err(LocalError::Spec(text));
     }
     LinuxCaps::of(&spec.security).map_err(|error| LocalError::Spec(error.to_string()))?;
     rlimits::plan(&spec.security.ulimits)?;

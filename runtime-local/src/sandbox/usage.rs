@@ -69,7 +69,9 @@ impl Accounts {
 }
 
 /// Fills in what is counted.
-pub(crate) fn of(accounts: &Accounts, init: u32, mut usage: Usage) -> Usage {
+///
+/// `init` is the first process of a replica whose network is its own.
+pub(crate) fn of(accounts: &Accounts, init: Option<u32>, mut usage: Usage) -> Usage {
     let limit = |number: Option<u64>| number.filter(|limit| *limit < NO_LIMIT);
     usage.cpu = accounts.cpu();
     usage.memory = accounts.memory();
@@ -82,7 +84,7 @@ pub(crate) fn of(accounts: &Accounts, init: u32, mut usage: Usage) -> Usage {
             u64::try_from(threads.lines().count()).ok()
         });
     usage.pids_limit = accounts.number("pids", "pids.max", "pids.max");
-    usage.network = network(init);
+    usage.network = init.and_then(network);
     usage.block = block(accounts);
     usage
 }
@@ -256,7 +258,7 @@ mod tests {
         );
         let usage = of(
             &Accounts::default(),
-            std::process::id(),
+            Some(std::process::id()),
             Usage::new(id, UNIX_EPOCH),
         );
         assert_eq!((usage.cpu, usage.memory, usage.pids), (None, None, None));

@@ -16,6 +16,13 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     if let Some(field) = at.get("network_mode") {
         mode(&field, service, cx);
     }
+    if service.network_mode == NetworkMode::Host
+        && let Some(field) = at.get("ports")
+        && !service.ports.is_empty()
+    {
+        let text = "nothing is published: the service listens on the node itself";
+        cx.warn(&field, Level::Ignored, text);
+    }
     let default = (default_network(), Attachment::default());
     if service.networks.iter().eq([(&default.0, &default.1)]) {
         // Said in one way only, so that equal stacks are equal.
