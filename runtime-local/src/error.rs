@@ -190,10 +190,19 @@ impl LocalError {
                     .to_owned(),
             ),
             Self::Busy { .. } => Some("wait for it to end, or end it".to_owned()),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Some(WRITABLE.to_owned())
+            }
+            Self::Store { source, .. } if store_kind(source) == ErrorKind::Forbidden => {
+                Some(WRITABLE.to_owned())
+            }
             _ => None,
         }
     }
 }
+
+/// What to do about a directory that takes no writes.
+const WRITABLE: &str = "make the directory writable; what only reads works without";
 
 fn io_kind(error: &io::Error) -> ErrorKind {
     match error.kind() {
@@ -216,13 +225,13 @@ fn store_kind(error: &rusqlite::Error) -> ErrorKind {
     }
 }
 
-/// A program that is not there or not executable is the specification's fault.
 /// A kernel parameter that the kernel does not show to a replica: `net.core.*` on older ones.
 fn is_hidden_parameter(failure: &crate::wire::report::Failure) -> bool {
     failure.step == crate::wire::report::SET_PARAMETER
         && failure.errno == rustix::io::Errno::NOENT.raw_os_error()
 }
 
+/// A program that is not there or not executable is the specification's fault.
 fn shim_kind(failure: &crate::wire::report::Failure) -> ErrorKind {
     match failure.exit_code {
         126 | 127 => ErrorKind::InvalidSpec,

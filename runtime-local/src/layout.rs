@@ -63,6 +63,12 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Whether it lies on a file system that takes no writes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let flags = rustix::fs::statvfs(&self.root).map(|found| found.f_flag);
+        flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+
     /// The directory itself.
     pub(crate) fn root(&self) -> &Path {
         &self.root

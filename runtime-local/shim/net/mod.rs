@@ -228,8 +228,7 @@ impl NetService {
         let Some(parts) = &mut self.parts else {
             return Ok(());
         };
-        parts.zones.notice();
-        parts.zones.forget();
+        parts.zones.reopen(&self.plan, &self.epoll, ZONES)?;
         parts.zones.refresh();
         parts.zone = build_zone(&self.plan, &parts.zones);
         parts.rules.install(parts.balanced())?;

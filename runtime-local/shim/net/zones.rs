@@ -54,14 +54,7 @@ impl Zones {
             .iter()
             .map(|a| a.zone_dir.clone())
             .collect();
-        for folder in &folders {
-            for part in ["svc", "ep"] {
-                let path = format!("{folder}/{part}");
-                fs::create_dir_all(&path).map_err(NetError::io(format!("make {path}")))?;
-            }
-        }
-        let watch = Watch::open(&folders, &plan.links, &plan.replica)?;
-        watch.register(epoll, token)?;
+        let watch = Watch::begin(plan, &folders, epoll, token)?;
         let views = plan.attachments.iter().map(|attachment| NetworkView {
             id: attachment.network.clone(),
             name: attachment.network_name.clone(),
@@ -80,9 +73,19 @@ impl Zones {
         Ok(zones)
     }
 
-    /// Everything is to be read again at the next refresh.
-    pub(super) fn forget(&mut self) {
+    /// Follows the folders anew, as they may have been removed and made again, and reads everything
+    /// at the next refresh.
+    pub(super) fn reopen(
+        &mut self,
+        plan: &NetPlan,
+        epoll: &Epoll,
+        token: u64,
+    ) -> Result<(), NetError> {
+        let watch = Watch::begin(plan, &self.folders, epoll, token)?;
+        // The kernel forgets a descriptor that is closed.
+        self.watch = watch;
         self.everything = true;
+        Ok(())
     }
 
     /// Takes note of what changed; true when there is something to refresh.
@@ -162,6 +165,24 @@ impl Drop for Zones {
 }
 
 impl Watch {
+    /// Follows the folders, which are made if need be.
+    fn begin(
+        plan: &NetPlan,
+        folders: &[String],
+        epoll: &Epoll,
+        token: u64,
+    ) -> Result<Self, NetError> {
+        for folder in folders {
+            for part in ["svc", "ep"] {
+                let path = format!("{folder}/{part}");
+                fs::create_dir_all(&path).map_err(NetError::io(format!("make {path}")))?;
+            }
+        }
+        let watch = Self::open(folders, &plan.links, &plan.replica)?;
+        watch.register(epoll, token)?;
+        Ok(watch)
+    }
+
     fn open(folders: &[String], links: &str, replica: &str) -> Result<Self, NetError> {
         const TOO_MANY: i32 = 24;
         #[cfg(test)]

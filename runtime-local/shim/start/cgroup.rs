@@ -181,7 +181,7 @@ impl Cgroups {
             let mut path = group.path.as_str();
             while let Some((parent, _)) = path.rsplit_once('/') {
                 path = parent;
-                if fs::rmdir(At::Cwd, &format!("{}/{path}", group.base)).is_err() {
+                if fs::rmdir(At::Cwd, format!("{}/{path}", group.base)).is_err() {
                     break;
                 }
             }
@@ -338,7 +338,7 @@ fn remove_tree(dir: &str) -> Outcome<()> {
 /// The replica's groups are left at one moment: once its v2 group, the first, is empty, so are the
 /// others, which tell nobody.
 fn wait_for_leave(dir: &str, until: u64) {
-    let events = fs::open(At::Cwd, &format!("{dir}/cgroup.events"), abi::O_RDONLY, 0);
+    let events = fs::open(At::Cwd, format!("{dir}/cgroup.events"), abi::O_RDONLY, 0);
     let mut text = [0; 128];
     if let Ok(events) = events
         && let Ok(len) = fs::pread(events.as_fd(), &mut text, 0)

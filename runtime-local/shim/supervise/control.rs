@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::fault::{Outcome, Step, failure, refuse};
 use crate::sys::fs::{self, At};
-use crate::sys::{Errno, abi, mount, socket};
+use crate::sys::{Errno, abi, mount, poll, socket};
 use crate::wire::control::{FRAME_MAX, Incoming, Refusal, Request, Response};
 use crate::wire::report::Failure;
 
@@ -139,6 +139,15 @@ impl Control {
         }
     }
 
+    /// Whether who asked has hung up, so that nobody would hear the answer.
+    pub(super) fn is_gone(&self, waiter: Waiter) -> bool {
+        let client = self
+            .clients
+            .iter()
+            .find(|client| client.id == waiter.client);
+        client.is_none_or(|client| poll::has_hung_up(client.socket.as_fd()))
+    }
+
     /// Forgets a client.
     pub(super) fn drop_client(&mut self, id: u64) {
         self.clients.retain(|client| client.id != id);
@@ -149,15 +158,22 @@ impl Control {
         self.answer_with(to, response, &[]);
     }
 
-    /// Answers and sends descriptors along.
-    pub(super) fn answer_with(&mut self, to: Waiter, response: &Response, fds: &[BorrowedFd<'_>]) {
+    /// Answers and sends descriptors along; false if there is nobody to take it.
+    pub(super) fn answer_with(
+        &mut self,
+        to: Waiter,
+        response: &Response,
+        fds: &[BorrowedFd<'_>],
+    ) -> bool {
         let Some(client) = self.clients.iter().find(|client| client.id == to.client) else {
-            return;
+            return false;
         };
         let frame = response.encode(to.number);
-        if socket::send(client.socket.as_fd(), &frame, fds, abi::MSG_DONTWAIT).is_err() {
+        let sent = socket::send(client.socket.as_fd(), &frame, fds, abi::MSG_DONTWAIT);
+        if sent.is_err() {
             self.drop_client(to.client);
         }
+        sent.is_ok()
     }
 
     /// Answers with the result of something that has no other answer.

@@ -54,6 +54,7 @@ pub(super) fn detach(plan: &Plan) -> Outcome<()> {
         .map_err(Errno::from)
         .step("enter /", "")?;
     fs::umask(0o022);
+    rights::forget_scheduling();
     for resource in LIMITS {
         rights::raise_limit(resource).step("raise limit", resource)?;
     }

@@ -7,8 +7,8 @@ use super::exec::{Job, Owner, Place};
 use super::record;
 use super::shim::{Foreign, Pause, Shim, Stage};
 use crate::fault::{Outcome, refuse};
-use crate::sys::poll;
 use crate::sys::process::{self, Ended};
+use crate::sys::{abi, poll};
 use crate::wire::control::{Exec, Response};
 
 /// How long the parent of a foreign program may take to collect it.
@@ -17,6 +17,10 @@ const COLLECT_MS: u64 = 1_000;
 impl Shim {
     /// Runs another program inside for a client.
     pub(super) fn exec(&mut self, waiter: Waiter, exec: &Exec, fds: &[OwnedFd]) {
+        // Whoever has given up has been told that it failed.
+        if self.control.is_gone(waiter) {
+            return;
+        }
         match self.running().map(|run| &run.pause) {
             Some(Pause::No) => {}
             Some(_) => {
@@ -170,8 +174,12 @@ impl Shim {
             let pid = job.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
             let master = job.master.take();
             let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-            self.control
+            let heard = self
+                .control
                 .answer_with(waiter, &Response::Started { pid }, &fds);
+            if !heard {
+                let _ = self.jobs[at].signal(abi::SIGKILL);
+            }
         }
         let Some(ended) = self.jobs[at].ended else {
             return false;

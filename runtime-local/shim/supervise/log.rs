@@ -164,9 +164,9 @@ impl Log {
             }
         };
         let last = self.limits.files.max(1) - 1;
-        let _ = fs::unlink(dir, &name(last));
+        let _ = fs::unlink(dir, name(last));
         for number in (0..last).rev() {
-            let _ = fs::rename(dir, &name(number), &name(number + 1));
+            let _ = fs::rename(dir, name(number), name(number + 1));
         }
         // Without a new file the old one, though renamed, goes on taking output.
         if let Ok((file, size)) = open_file(&self.dir) {

@@ -176,7 +176,11 @@ impl Shim {
         let step = "reload network";
         let Some(bytes) = net else {
             let service = self.running_mut().and_then(|run| run.net.as_mut());
-            return service.map_or(Ok(()), NetService::reload).step(step, "");
+            service.map_or(Ok(()), NetService::reload).step(step, "")?;
+            // Its own word may have been lost with the files.
+            self.update_ready();
+            self.record.publish();
+            return Ok(());
         };
         let plan = NetPlan::decode(&mut Reader::new(&bytes));
         let plan = plan.map_err(|error| refuse(step, error))?;

@@ -33,7 +33,7 @@ impl<'a, T: AsFd> From<&'a T> for At<'a> {
 }
 
 /// Opens a path; `O_CLOEXEC` is added.
-pub(crate) fn open(at: At<'_>, path: &str, flags: c_int, mode: u32) -> Result<OwnedFd> {
+pub(crate) fn open(at: At<'_>, path: impl AsRef<[u8]>, flags: c_int, mode: u32) -> Result<OwnedFd> {
     let path = c_text(path)?;
     // SAFETY: the path is a zero-terminated string that outlives the call.
     again(|| unsafe { sys!(nr::OPENAT, at.raw(), path.as_ptr(), flags | O_CLOEXEC, mode) })
@@ -77,7 +77,7 @@ pub(crate) fn open_in(
 }
 
 /// Makes a directory.
-pub(crate) fn mkdir(at: At<'_>, path: &str, mode: u32) -> Result<()> {
+pub(crate) fn mkdir(at: At<'_>, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     let path = c_text(path)?;
     // SAFETY: the path outlives the call.
     unsafe { sys!(nr::MKDIRAT, at.raw(), path.as_ptr(), mode) }.map(drop)
@@ -91,14 +91,19 @@ pub(crate) fn mknod(at: At<'_>, path: &str, mode: u32) -> Result<()> {
 }
 
 /// Makes a symbolic link.
-pub(crate) fn symlink(target: &str, at: At<'_>, path: &str) -> Result<()> {
+pub(crate) fn symlink(target: impl AsRef<[u8]>, at: At<'_>, path: impl AsRef<[u8]>) -> Result<()> {
     let (target, path) = (c_text(target)?, c_text(path)?);
     // SAFETY: both strings outlive the call.
     unsafe { sys!(nr::SYMLINKAT, target.as_ptr(), at.raw(), path.as_ptr()) }.map(drop)
 }
 
-/// Reads where a symbolic link leads.
+/// Reads where a symbolic link leads, as text.
 pub(crate) fn readlink(at: At<'_>, path: &str) -> Result<String> {
+    String::from_utf8(readlink_bytes(at, path)?).map_err(|_| Errno::INVAL)
+}
+
+/// Reads where a symbolic link leads.
+pub(crate) fn readlink_bytes(at: At<'_>, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
     let path = c_text(path)?;
     let mut buffer = vec![0_u8; 4096];
     // SAFETY: the path outlives the call and the buffer is as long as said.
@@ -112,28 +117,44 @@ pub(crate) fn readlink(at: At<'_>, path: &str) -> Result<String> {
         )
     }?;
     buffer.truncate(usize::try_from(len).unwrap_or(0));
-    String::from_utf8(buffer).map_err(|_| Errno::INVAL)
+    Ok(buffer)
 }
 
 /// Removes a file.
-pub(crate) fn unlink(at: At<'_>, path: &str) -> Result<()> {
+pub(crate) fn unlink(at: At<'_>, path: impl AsRef<[u8]>) -> Result<()> {
     let path = c_text(path)?;
     // SAFETY: the path outlives the call.
     unsafe { sys!(nr::UNLINKAT, at.raw(), path.as_ptr(), 0) }.map(drop)
 }
 
 /// Removes an empty directory.
-pub(crate) fn rmdir(at: At<'_>, path: &str) -> Result<()> {
+pub(crate) fn rmdir(at: At<'_>, path: impl AsRef<[u8]>) -> Result<()> {
     let path = c_text(path)?;
     // SAFETY: the path outlives the call.
     unsafe { sys!(nr::UNLINKAT, at.raw(), path.as_ptr(), AT_REMOVEDIR) }.map(drop)
 }
 
 /// Renames within one directory.
-pub(crate) fn rename(at: At<'_>, from: &str, to: &str) -> Result<()> {
+pub(crate) fn rename(at: At<'_>, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
     let (from, to) = (c_text(from)?, c_text(to)?);
     // SAFETY: both paths outlive the call.
     unsafe { sys!(nr::RENAMEAT, at.raw(), from.as_ptr(), at.raw(), to.as_ptr()) }.map(drop)
+}
+
+/// Moves a name from one directory to another of the same file system.
+pub(crate) fn move_to(from: At<'_>, name: impl AsRef<[u8]>, to: At<'_>) -> Result<()> {
+    let name = c_text(name)?;
+    // SAFETY: the name outlives the call.
+    unsafe {
+        sys!(
+            nr::RENAMEAT,
+            from.raw(),
+            name.as_ptr(),
+            to.raw(),
+            name.as_ptr()
+        )
+    }
+    .map(drop)
 }
 
 /// Reads what is there, at most a buffer full.
@@ -234,7 +255,7 @@ pub(crate) fn chown(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
 }
 
 /// Sets owner and group of a name, not following it.
-pub(crate) fn chown_at(at: At<'_>, path: &str, uid: u32, gid: u32) -> Result<()> {
+pub(crate) fn chown_at(at: At<'_>, path: impl AsRef<[u8]>, uid: u32, gid: u32) -> Result<()> {
     let path = c_text(path)?;
     let flags = AT_SYMLINK_NOFOLLOW;
     // SAFETY: the path outlives the call.
@@ -266,7 +287,7 @@ pub(crate) fn stat(fd: BorrowedFd<'_>) -> Result<Statx> {
 }
 
 /// What a name is, not following it; an empty name means the directory itself.
-pub(crate) fn stat_at(at: At<'_>, path: &str) -> Result<Statx> {
+pub(crate) fn stat_at(at: At<'_>, path: impl AsRef<[u8]>) -> Result<Statx> {
     const BASIC: u32 = 0x7ff;
     let path = c_text(path)?;
     let flags = AT_SYMLINK_NOFOLLOW | super::abi::AT_EMPTY_PATH;

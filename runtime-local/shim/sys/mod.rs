@@ -119,8 +119,8 @@ fn owned(result: c_long) -> Result<OwnedFd> {
 }
 
 /// Text for the kernel; a zero byte within is refused.
-pub(crate) fn c_text(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Errno::INVAL)
+pub(crate) fn c_text(text: impl AsRef<[u8]>) -> Result<CString> {
+    CString::new(text.as_ref()).map_err(|_| Errno::INVAL)
 }
 
 /// Repeats a call for as long as a signal interrupts it.

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null;
 
 use super::abi::{
-    CLOCK_MONOTONIC, CLOCK_REALTIME, O_CLOEXEC, O_NONBLOCK, PollFd, Timespec, c_int, nr,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, O_CLOEXEC, O_NONBLOCK, POLLHUP, PollFd, Timespec, c_int, nr,
 };
 use super::{Errno, Result, owned, sys};
 
@@ -23,6 +23,16 @@ pub(crate) fn poll(fds: &mut [PollFd], timeout_ms: Option<u64>) -> Result<usize>
         Err(Errno::INTR) => Ok(0),
         other => other.map(|count| usize::try_from(count).unwrap_or(0)),
     }
+}
+
+/// Whether the other end of a connection has been closed; what it has sent may still be read.
+pub(crate) fn has_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd {
+        fd: fd.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    }];
+    poll(&mut fds, Some(0)).is_ok() && fds[0].revents & POLLHUP != 0
 }
 
 /// Nanoseconds since 1970.

@@ -133,6 +133,26 @@ pub(crate) fn set_seccomp(program: &[u8]) -> Result<()> {
     unsafe { sys!(nr::SECCOMP, SECCOMP_SET_MODE_FILTER, 0, &raw const prog) }.map(drop)
 }
 
+/// Takes back what a launcher may have set for itself and its children: niceness, processors,
+/// policy, rank at the disk, execution domain. What may not be taken back stays.
+pub(crate) fn forget_scheduling() {
+    const ALL_PROCESSORS: [u64; 128] = [u64::MAX; 128];
+    const USUAL: c_int = 0;
+    const OWN_PROCESS: c_int = 1;
+    let rank = 0_i32;
+    // SAFETY: the rank is what the kernel reads and outlives the call.
+    let _ = unsafe { sys!(nr::SCHED_SETSCHEDULER, 0, USUAL, &raw const rank) };
+    // SAFETY: takes no memory.
+    let _ = unsafe { sys!(nr::SETPRIORITY, 0, 0, USUAL) };
+    // SAFETY: takes no memory.
+    let _ = unsafe { sys!(nr::IOPRIO_SET, OWN_PROCESS, 0, USUAL) };
+    let (mask, size) = (ALL_PROCESSORS.as_ptr(), size_of_val(&ALL_PROCESSORS));
+    // SAFETY: the mask is readable and as long as said.
+    let _ = unsafe { sys!(nr::SCHED_SETAFFINITY, 0, size, mask) };
+    // SAFETY: takes no memory.
+    let _ = unsafe { sys!(nr::PERSONALITY, USUAL) };
+}
+
 /// Raises a limit of this process as far as it may.
 pub(crate) fn raise_limit(resource: u32) -> Result<()> {
     let mut limit = Rlimit64 { soft: 0, hard: 0 };

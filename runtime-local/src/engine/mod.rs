@@ -71,10 +71,17 @@ impl Runtime {
     pub(crate) fn open(root: &Path) -> Result<Self, LocalError> {
         crate::preflight::check()?;
         let layout = Layout::open(root)?;
-        room::keep(layout.root());
+        let read_only = layout.is_read_only();
+        if !read_only {
+            room::keep(layout.root());
+        }
         let images = Store::open(layout.images())?;
         let hierarchies = Hierarchies::detect()?;
-        let (db, made) = Db::open(&layout.database())?;
+        let (db, made) = if read_only {
+            (Db::open_read_only(&layout.database())?, false)
+        } else {
+            Db::open(&layout.database())?
+        };
         let former = if made {
             rebuild::former_id(&layout)?
         } else {
@@ -97,7 +104,10 @@ impl Runtime {
         if made {
             runtime.rebuild()?;
         }
-        runtime.recover()?;
+        // What cannot be written can still be read.
+        if !read_only {
+            runtime.recover()?;
+        }
         Ok(runtime)
     }
 

@@ -3,11 +3,12 @@
 use super::Runtime;
 use crate::error::LocalError;
 use crate::net;
-use crate::shim::{self, Seen};
+use crate::shim::{self, Control, Seen};
 use crate::state::{
     Durability, Intent, IntentKind, Lock, ReplicaRecord, ServiceRecord, boot_id, meta, networks,
     remove_if_empty, replicas, services, volumes,
 };
+use crate::wire::control::Request;
 use crate::wire::plan::{Plan, Restart};
 
 /// Reading what an intent is about.
@@ -77,6 +78,7 @@ impl Runtime {
             return Ok(());
         }
         let there = net::list_bridges()?;
+        let mut lost = Vec::new();
         for network in &all_networks {
             let (stack, name) = (&network.stack, &network.name);
             let Some(_lock) = self.try_lock("network", stack, name.as_str())? else {
@@ -90,10 +92,14 @@ impl Runtime {
                 continue;
             }
             let config = self.network_config(network)?;
-            if there.iter().any(|bridge| bridge.name == config.bridge) {
+            let has_zone = net::has_zone(&self.zone(network)?);
+            if has_zone && there.iter().any(|bridge| bridge.name == config.bridge) {
                 net::restore(&[config], &[])?;
             } else {
                 self.make_network(network)?;
+            }
+            if !has_zone {
+                lost.push(network.id.clone());
             }
         }
         for service in &all_services {
@@ -111,7 +117,35 @@ impl Runtime {
             let on = self.network_records(stack, name, &service.desired.spec)?;
             let ports = Self::fixed_ports(&service.desired.spec, &on)?;
             net::restore(&[], &[self.publication(name, ports, &on)?])?;
+            if on.iter().any(|network| lost.contains(&network.id)) {
+                self.write_zone(service, &on)?;
+            }
             self.restore_across(service)?;
+        }
+        self.announce_again(&lost)
+    }
+
+    /// Has the shims on networks whose zones were lost follow the new ones, and say there what
+    /// they have said before.
+    fn announce_again(&self, lost: &[String]) -> Result<(), LocalError> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let all = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, None))?;
+        for record in &all {
+            let on = self.networks_of_replica(record)?;
+            let run = self.layout().run(&record.key);
+            if !on.iter().any(|network| lost.contains(&network.id)) || !shim::see(&run)?.runs() {
+                continue;
+            }
+            let asked = Control::connect(&run, &record.id.to_string())
+                .and_then(|mut control| control.ask(&Request::Reload { net: None }));
+            if let Err(error) = asked {
+                let error = unmoor_core::Error::from(error);
+                tracing::warn!(replica = %record.id, "restore its names: {}", error.chain());
+            }
         }
         Ok(())
     }

@@ -35,8 +35,8 @@ pub(crate) use ipam::{next_replica, next_stable};
 pub(crate) use resolv::{host_resolvers, replica_resolv_conf};
 pub(crate) use subnet::{Subnet, pick_subnet};
 pub(crate) use zone::{
-    read_endpoints, remove_endpoint, remove_service, remove_zone, write_links, write_service,
-    zone_dir,
+    has_zone, read_endpoints, remove_endpoint, remove_service, remove_zone, write_links,
+    write_service, zone_dir,
 };
 
 /// A failed operation on the host's networks.

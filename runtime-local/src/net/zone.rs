@@ -48,6 +48,13 @@ pub(crate) fn remove_endpoint(zone: &Path, replica: &str) -> Result<(), NetError
     Ok(())
 }
 
+/// Whether a network's zone is there; it goes with the run directory.
+pub(crate) fn has_zone(zone: &Path) -> bool {
+    ["svc", "ep", "record"]
+        .iter()
+        .all(|part| zone.join(part).exists())
+}
+
 /// Removes a network's zone; absent is fine.
 pub(crate) fn remove_zone(zone: &Path) -> Result<(), NetError> {
     match fs::remove_dir_all(zone) {

@@ -347,6 +347,17 @@ impl ExecSession for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.exit.is_none() && self.pid == 0 {
+            // It may have begun without anybody having heard it yet. If not, the shim finds nobody
+            // here, and does not begin it or ends it.
+            while let Ok((frame, _)) = receive_frame(self.control.get_ref()) {
+                match decode(&frame, &self.replica) {
+                    Ok((_, Response::Started { pid })) => self.pid = pid,
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+        }
         if self.exit.is_none() && self.pid != 0 {
             let kill = Request::SignalExec {
                 pid: self.pid,

@@ -1,12 +1,14 @@
 //! The database file: opened once, written in immediate transactions of two durabilities.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use unmoor_core::backend::Commit;
 use unmoor_core::name::NameError;
 
@@ -146,6 +148,42 @@ impl Db {
         ))
     }
 
+    /// Opens the database for reading, on a file system that takes no writes.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and if there is none.
+    pub(crate) fn open_read_only(path: &Path) -> Result<Self, LocalError> {
+        let wrong = |action| {
+            move |source| LocalError::Store {
+                action,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(read_only_uri(path), flags)
+            .map_err(wrong("open the record"))?;
+        let found = version(&connection).map_err(wrong("read the schema"))?;
+        if found > SCHEMA {
+            return Err(LocalError::Newer {
+                path: path.to_owned(),
+                found,
+                known: SCHEMA,
+            });
+        }
+        if found < SCHEMA {
+            let (what, problem) = (path.display().to_string(), "it has no tables".to_owned());
+            return Err(LocalError::Corrupt { what, problem });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            inner: Mutex::new(Inner {
+                connection,
+                synchronous: None,
+            }),
+        })
+    }
+
     /// The database for commands that commit so.
     pub(crate) fn session(&self, commit: Commit) -> Session<'_> {
         Session { db: self, commit }
@@ -258,6 +296,23 @@ fn make_private(path: &Path) -> Result<(), LocalError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(LocalError::io("make", path, source)),
     }
+}
+
+/// A database whose journal is there needs the journal's index, which is there, too, then. Without
+/// one SQLite would make both; nobody who has this file system changes the file meanwhile.
+fn read_only_uri(path: &Path) -> OsString {
+    let journal = path.with_extension("db-wal");
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'?' | b'#' | b'%' => uri.extend(format!("%{byte:02x}").bytes()),
+            _ => uri.push(*byte),
+        }
+    }
+    if !journal.exists() {
+        uri.extend(b"?immutable=1");
+    }
+    OsString::from_vec(uri)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -338,6 +338,11 @@ impl Host {
 
     /// Kills the shim of a replica, as the kernel might when memory is short.
     pub(crate) fn kill_shim(&self, id: &ReplicaId) {
+        kill(self.shim(id));
+    }
+
+    /// The process that supervises a replica.
+    pub(crate) fn shim(&self, id: &ReplicaId) -> i32 {
         let wanted = format!("unmoor-shim {id}");
         let run = format!("{}/", self.root().join("run").display());
         let ours = |process: &Path| {
@@ -356,11 +361,8 @@ impl Host {
             .collect();
         assert_eq!(found.len(), 1, "one shim of {id}");
         let name = found[0].file_name();
-        kill(
-            name.to_str()
-                .and_then(|name| name.parse().ok())
-                .expect("a number"),
-        );
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        number.expect("a number")
     }
 
     /// The one replica's folder among those of this kind.

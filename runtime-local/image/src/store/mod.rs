@@ -92,8 +92,11 @@ impl Store {
         }
         // Seen from inside a user namespace through a mount of its own, where root is not root.
         let layers = path.join("layers");
-        fs::set_permissions(&layers, fs::Permissions::from_mode(0o755))
-            .at("set permissions of", &layers)?;
+        let known = fs::symlink_metadata(&layers).at("look at", &layers)?;
+        if known.permissions().mode() & 0o7777 != 0o755 {
+            fs::set_permissions(&layers, fs::Permissions::from_mode(0o755))
+                .at("set permissions of", &layers)?;
+        }
         let owners = if rustix::process::geteuid().is_root() {
             Owners::Keep
         } else {
