@@ -259,6 +259,45 @@ fn layouts_with_other_content_are_refused() {
     ));
 }
 
+fn blobs(bench: &Bench) -> Vec<String> {
+    let dir = bench.store.path().join("blobs/sha256");
+    let entries = fs::read_dir(dir).expect("a list").flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_a_failed_load_has_brought_goes_again_and_what_was_there_stays() {
+    let bench = Bench::new();
+    let (layer, arch) = (layer(), Platform::linux_here().arch().to_owned());
+    let (digest, size) = (Digest::sha256_of(&layer), layer.len() as u64);
+    let good = config(&arch, &digest);
+    let bad = layout(&good, size, &vec![1; layer.len()]);
+    refused(&bench, "other bytes", &bad);
+    assert_eq!(blobs(&bench), Vec::<String>::new());
+    let path = write(&bench, &layout(&good, size, &layer));
+    load(&bench.store, &path, &options("good")).expect("loaded");
+    let before = blobs(&bench);
+    assert_eq!(before.len(), 3, "manifest, configuration, layer");
+    refused(&bench, "too small", &layout(&good, size + 1, &layer));
+    assert_eq!(blobs(&bench), before);
+
+    let no_archive = bench.dir.path().join("no-archive");
+    fs::write(&no_archive, vec![7; 100_000]).expect("written");
+    let failed = import(
+        &bench.store,
+        &no_archive,
+        &name("no/archive"),
+        &ImportOptions::default(),
+    );
+    failed.expect_err("not an archive");
+    assert_eq!(blobs(&bench), before);
+    assert!(bench.leftovers().is_empty());
+}
+
 #[test]
 fn layouts_that_make_no_sense_are_refused() {
     let bench = Bench::new();

@@ -53,8 +53,15 @@ pub fn import(
     name: &ImageRef,
     options: &ImportOptions,
 ) -> Result<StoredImage, ImageError> {
-    let path = path.as_ref();
-    let _hold = store.hold()?;
+    super::whole_or_nothing(store, || import_held(store, path.as_ref(), name, options))
+}
+
+fn import_held(
+    store: &Store,
+    path: &Path,
+    name: &ImageRef,
+    options: &ImportOptions,
+) -> Result<StoredImage, ImageError> {
     let mut config = ImageConfig::new(options.platform.clone());
     for line in &options.changes {
         change::apply(&mut config, line).map_err(ImageError::Build)?;

@@ -51,15 +51,33 @@ pub fn load(
     path: impl AsRef<Path>,
     options: &LoadOptions,
 ) -> Result<Vec<StoredImage>, ImageError> {
-    let _hold = store.hold()?;
-    let mut archive = ArchiveReader::open(store, path.as_ref())?;
-    if archive.has(b"index.json") {
-        return layout::load(store, &mut archive, options);
+    whole_or_nothing(store, || {
+        let mut archive = ArchiveReader::open(store, path.as_ref())?;
+        if archive.has(b"index.json") {
+            return layout::load(store, &mut archive, options);
+        }
+        if archive.has(b"manifest.json") {
+            return docker::load(store, &mut archive, options);
+        }
+        Err(archive.bad("it has neither index.json (OCI) nor manifest.json (docker save)"))
+    })
+}
+
+/// Takes back what failed work has put into the store: what failed for want of room must not keep
+/// the room.
+fn whole_or_nothing<T>(
+    store: &Store,
+    work: impl FnOnce() -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
+    let before = store.inventory()?;
+    let hold = store.hold()?;
+    let result = work();
+    drop(hold);
+    if result.is_err() {
+        // The failure itself is what the caller needs to hear; a prune finds what is left.
+        let _ = store.take_back(&before);
     }
-    if archive.has(b"manifest.json") {
-        return docker::load(store, &mut archive, options);
-    }
-    Err(archive.bad("it has neither index.json (OCI) nor manifest.json (docker save)"))
+    result
 }
 
 /// An image for another processor would be loaded without complaint and then not start.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unmoor_core::image::{Digest, DigestAlgorithm};
@@ -78,6 +78,30 @@ impl Store {
         self.prune_blobs(&needed, &mut pruned)?;
         self.sweep(&needed)?;
         Ok(pruned)
+    }
+
+    /// The blobs that there are, whole or in part.
+    pub(crate) fn inventory(&self) -> Result<Inventory, ImageError> {
+        let mut found = BTreeSet::new();
+        for dir in ["blobs/sha256", "blobs/sha512", "partial"] {
+            let dir = self.dir(dir);
+            found.extend(names(&dir)?.into_iter().map(|name| dir.join(name)));
+        }
+        Ok(Inventory(found))
+    }
+
+    /// Removes the blobs that have come since and that no name needs: what a failed load has
+    /// brought. While others work on the store it stays, and the next prune finds it.
+    pub(crate) fn take_back(&self, before: &Inventory) -> Result<(), ImageError> {
+        let _alone = self.alone(Duration::ZERO)?;
+        let needed = self.needed(&self.refs()?, &InUse::default());
+        for path in self.inventory()?.0.difference(&before.0) {
+            let is_needed = |digest: &Digest| self.blob_path(digest) == *path;
+            if !needed.blobs.iter().any(is_needed) {
+                fs::remove_file(path).at("remove", path)?;
+            }
+        }
+        Ok(())
     }
 
     fn is_used(&self, record: &RefRecord, in_use: &InUse) -> bool {
@@ -190,6 +214,10 @@ impl Store {
         Ok(())
     }
 }
+
+/// The blobs of one moment, by their files.
+#[derive(Debug)]
+pub(crate) struct Inventory(BTreeSet<PathBuf>);
 
 #[derive(Debug, Default)]
 struct Needed {

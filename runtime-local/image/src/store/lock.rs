@@ -4,6 +4,7 @@
 //! Lock files are removed only by whoever holds the whole store exclusively.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
@@ -70,13 +71,18 @@ impl Store {
 
     fn lock_file(&self, name: &str) -> Result<File, ImageError> {
         let path = self.dir("locks").join(name);
-        OpenOptions::new()
+        let opened = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(&path)
-            .at("open", &path)
+            .open(&path);
+        match opened {
+            // Where nothing can be written one can still read, and keep others from pruning.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            other => other,
+        }
+        .at("open", &path)
     }
 }
 
