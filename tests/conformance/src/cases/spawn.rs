@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use unmoor_core::ErrorKind;
 use unmoor_core::backend::{LogOptions, Phase};
 use unmoor_core::label::Selector;
 use unmoor_core::spec::{Mount, MountSource, NetworkMode, Placement, Rlimit};
@@ -40,6 +41,8 @@ cases! { "spawn";
     privileged [Spawn, Privileged];
     /// Kernel parameters of the service are in force inside.
     sysctls [Spawn, Sysctls];
+    /// Parameters of the network's core are in force inside, where the kernel shows them to replicas.
+    core_sysctls [Spawn, Sysctls];
     /// Process limits of the service are in force inside.
     ulimits [Spawn, Ulimits];
     /// Memory mounts are empty at first, writable, and have the wanted mode.
@@ -435,6 +438,24 @@ async fn sysctls(t: &Fixture) -> Verdict {
         let path = format!("read /proc/sys/{}", key.replace('.', "/"));
         ensure_eq!(t.ok(&a, &path).await?.trim_end(), value, "{key}");
     }
+    Ok(())
+}
+
+async fn core_sysctls(t: &Fixture) -> Verdict {
+    let (key, value) = ("net.core.somaxconn", "777");
+    let mut service = t.server("");
+    service.security.sysctls = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let stack = t.stack().service(named("a"), service);
+    match t.up(&stack).await {
+        // Older kernels, 6.1 among them, show them to the first user namespace only.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return Err(Failure::Skipped(error.to_string()));
+        }
+        other => other?,
+    };
+    let a = slot(&stack.name, "a", 1);
+    let read = t.ok(&a, "read /proc/sys/net/core/somaxconn").await?;
+    ensure_eq!(read.trim_end(), value, "{key}");
     Ok(())
 }
 
