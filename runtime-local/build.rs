@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use unmoor_static::{compile, print_error, variable};
+use unmoor_static::{compile, compile_variant, print_error, variable};
 
 fn main() -> ExitCode {
     match embed() {
@@ -23,6 +23,13 @@ fn embed() -> Result<(), String> {
         return Err(format!("the local runtime needs Linux, not {target}"));
     }
     let output = compile("shim")?;
+    if std::env::var_os("CARGO_FEATURE_FAILPOINTS").is_some() {
+        // For the tests in which the library meets shims of other versions.
+        for version in ["older", "newer"] {
+            let (name, cfg) = (format!("shim-{version}"), format!("wire=\"{version}\""));
+            compile_variant("shim", &name, &cfg)?;
+        }
+    }
     let program = std::fs::read(&output).map_err(|error| format!("read the shim: {error}"))?;
     println!(
         "cargo::rustc-env=UNMOOR_SHIM_HASH={:032x}",

@@ -96,6 +96,19 @@ pub(crate) enum LocalError {
         /// Ours.
         known: i64,
     },
+    /// A shim that would misunderstand this version.
+    #[error(
+        "the shim of {replica} was started by a later version of unmoor and obeys none that speaks \
+         less than version {obeys}; this one speaks {known}"
+    )]
+    Later {
+        /// The replica.
+        replica: String,
+        /// What it asks for.
+        obeys: u32,
+        /// What this library speaks.
+        known: u32,
+    },
     /// Stored data that this version cannot read.
     #[error("{what} is damaged: {problem}")]
     Corrupt {
@@ -158,9 +171,10 @@ impl LocalError {
             Self::WrongPhase(_) => ErrorKind::WrongPhase,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Taken(_) => ErrorKind::AlreadyExists,
-            Self::Unsupported { .. } | Self::NoController(_) | Self::Newer { .. } => {
-                ErrorKind::Unsupported
-            }
+            Self::Unsupported { .. }
+            | Self::NoController(_)
+            | Self::Newer { .. }
+            | Self::Later { .. } => ErrorKind::Unsupported,
             Self::Forbidden { .. } | Self::Rlimit { .. } => ErrorKind::Forbidden,
             Self::IdsExhausted => ErrorKind::Quota,
             Self::Io { source, .. } => io_kind(source),
@@ -180,6 +194,9 @@ impl LocalError {
             Self::Unsupported { hint, .. } | Self::Forbidden { hint, .. } => Some(hint.clone()),
             Self::NoController(_) => Some("remove the limit, or mount the controller".to_owned()),
             Self::Newer { .. } => Some("use the newer unmoor for this directory".to_owned()),
+            Self::Later { .. } => Some(
+                "use the unmoor that started it; what only looks works with this one".to_owned(),
+            ),
             Self::Rlimit { .. } => Some("lower the limit, or raise the caller's".to_owned()),
             Self::Store { source, .. } if store_kind(source) == ErrorKind::Corrupt => Some(
                 "move the database away: the next command makes it again from what is there"

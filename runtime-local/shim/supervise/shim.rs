@@ -19,6 +19,7 @@ use crate::sys::fs::{self, At};
 use crate::sys::process::Ended;
 use crate::sys::{Errno, abi, poll};
 use crate::wire::codec::Reader;
+use crate::wire::control::{OLDEST, VERSION};
 use crate::wire::netplan::NetPlan;
 use crate::wire::plan::Plan;
 use crate::wire::report::Failure;
@@ -168,6 +169,7 @@ impl Shim {
         let children = daemon::child_signals()?;
         let mut record = Record::open(&run_dir, fresh)?;
         record.status.shim = record::own_id();
+        (record.status.speaks, record.status.obeys) = (VERSION, OLDEST);
         match fresh {
             Fresh::Yes => {
                 refuse_if_alive(&record, &plan)?;

@@ -19,7 +19,25 @@ use super::plan::{Restart, read_restart, write_restart};
 use super::report::Failure;
 
 /// The version of the messages this source writes; greater ones add, they never change.
-pub const VERSION: u32 = 1;
+///
+/// Tests compile shims of other versions from the same source.
+#[allow(
+    unexpected_cfgs,
+    reason = "the build script sets it for those shims alone"
+)]
+pub const VERSION: u32 = if cfg!(wire = "older") {
+    1
+} else if cfg!(wire = "newer") {
+    9
+} else {
+    2
+};
+/// The version that a library must speak at least to be obeyed by a shim of this source.
+#[allow(
+    unexpected_cfgs,
+    reason = "the build script sets it for those shims alone"
+)]
+pub const OLDEST: u32 = if cfg!(wire = "newer") { 9 } else { 1 };
 /// The longest frame.
 pub const FRAME_MAX: usize = 160 * 1024;
 
@@ -176,6 +194,14 @@ pub struct Refusal {
     pub failure: Failure,
 }
 
+/// The version with which a request came.
+fn since(tag: u32) -> u32 {
+    match tag {
+        0..=15 => 1,
+        _ => 2,
+    }
+}
+
 /// Reads only the head of a frame: version, number, tag.
 fn head(r: &mut Reader<'_>) -> Result<(u32, u32, u32), CodecError> {
     Ok((r.u32()?, r.u32()?, r.u32()?))
@@ -238,6 +264,9 @@ impl Request {
     pub fn decode(frame: &[u8]) -> Result<Incoming, CodecError> {
         let r = &mut Reader::new(frame);
         let (_, number, tag) = head(r)?;
+        if since(tag) > VERSION {
+            return Ok(Incoming::Unknown(number));
+        }
         let request = match tag {
             0 => Self::Hello { version: r.u32()? },
             1 => Self::Signal { signal: r.u32()? },
@@ -418,6 +447,8 @@ mod tests {
             Request::Quit,
             Request::Attach { stdin: true },
             Request::CloseStdin,
+            Request::Drain { drained: true },
+            Request::Settle,
         ]
     }
 

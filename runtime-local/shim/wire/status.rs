@@ -5,6 +5,8 @@
 //! reads again. Whether the shim still lives is told by its lock on `<run dir>/lock`, and by its
 //! pid and start time; never by the pid alone.
 
+use super::control;
+
 /// Size of the record.
 pub const SIZE: usize = 512;
 /// The first four bytes.
@@ -99,6 +101,10 @@ pub struct Status {
     pub ready: bool,
     /// When the next start by policy is due, nanoseconds since 1970; 0: none.
     pub next_start_ns: u64,
+    /// The version of the messages that the shim speaks.
+    pub speaks: u32,
+    /// The version that a library must speak at least for the shim to obey it.
+    pub obeys: u32,
     /// Why the start failed, at most [`ERROR_MAX`] bytes.
     pub error: String,
 }
@@ -124,6 +130,8 @@ impl Default for Status {
             stop_requested: false,
             ready: false,
             next_start_ns: 0,
+            speaks: control::VERSION,
+            obeys: control::OLDEST,
             error: String::new(),
         }
     }
@@ -185,6 +193,8 @@ impl Status {
                 | u32::from(self.ready) << 3,
         );
         page.u64(self.next_start_ns);
+        page.u32(self.speaks);
+        page.u32(self.obeys);
         page.at = ERROR_AT;
         let text = cut(&self.error, ERROR_MAX).as_bytes();
         page.u32(u32::try_from(text.len()).unwrap_or(0));
@@ -286,6 +296,9 @@ impl Page {
         let failing_streak = self.take_u32();
         let flags = self.take_u32();
         let next_start_ns = self.take_u64();
+        // The first shims wrote neither.
+        let speaks = self.take_u32().max(1);
+        let obeys = self.take_u32().max(1);
         self.at = ERROR_AT;
         let len = self.take_u32() as usize;
         if len > ERROR_MAX {
@@ -311,6 +324,8 @@ impl Page {
             stop_requested: flags & 4 != 0,
             ready: flags & 8 != 0,
             next_start_ns,
+            speaks,
+            obeys,
             error: String::from_utf8_lossy(text).into_owned(),
         })
     }
@@ -387,9 +402,22 @@ mod tests {
             stop_requested: true,
             ready: true,
             next_start_ns: 77,
+            speaks: 8,
+            obeys: 3,
             error: "mount: not permitted".into(),
         };
         assert_eq!(Status::decode(&status.encode()), Ok(status));
+    }
+
+    #[test]
+    fn a_record_of_the_first_shims_says_that_they_are() {
+        let mut bytes = Status::default().encode();
+        let versions = 128;
+        bytes[versions..versions + 8].fill(0);
+        let sum = checksum(&bytes[..CHECKSUM_AT]);
+        bytes[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        let back = Status::decode(&bytes).expect("whole");
+        assert_eq!((back.speaks, back.obeys), (1, 1));
     }
 
     #[test]

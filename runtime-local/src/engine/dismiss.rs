@@ -96,7 +96,7 @@ impl Runtime {
 
     /// Stops the replica of a shim that lives, and the shim; `None` if it has died meanwhile, and
     /// what it supervised may still run.
-    fn send_away(
+    pub(super) fn send_away(
         &self,
         record: &ReplicaRecord,
         status: &Status,

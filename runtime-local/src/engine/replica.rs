@@ -106,6 +106,7 @@ impl Runtime {
         let Some(record) = self.replica(id)? else {
             return Ok(Applied::Unchanged);
         };
+        shim::obeys(&self.layout().run(&record.key), &id.to_string())?;
         self.update(&record, |record| record.drained = true)?;
         failpoint("replica.drained");
         let seen = self.see_alive(&record)?;
@@ -227,6 +228,9 @@ impl Runtime {
 
     /// Removes a replica with its writable layer; absent is success.
     pub(crate) fn remove_replica(&self, id: &ReplicaId) -> Result<Applied, LocalError> {
+        if let Some(record) = self.replica(id)? {
+            shim::obeys(&self.layout().run(&record.key), &id.to_string())?;
+        }
         let begun = self
             .db()
             .write("remove a replica", Durability::Process, |c| {

@@ -18,7 +18,7 @@ use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, ServiceRecord,
     addresses, make_private_dir, now_ns, random_hex, replicas, services, write_json, write_private,
 };
-use crate::wire::control::Request;
+use crate::wire::control::{Request, VERSION};
 use crate::wire::status::Phase;
 
 /// When a replica that is made is started.
@@ -200,6 +200,13 @@ impl Runtime {
                 Phase::Stopping => {
                     let text = format!("start {replica}: it is being stopped");
                     Err(LocalError::WrongPhase(text))
+                }
+                // Its end is the occasion to give it a shim of this version.
+                Phase::Exited | Phase::Failed if status.speaks < VERSION => {
+                    self.send_away(&record, &status)?;
+                    self.relaunch(&record)?;
+                    self.note_started(&record)?;
+                    Ok(Applied::Changed)
                 }
                 Phase::Exited | Phase::Failed => {
                     self.note_started(&record)?;

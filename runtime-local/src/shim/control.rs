@@ -14,9 +14,9 @@ use rustix::net::{
     sendmsg, socket_with,
 };
 
-use super::status::is_shim_alive;
+use super::status::{is_shim_alive, read};
 use crate::error::LocalError;
-use crate::wire::control::{FRAME_MAX, Request, Response};
+use crate::wire::control::{FRAME_MAX, Request, Response, VERSION};
 
 /// Most descriptors of one message.
 const DESCRIPTORS: usize = 4;
@@ -41,8 +41,9 @@ impl Control {
     /// A shim that has only just begun is waited for.
     ///
     /// # Errors
-    /// `Protocol` if nobody listens there.
+    /// `Protocol` if nobody listens there; `Later` if it would not obey.
     pub(crate) fn connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
+        obeys(run, replica)?;
         for _ in 0..TRIES {
             match Self::try_connect(run, replica) {
                 Err(_) if is_shim_alive(run) => std::thread::park_timeout(PAUSE),
@@ -178,6 +179,21 @@ impl Control {
     }
 }
 
+/// Whether the shim of a run directory, if there is one, obeys this version.
+///
+/// # Errors
+/// `Later` if it does not.
+pub(crate) fn obeys(run: &Path, replica: &str) -> Result<(), LocalError> {
+    match read(run)? {
+        Some(status) if status.obeys > VERSION && is_shim_alive(run) => Err(LocalError::Later {
+            replica: replica.to_owned(),
+            obeys: status.obeys,
+            known: VERSION,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The error for a shim that says nothing.
 pub(super) fn silence(replica: &str, waited: Duration) -> LocalError {
     LocalError::Protocol {
@@ -213,9 +229,9 @@ pub(super) fn accept(response: Response, replica: &str) -> Result<Response, Loca
             replica,
             failure: refusal.failure,
         }),
-        Response::Unsupported => Err(LocalError::Protocol {
-            replica,
-            problem: "is of an older version that cannot do this".to_owned(),
+        Response::Unsupported => Err(LocalError::Unsupported {
+            what: format!("the shim of {replica} is of an older version that cannot do this"),
+            hint: format!("restart {replica}: that gives it a shim of this version"),
         }),
         other => Ok(other),
     }

@@ -8,7 +8,7 @@ mod session;
 mod settle;
 mod status;
 
-pub(crate) use control::Control;
+pub(crate) use control::{Control, obeys};
 pub(crate) use install::Program;
 pub(crate) use launch::{Launching, adopt, launch};
 pub(crate) use session::{END_OF_INPUT, Session, read_stream, watched, write_some};

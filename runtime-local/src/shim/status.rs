@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::LocalError;
 use crate::state::boot_id;
-use crate::wire::status::{Phase, SIZE, Status, StatusError};
+use crate::wire::status::{Phase, SIZE, Status, StatusError, VERSION};
 
 /// Readings before a record that stays torn counts as damaged.
 const TRIES: u32 = 100;
@@ -68,6 +68,15 @@ pub(crate) fn read(run: &Path) -> Result<Option<Status>, LocalError> {
             Err(StatusError::Torn) if tries < TRIES => {
                 tries += 1;
                 std::thread::yield_now();
+            }
+            Err(StatusError::Version(found)) => {
+                let what = format!(
+                    "{} was written by a shim of a later version of unmoor (record {found}, this \
+                     one knows {VERSION})",
+                    path.display()
+                );
+                let hint = "use the unmoor that started it".to_owned();
+                return Err(LocalError::Unsupported { what, hint });
             }
             Err(error) => {
                 let (what, problem) = (path.display().to_string(), error.to_string());

@@ -22,13 +22,26 @@ const NO_LIBC: [&str; 4] = [
 /// # Errors
 /// What is missing, or that the compiler refused; what it said is printed as warnings.
 pub fn compile(folder: &str) -> Result<PathBuf, String> {
+    build(folder, folder, None)
+}
+
+/// The same with a condition set, into `$OUT_DIR/name`: a variant for tests.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_variant(folder: &str, name: &str, cfg: &str) -> Result<PathBuf, String> {
+    build(folder, name, Some(cfg))
+}
+
+fn build(folder: &str, name: &str, cfg: Option<&str>) -> Result<PathBuf, String> {
     let sources = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join(folder);
     watch(&sources);
     println!("cargo::rerun-if-changed=build.rs");
-    let output = PathBuf::from(variable("OUT_DIR")?).join(folder);
+    let output = PathBuf::from(variable("OUT_DIR")?).join(name);
     let target = static_target(&variable("TARGET")?)?;
     let mut rustc = command(folder, &sources, &target)?;
     rustc.arg("-o").arg(&output);
+    rustc.args(cfg.iter().flat_map(|cfg| ["--cfg", cfg]));
     match rustc.output() {
         Ok(result) if result.status.success() => Ok(output),
         Ok(result) => Err(explain(
