@@ -1,11 +1,15 @@
 //! How single values are read: what docker compose makes of them, row by row, and what of a file
 //! is bad input.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use unmoor_core::ErrorKind;
-use unmoor_core::compose::{Environment, Level, LoadErrors, LoadOptions, Loaded, Source, load};
+use unmoor_core::compose::{
+    Environment, Form, Level, LoadErrors, LoadOptions, Loaded, Source, document, load,
+};
 use unmoor_core::name::ServiceName;
 use unmoor_core::spec::{HealthWish, RestartPolicy, Service};
 use unmoor_tools::Work;
@@ -430,4 +434,28 @@ fn a_large_file_loads_fast() {
     println!("{lines} lines in {best:?}");
     let limit = if cfg!(debug_assertions) { 250 } else { 5 };
     assert!(best < Duration::from_millis(limit), "{best:?}");
+}
+
+#[test]
+fn what_files_of_variables_and_labels_say_stands_where_the_format_has_it() {
+    let files = BTreeMap::from([
+        (PathBuf::from("/srv/t/e.env"), "A=1\n".to_owned()),
+        (PathBuf::from("/srv/t/l.labels"), "b=2\n".to_owned()),
+    ]);
+    let env = Environment::new().files(files);
+    let text = "services: {a: {image: x, user: u, env_file: e.env, label_file: l.labels}}\n";
+    let source = Source::new("c.yaml", text).directory("/srv/t");
+    let found = document(&[source], &env, &LoadOptions::default(), Form::default());
+    let service = found.expect("valid").to_value()["services"]["a"].clone();
+    let keys: Vec<&String> = service.as_object().expect("a mapping").keys().collect();
+    let wanted = [
+        "command",
+        "entrypoint",
+        "environment",
+        "image",
+        "labels",
+        "networks",
+        "user",
+    ];
+    assert_eq!(keys, wanted);
 }

@@ -164,8 +164,7 @@ pub(super) enum Form {
     Stringified,
 }
 
-/// The keys of a service.
-#[cfg(test)]
+/// The keys of a service, in the order of printing.
 pub(super) fn service_keys() -> impl Iterator<Item = &'static str> {
     service::SERVICE.fields().iter().map(|field| field.key)
 }

@@ -1,20 +1,17 @@
 //! The networks of the stack.
 
-use crate::name::NetworkName;
-use crate::spec::{Network, Stack};
+use crate::name::{NetworkName, StackName};
+use crate::spec::{Network, Stack, default_network};
 
 use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
-use super::super::tree::Tag;
 use super::environment::labels;
 
 /// Reads `networks`.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
-    // The default network needs no description.
-    let written = at.map(cx).into_iter();
-    for entry in written.filter(|entry| entry.node.tag != Tag::Default) {
+    for entry in at.map(cx) {
         let name = match NetworkName::parse(entry.name()) {
             Ok(name) => name,
             Err(error) => {
@@ -25,13 +22,16 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
         let network = if entry.node.is_null() {
             Network::default()
         } else {
-            network(&entry, cx)
+            network(&entry, &stack.name, cx)
         };
-        stack.networks.insert(name, network);
+        // The default network needs no description that says nothing.
+        if name != default_network() || network != Network::default() {
+            stack.networks.insert(name, network);
+        }
     }
 }
 
-fn network(entry: &At<'_>, cx: &mut Context<'_>) -> Network {
+fn network(entry: &At<'_>, stack: &StackName, cx: &mut Context<'_>) -> Network {
     let mut network = Network::default();
     for field in entry.map(cx) {
         match field.name() {
@@ -41,7 +41,8 @@ fn network(entry: &At<'_>, cx: &mut Context<'_>) -> Network {
             "external" => external(&field, cx),
             "driver" => driver(&field, cx),
             "name" => {
-                let is_usual = field.node.tag == Tag::Default;
+                let usual = format!("{stack}_{}", entry.name());
+                let is_usual = field.text(cx).is_some_and(|name| name == usual);
                 if !is_usual && entry.get("external").is_none() {
                     let text = "the network is called by its stack and key";
                     cx.warn(&field, Level::Ignored, text);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::name::VolumeName;
+use crate::name::{StackName, VolumeName};
 use crate::spec::{Stack, Volume};
 
 use super::super::Level;
@@ -10,7 +10,7 @@ use super::super::assemble::path_of;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::text::shown;
-use super::super::tree::{Node, Tag};
+use super::super::tree::Node;
 use super::environment::labels;
 
 /// Reads `volumes`.
@@ -30,7 +30,7 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
         let volume = if entry.node.is_null() {
             Volume::default()
         } else {
-            volume(&entry, cx)
+            volume(&entry, &stack.name, cx)
         };
         stack.volumes.insert(name, volume);
     }
@@ -50,7 +50,7 @@ fn bound(entry: &At<'_>, cx: &mut Context<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn volume(entry: &At<'_>, cx: &mut Context<'_>) -> Volume {
+fn volume(entry: &At<'_>, stack: &StackName, cx: &mut Context<'_>) -> Volume {
     let mut volume = Volume::default();
     for field in entry.map(cx) {
         match field.name() {
@@ -59,7 +59,7 @@ fn volume(entry: &At<'_>, cx: &mut Context<'_>) -> Volume {
                 let name = field.text(cx);
                 if entry.node.get("external").is_some() {
                     volume.external = name;
-                } else if field.node.tag != Tag::Default {
+                } else if name.is_some_and(|name| name != format!("{stack}_{}", entry.name())) {
                     let text = "the volume is called by its stack and key";
                     cx.warn(&field, Level::Ignored, text);
                 }

@@ -7,6 +7,7 @@ use super::super::assemble::read;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::super::dotenv;
+use super::super::format;
 use super::super::interpolate::Scope;
 use super::super::text::{shown, shown_path};
 use super::super::tree::{Entry, Node, Spot};
@@ -160,8 +161,17 @@ fn put(service: &mut Node, key: &str, found: Found, spot: Spot) {
     if found.is_empty() {
         return;
     }
-    if service.get(key).is_none() {
-        service.set(key, Node::map(spot, Vec::new()));
+    if service.get(key).is_none()
+        && let Some(entries) = service.as_map_mut()
+    {
+        // Where the format's order has it: fingerprints are made of the text.
+        let before = format::service_keys().take_while(|known| *known != key);
+        let before: Vec<&str> = before.collect();
+        let at = entries
+            .iter()
+            .position(|entry| !before.contains(&&*entry.key));
+        let entry = Entry::new(key, Node::map(spot, Vec::new()));
+        entries.insert(at.unwrap_or(entries.len()), entry);
     }
     let Some(entries) = service.get_mut(key).and_then(Node::as_map_mut) else {
         return;
