@@ -3,6 +3,7 @@
 mod checks;
 mod conformance;
 mod demo;
+mod generated;
 mod groups;
 mod images;
 mod inside;
@@ -33,6 +34,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   demo         builds and starts the example stack; `demo --down` takes it away
   images       packs the example's images into target/images
   soak         [CYCLES]  brings the example up and down, and looks for leaks each time
+  soak fuzz    [SECONDS [SEED]]  mutated Compose files: no panic, no hang, bounded memory
+  soak oracle  [CASES [SEED]]  generated Compose files against docker compose, which
+               UNMOOR_COMPOSE_ORACLE names
   vm           [--suite SUITE] [--systemd] [test | soak CYCLES | conformance URI... | -- COMMAND]
                in a machine with the kernel of a Debian suite (default: bookworm, 6.1) and cgroup
                version 2 alone; needs QEMU and apt, but not root";
@@ -89,6 +93,14 @@ fn dispatch(words: &[&str]) -> Option<Outcome> {
         ["demo", "--down"] => demo::down(),
         ["images"] => images::build_all().map(|_| ()),
         ["soak"] => soak::run(50),
+        ["soak", "fuzz", rest @ ..] => {
+            let [seconds, seed] = numbers(rest, [3600, 1])?;
+            generated::fuzz(seconds, seed)
+        }
+        ["soak", "oracle", rest @ ..] => {
+            let [cases, seed] = numbers(rest, [5000, 1])?;
+            generated::oracle(cases, seed)
+        }
         ["soak", cycles] => soak::run(cycles.parse().ok()?),
         ["vm", words @ ..] => return vm::run(words),
         ["inside", "guest", words @ ..] => vm::inside(words),
@@ -98,4 +110,16 @@ fn dispatch(words: &[&str]) -> Option<Outcome> {
         ["inside", "soak", cycles] => soak::inside(cycles.parse().ok()?),
         _ => return None,
     })
+}
+
+/// Up to two numbers, with what stands in for those that are not given.
+fn numbers(words: &[&str], usual: [u64; 2]) -> Option<[u64; 2]> {
+    let mut found = usual;
+    if words.len() > found.len() {
+        return None;
+    }
+    for (slot, word) in found.iter_mut().zip(words) {
+        *slot = word.parse().ok()?;
+    }
+    Some(found)
 }

@@ -32,6 +32,7 @@ fn allowed(folder: &str) -> (Vec<&'static str>, Vec<&'static str>) {
             vec!["backends/sim", "tests/tools"],
         ),
         "tests/e2e" => (vec!["", "core", "tests/conformance", "tests/tools"], vec![]),
+        "tests/fuzz" => (vec!["core"], vec![]),
         "tests/tools" | "tests/layout" | "tests/shim" => (vec![], vec!["tests/tools"]),
         folder if folder.starts_with("tests/") => (vec!["", "tests/*"], vec![]),
         folder if folder.starts_with("benches") => (vec!["", "core"], vec!["tests/tools"]),
