@@ -139,6 +139,71 @@ fn b3_fields_that_are_unknown_or_of_a_wrong_kind() {
 }
 
 #[test]
+fn b4_names_that_are_none() {
+    let long = "x".repeat(256);
+    let names = [
+        "",
+        ".",
+        "..",
+        "-rf",
+        &long,
+        "a\0b",
+        "a\nb",
+        "../../x",
+        "a\u{202e}b",
+        "\u{430}pp",
+        "e\u{301}",
+        "é",
+        "🦀",
+        "a b",
+        "a/b",
+        "$(id)",
+    ];
+    for name in names {
+        let quoted = serde_json::to_string(name).expect("JSON");
+        let texts = [
+            format!("services: {{{quoted}: {{image: x}}}}\n"),
+            format!(
+                "services: {{a: {{image: x, networks: [{quoted}]}}}}\nnetworks: {{{quoted}: {{}}}}\n"
+            ),
+            format!(
+                "services: {{a: {{image: x, volumes: [{{type: volume, source: {quoted}, target: /t}}]}}}}\nvolumes: {{{quoted}: {{}}}}\n"
+            ),
+            format!(
+                "services: {{a: {{image: x, secrets: [{{source: {quoted}}}]}}}}\nsecrets: {{{quoted}: {{file: f}}}}\n"
+            ),
+            format!(
+                "services: {{a: {{image: x, x-unmoor: {{links: [{{service: a, alias: {quoted}}}]}}}}}}\n"
+            ),
+        ];
+        for text in texts {
+            // An empty source is a volume without a name.
+            if name.is_empty() && text.contains("volumes") {
+                continue;
+            }
+            let said = refused(&text);
+            assert!(said.starts_with("compose.yaml:"), "{text}{said}");
+            let plain = |c: char| c == '\n' || (c.is_ascii() && !c.is_control()) || c == '…';
+            let shown = said
+                .replace(['é', '🦀', '\u{430}'], "")
+                .replace("e\u{301}", "");
+            assert!(shown.chars().all(plain), "{shown:?}");
+        }
+    }
+    let twins = "services: {App: {image: x}, app: {image: x}}\n";
+    let loaded = load(
+        &[source(twins)],
+        &Environment::new(),
+        &LoadOptions::default(),
+    );
+    let warnings = loaded.expect("docker compose takes them").warnings;
+    assert!(
+        warnings.iter().any(|w| w.text.contains("one name to DNS")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn b5_places_that_nothing_is_mounted_at() {
     for target in ["/", "/proc", "/sys", "/dev"] {
         let said = service(&format!("volumes: [\"./x:{target}\"]"));
@@ -159,6 +224,34 @@ fn b5_places_that_nothing_is_mounted_at() {
             .iter()
             .any(|w| w.text.contains("whole file system"))
     );
+}
+
+#[test]
+fn b5_sources_are_found_from_the_file_and_mounts_keep_their_order() {
+    let text = "services: {a: {image: x, volumes: [\"~/h:/h\", \"../up:/u\", \"./d:/deep/er\", \"./e:/deep\", {type: bind, source: \"./a:b,c\", target: /odd}]}}\n";
+    let env = Environment::new().home("/home/me");
+    let loaded = load(&[source(text)], &env, &LoadOptions::default()).expect("valid");
+    let mounts = &loaded.stack.services.values().next().expect("a").mounts;
+    let shown: Vec<String> = mounts
+        .iter()
+        .map(|mount| format!("{:?} {}", mount.source, mount.target))
+        .collect();
+    let wanted = [
+        ("/home/me/h", "/h"),
+        ("/srv/up", "/u"),
+        ("/srv/t/d", "/deep/er"),
+        ("/srv/t/e", "/deep"),
+        ("/srv/t/a:b,c", "/odd"),
+    ];
+    assert_eq!(shown.len(), wanted.len(), "{shown:?}");
+    for (shown, (from, to)) in shown.iter().zip(wanted) {
+        assert!(
+            shown.contains(&format!("{from:?}")) && shown.ends_with(to),
+            "{shown}"
+        );
+    }
+    let homeless = "services: {a: {image: x, volumes: [\"~/h:/h\"]}}\n";
+    assert!(refused(homeless).contains("home directory"));
 }
 
 #[test]
@@ -188,6 +281,76 @@ fn b6_ports_that_are_none_and_ports_that_meet() {
         )
         .is_ok()
     );
+}
+
+#[test]
+fn b6_wide_ranges_and_brackets() {
+    let said = service("ports: [\"1-65536:1-65536\"]");
+    assert!(said.contains("compose.yaml:4:"), "{said}");
+    let said = service("ports: [\"80-82:80-81\"]");
+    assert!(said.contains("compose.yaml:4:"), "{said}");
+    let text =
+        "services: {a: {image: x, ports: [\"[::1]:80:80\", \"127.0.0.1:80:80\", \"22:22\"]}}\n";
+    let loaded = load(
+        &[source(text)],
+        &Environment::new(),
+        &LoadOptions::default(),
+    );
+    let ports = &loaded
+        .expect("valid")
+        .stack
+        .services
+        .values()
+        .next()
+        .expect("a")
+        .ports
+        .clone();
+    assert_eq!(ports.len(), 3, "{ports:?}");
+    assert_eq!(ports[2].target, 22, "no number to the base of sixty");
+    let all = "services: {a: {image: x, ports: [\"1-9999:1-9999\"]}}\n";
+    let loaded = load(&[source(all)], &Environment::new(), &LoadOptions::default());
+    assert_eq!(
+        loaded
+            .expect("valid")
+            .stack
+            .services
+            .values()
+            .next()
+            .expect("a")
+            .ports
+            .len(),
+        9999
+    );
+}
+
+#[test]
+fn b7_long_chains_and_health_that_nothing_checks() {
+    let mut text = "services:\n  s0: {image: x}\n".to_owned();
+    for number in 1..10_000 {
+        text.push_str(&format!(
+            "  s{number}: {{image: x, depends_on: [s{}]}}\n",
+            number - 1
+        ));
+    }
+    let loaded = load(
+        &[source(&text)],
+        &Environment::new(),
+        &LoadOptions::default(),
+    );
+    assert_eq!(loaded.expect("valid").stack.services.len(), 10_000);
+    let closed = text.replace("  s0: {image: x}", "  s0: {image: x, depends_on: [s9999]}");
+    assert!(refused(&closed).contains("s0 -> s9999"));
+    for off in ["{disable: true}", "{test: [NONE]}"] {
+        let text = format!(
+            "services:\n  a: {{image: x, depends_on: {{b: {{condition: service_healthy}}}}}}\n  b: {{image: y, healthcheck: {off}}}\n"
+        );
+        let said = refused(&text);
+        assert!(said.contains("compose.yaml:2:30: "), "{said}");
+        assert!(
+            said.contains("`b` is waited for until it is healthy"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -257,6 +420,79 @@ fn b10_files_of_variables() {
     let large = fs::File::create(place.0.join(".env")).expect("a file");
     large.set_len(1 << 30).expect("a sparse file");
     assert!(place.refused().contains("larger than 4 MiB"));
+}
+
+#[test]
+fn b10_links_are_followed_and_a_slip_of_a_name_is_told() {
+    let place = Directory::new("slips");
+    place.write(
+        "compose.yaml",
+        "services: {a: {image: \"x:${DB_PASSWORD}\", labels: {l: \"${USED}\"}}}\n",
+    );
+    place.write("real.env", "DB_PASSWROD=1\nUSED=2\nOTHER=3\n");
+    std::os::unix::fs::symlink("real.env", place.0.join(".env")).expect("a link");
+    let request = ReadRequest::new(&place.0, Environment::new());
+    let loaded = read(&request).expect("reads").load();
+    let said = loaded.expect_err("no tag").to_string();
+    assert!(said.contains("tag \"\" is not valid"), "{said}");
+    let document = read(&request).expect("reads").document(Form::default());
+    let warnings = document.expect("docker compose takes it").warnings;
+    let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let slips: Vec<&String> = texts
+        .iter()
+        .filter(|text| text.contains("did you mean"))
+        .collect();
+    assert_eq!(slips.len(), 1, "{texts:?}");
+    assert!(
+        slips[0].contains("did you mean DB_PASSWROD, which "),
+        "{texts:?}"
+    );
+    assert!(slips[0].contains(".env:1"), "{texts:?}");
+    assert!(
+        !texts.iter().any(|text| text.contains("OTHER")),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn b10_a_secret_that_everyone_may_read_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Directory::new("open");
+    place.write(
+        "compose.yaml",
+        "services: {a: {image: x, secrets: [s], configs: [c]}}\nsecrets: {s: {file: s.txt}}\nconfigs: {c: {file: s.txt}}\n",
+    );
+    place.write("s.txt", "hunter2");
+    let mode = |name: &str, mode: u32| {
+        let path = place.0.join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let warned = || {
+        let request = ReadRequest::new(&place.0, Environment::new());
+        let loaded = read(&request).expect("reads").load().expect("valid");
+        let texts = loaded.warnings.iter().map(ToString::to_string);
+        texts
+            .filter(|text| text.contains("may read the file"))
+            .collect::<Vec<_>>()
+    };
+    mode("", 0o755);
+    mode("s.txt", 0o644);
+    let reachable = place
+        .0
+        .ancestors()
+        .all(|above| fs::metadata(above).is_ok_and(|found| found.permissions().mode() & 1 != 0));
+    if reachable {
+        let warned = warned();
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        assert!(warned[0].contains("compose.yaml:2:"), "{warned:?}");
+    } else {
+        unmoor_tools::skipped("others cannot enter the directory of the tests at all");
+    }
+    mode("", 0o700);
+    assert!(warned().is_empty(), "nobody else gets there");
+    mode("", 0o755);
+    mode("s.txt", 0o640);
+    assert!(warned().is_empty(), "others may not read it");
 }
 
 #[test]

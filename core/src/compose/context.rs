@@ -10,6 +10,7 @@ use crate::name::VolumeName;
 use super::cursor::At;
 use super::environment::Environment;
 use super::interpolate::Scope;
+use super::keys;
 use super::resets::Resets;
 use super::tree::{Node, Spot};
 use super::{Form, Level, LoadOptions, OnUnsupported, Variable, Warning};
@@ -281,8 +282,41 @@ impl<'e> Context<'e> {
         }
     }
 
+    /// Warns of a variable that has no value where a file sets one that is nearly called the same
+    /// and that nothing uses. What is merely not used may be meant for others, and is not told.
+    fn warn_of_slips(&mut self) {
+        let lower = |name: &str| name.to_ascii_lowercase();
+        let unused = self.env.origins.iter();
+        let unused = unused.filter(|(name, _)| !self.variables.contains_key(*name));
+        let unused: BTreeMap<String, (&String, &Place)> = unused
+            .map(|(name, place)| (lower(name), (name, place)))
+            .collect();
+        let known: Vec<&str> = unused.keys().map(String::as_str).collect();
+        let mut slips = Vec::new();
+        for (name, variable) in self
+            .variables
+            .iter()
+            .filter(|(_, variable)| variable.warned)
+        {
+            let near = keys::nearest(&lower(name), &known).and_then(|near| unused.get(near));
+            if let Some((near, place)) = near {
+                let text = format!("did you mean {near}, which {place} sets and nothing uses?");
+                slips.push(Warning {
+                    place: Some(variable.place.clone()),
+                    field: String::new(),
+                    level: Level::Trap,
+                    text: format!("the variable {name} is not set: {text}"),
+                });
+            }
+        }
+        self.warnings.extend(slips);
+    }
+
     /// All that was found, each in the order of the files.
-    pub(super) fn into_findings(self) -> (Vec<Error>, Vec<Warning>, BTreeMap<String, Variable>) {
+    pub(super) fn into_findings(
+        mut self,
+    ) -> (Vec<Error>, Vec<Warning>, BTreeMap<String, Variable>) {
+        self.warn_of_slips();
         let (files, mut errors, mut warnings) = (self.files, self.errors, self.warnings);
         let order = |place: Option<&Place>| {
             let place = place?;

@@ -14,6 +14,12 @@ pub trait Files: fmt::Debug + Send + Sync {
     /// # Errors
     /// `InvalidSpec` for what is not a readable text file of sensible size.
     fn read(&self, path: &Path) -> crate::Result<Option<String>>;
+
+    /// True if everyone on the machine may read the file.
+    fn is_open_to_all(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
 }
 
 /// No files at all: what is named does not exist.

@@ -290,6 +290,17 @@ impl Files for Disk {
             Err(error) => Err(error),
         }
     }
+
+    #[cfg(unix)]
+    fn is_open_to_all(&self, path: &Path) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        let allows = |path: &Path, bit: u32| {
+            fs::metadata(path).is_ok_and(|found| found.permissions().mode() & bit != 0)
+        };
+        // What lies in a directory that others cannot enter is out of their reach.
+        let mut above = path.ancestors().skip(1);
+        allows(path, 0o004) && above.all(|directory| allows(directory, 0o001))
+    }
 }
 
 /// Reads a regular file of at most the size of a Compose file as UTF-8.

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::Scope;
 use crate::backend::{DesiredService, ResolvedImage};
+use crate::error::Error;
 use crate::name::ServiceName;
-use crate::spec::{BlobId, BlobKind, SecretBytes, Service, Stack};
+use crate::spec::{
+    BlobId, BlobKind, HealthWish, SecretBytes, Service, Stack, never_healthy, waits_for_health,
+};
 
 /// A stack with nothing left to look up.
 #[derive(Debug, Clone)]
@@ -101,6 +105,30 @@ impl Desired {
             image: image.clone(),
             blobs,
         }))
+    }
+
+    /// A service that waits for the health of another whose image checks none either.
+    pub(super) fn never_healthy(&self, only: &Scope) -> Option<Error> {
+        let reach = only.reach(&self.stack);
+        let waits = self.stack.services.iter().flat_map(|(name, service)| {
+            let waits = service.depends_on.iter();
+            let waits = waits.filter(|(_, dependency)| waits_for_health(dependency));
+            waits.map(move |(target, _)| (name, target))
+        });
+        let waits = waits.filter(|(name, target)| reach.contains(*name) && reach.contains(*target));
+        let mut hopeless = waits.filter(|(_, target)| {
+            let says_nothing = |service: &Service| service.health == HealthWish::FromImage;
+            let image = self.images.get(*target);
+            self.stack.services.get(*target).is_some_and(says_nothing)
+                && image.is_some_and(|image| image.defaults.health.is_none())
+        });
+        let (name, target) = hopeless.next()?;
+        let error = never_healthy(name, target);
+        let field = format!("services.{name}.depends_on.{target}");
+        Some(match self.stack.places.of(&field) {
+            Some(place) => error.at(place.clone()),
+            None => error,
+        })
     }
 
     pub(super) fn fingerprint(&self) -> String {

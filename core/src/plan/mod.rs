@@ -186,6 +186,9 @@ pub fn plan(
         return Err(error);
     }
     check(&desired.stack, capabilities, options)?;
+    if let Some(error) = desired.never_healthy(&options.only) {
+        return Err(error);
+    }
     let gaps = gaps::gaps(&desired.stack, capabilities, &options.only);
     let facts = facts(observed);
     let mut plan = Plan {

@@ -9,7 +9,9 @@ use crate::backend::{
     ResolvedImage, Support,
 };
 use crate::name::{ReplicaId, ServiceName, VolumeName};
-use crate::spec::{Condition, Dependency, Mount, Published, Service, Stack, Volume};
+use crate::spec::{
+    Condition, Dependency, Health, HealthTest, HealthWish, Mount, Published, Service, Stack, Volume,
+};
 
 mod scope;
 
@@ -19,6 +21,11 @@ fn name(text: &str) -> ServiceName {
 
 fn service() -> Service {
     Service::new("app:1".parse().expect("valid reference"))
+}
+
+/// A service whose health is checked, so that others can wait for it.
+fn checked() -> Service {
+    service().health(Health::new(HealthTest::Tcp { port: 80 }))
 }
 
 fn everything() -> Capabilities {
@@ -136,7 +143,7 @@ fn every_entry_waits_only_for_earlier_ones() {
     };
     let wanted = desired(&[
         ("a", service().replicas(3).after(name("b"), healthy)),
-        ("b", service()),
+        ("b", checked()),
     ]);
     let plan = planned(&wanted, &ObservedStack::default());
     for (index, entry) in plan.entries.iter().enumerate() {
@@ -150,6 +157,35 @@ fn every_entry_waits_only_for_earlier_ones() {
 }
 
 #[test]
+fn what_would_never_be_healthy_is_not_waited_for() {
+    let healthy = Dependency {
+        condition: Condition::Healthy,
+        ..Dependency::default()
+    };
+    let with = |target: Service, dependency| {
+        let a = service().after(name("b"), dependency);
+        let wanted = desired(&[("a", a), ("b", target)]);
+        let seen = ObservedStack::default();
+        plan(&wanted, &seen, &everything(), &PlanOptions::default())
+    };
+    let unchecked = with(service(), healthy).expect_err("its image checks nothing");
+    assert_eq!(unchecked.kind(), ErrorKind::InvalidSpec);
+    assert!(
+        unchecked.message().contains("`b` is waited for"),
+        "{unchecked}"
+    );
+    let mut off = service();
+    off.health = HealthWish::Disabled;
+    assert!(with(off, healthy).is_err(), "it is switched off");
+    assert!(with(checked(), healthy).is_ok());
+    let optional = Dependency {
+        required: false,
+        ..healthy
+    };
+    assert!(with(service(), optional).is_ok(), "it is not waited for");
+}
+
+#[test]
 fn what_is_as_wanted_is_left_alone() {
     let healthy = Dependency {
         condition: Condition::Healthy,
@@ -157,7 +193,7 @@ fn what_is_as_wanted_is_left_alone() {
     };
     let wanted = desired(&[
         ("a", service().replicas(2).after(name("b"), healthy)),
-        ("b", service()),
+        ("b", checked()),
     ]);
     let plan = planned(&wanted, &settled(&wanted));
     assert_eq!(texts(&plan), Vec::<String>::new());

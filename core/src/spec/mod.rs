@@ -29,4 +29,5 @@ pub use security::{Rlimit, Security};
 pub use service::{Placement, PullPolicy, Role, Service, StopPolicy};
 pub use stack::Stack;
 pub use update::{RestartPolicy, UpdateOrder, UpdatePolicy};
+pub(crate) use validate::{never_healthy, waits_for_health};
 pub use volume::Volume;

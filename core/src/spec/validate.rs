@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, ErrorKind};
 use crate::name::ServiceName;
 use crate::spec::{
-    Condition, HealthWish, MountSource, Protocol, Published, Service, Stack, default_network,
+    Condition, Dependency, HealthWish, MountSource, Protocol, Published, Service, Stack,
+    default_network,
 };
 
 impl Stack {
@@ -17,6 +18,7 @@ impl Stack {
         let mut found = Vec::new();
         for (name, service) in &self.services {
             self.check_references(name, service, &mut found);
+            self.check_health(name, service, &mut found);
             check_own(name, service, &mut found);
         }
         self.check_ports(&mut found);
@@ -32,6 +34,15 @@ impl Stack {
             ));
         }
         found
+    }
+
+    fn check_health(&self, name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
+        for (target, dependency) in &service.depends_on {
+            let health = self.services.get(target).map(|service| &service.health);
+            if waits_for_health(dependency) && health == Some(&HealthWish::Disabled) {
+                found.push(never_healthy(name, target));
+            }
+        }
     }
 
     fn check_references(&self, name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
@@ -149,6 +160,19 @@ impl Stack {
             .map(|s| s.depends_on.keys().collect())
             .unwrap_or_default()
     }
+}
+
+/// True if a service does not start before this dependency is healthy.
+pub(crate) fn waits_for_health(dependency: &Dependency) -> bool {
+    dependency.required && dependency.condition == Condition::Healthy
+}
+
+/// What is waited for would never come: nothing tells whether the target is healthy.
+pub(crate) fn never_healthy(name: &ServiceName, target: &ServiceName) -> Error {
+    let text = format!("`{target}` is waited for until it is healthy, and has no health check");
+    Error::new(ErrorKind::InvalidSpec, text)
+        .on(format!("services.{name}.depends_on"))
+        .hint("give it a `healthcheck`, or wait with the condition service_started")
 }
 
 /// Places no mount may cover: the runtime's own.

@@ -1,13 +1,12 @@
 //! Secrets and configs: of the stack, and what services get of them.
 
-use crate::name::BlobName;
+use crate::name::{BlobName, StackName};
 use crate::spec::{Blob, BlobGrant, BlobKind, BlobSource, SecretBytes, Service, Stack};
 
 use super::super::Level;
 use super::super::assemble::path_of;
 use super::super::context::Context;
 use super::super::cursor::At;
-use super::super::tree::Tag;
 
 /// Reads the top-level `secrets` or `configs`.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
@@ -20,7 +19,7 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
                 continue;
             }
         };
-        let Some(source) = source(&entry, cx) else {
+        let Some(source) = source(&entry, (&stack.name, is_secret), cx) else {
             continue;
         };
         let blobs = if is_secret {
@@ -32,12 +31,23 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
     }
 }
 
-fn source(entry: &At<'_>, cx: &mut Context<'_>) -> Option<BlobSource> {
+fn source(
+    entry: &At<'_>,
+    (stack, is_secret): (&StackName, bool),
+    cx: &mut Context<'_>,
+) -> Option<BlobSource> {
     let mut source = None;
     for field in entry.map(cx) {
         match field.name() {
             "file" => {
                 let path = field.text(cx).and_then(|path| path_of(&field, &path, cx));
+                let open = path
+                    .as_deref()
+                    .is_some_and(|path| cx.env.files.is_open_to_all(path));
+                if is_secret && open {
+                    let text = "everyone on this machine may read the file: chmod o-r";
+                    cx.warn(&field, Level::Trap, text);
+                }
                 source = path.map(BlobSource::File);
             }
             "environment" => source = variable(&field, cx),
@@ -47,8 +57,9 @@ fn source(entry: &At<'_>, cx: &mut Context<'_>) -> Option<BlobSource> {
             }
             "external" => source = Some(BlobSource::External),
             "name" => {
-                let is_usual = field.node.tag == Tag::Default;
-                if !is_usual && field.text(cx).is_some_and(|name| name != entry.name()) {
+                let usual = format!("{stack}_{}", entry.name());
+                let is_usual = |name: String| name == usual || name == entry.name();
+                if !field.text(cx).is_none_or(is_usual) {
                     cx.warn(&field, Level::Ignored, "is called by its key");
                 }
             }

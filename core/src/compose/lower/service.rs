@@ -1,10 +1,11 @@
 //! One service: which keys there are, which area reads them, and whether its profile is active.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::ServiceName;
 use crate::spec::{Condition, Dependency, RestartPolicy, Role, Service, Stack};
 
+use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::{
@@ -14,6 +15,7 @@ use super::{
 
 /// Reads all services.
 pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
+    let mut spelt: BTreeMap<String, ServiceName> = BTreeMap::new();
     for field in at.map(cx) {
         let name = match ServiceName::parse(field.name()) {
             Ok(name) => name,
@@ -25,6 +27,10 @@ pub(super) fn lower(at: &At<'_>, stack: &mut Stack, cx: &mut Context<'_>) {
                 continue;
             }
         };
+        if let Some(other) = spelt.insert(name.as_str().to_ascii_lowercase(), name.clone()) {
+            let text = format!("`{name}` and `{other}` are one name to DNS");
+            cx.warn_spot(field.key_spot(), at.path(), Level::Trap, text);
+        }
         if field.node.as_map().is_some() {
             let service = one(&field, &name, stack, cx);
             stack.services.insert(name, service);

@@ -48,7 +48,7 @@ fn a_change_of_one_service_leaves_another_stopped() {
 fn a_change_starts_what_is_needed_only_if_something_starts() {
     let of = |count, var: &str| {
         let b = service().after(name("a"), healthy()).replicas(count);
-        desired(&[("a", service().env("X", var)), ("b", b)])
+        desired(&[("a", checked().env("X", var)), ("b", b)])
     };
     let mut seen = settled(&of(2, "1"));
     stop(&mut seen, "a");
