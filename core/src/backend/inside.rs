@@ -208,7 +208,8 @@ pub trait Files: Send + Sync + Debug {
 #[async_trait]
 pub trait Attach: Send + Sync + Debug {
     /// Joins the streams of a replica's program: its output from now on, and its input if it has
-    /// one. Ends with the program's exit code.
+    /// one. Ends with the program's exit code. Who joins a terminal first may also get what it has
+    /// said before, such as a prompt.
     ///
     /// Unlike with [`Exec`](crate::backend::Exec), dropping the session leaves the program alone.
     ///

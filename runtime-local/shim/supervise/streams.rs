@@ -15,6 +15,8 @@ const TURN: usize = 256 * 1024;
 const FOLLOWERS_MAX: usize = 16;
 /// Input taken from a follower at once.
 const INPUT: usize = 4096;
+/// The most of a terminal's first words that is kept for who joins it first.
+const HELD_MAX: usize = 4096;
 
 /// Who follows the output live.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub(super) struct Streams {
     followers: Vec<Follower>,
     last_id: u64,
     buffer: Vec<u8>,
+    /// What a terminal has said before anybody joined it: its prompt, as a rule.
+    held: Option<Vec<u8>>,
+    /// The program's input ends once it has taken what waits for it.
+    input_ends: bool,
 }
 
 /// The descriptors a follower gets.
@@ -53,6 +59,8 @@ impl Streams {
             followers: Vec::new(),
             last_id: 0,
             buffer: Vec::new(),
+            held: None,
+            input_ends: false,
         }
     }
 
@@ -61,6 +69,7 @@ impl Streams {
         if let Some(master) = &master {
             let _ = tty::set_nonblocking(master.as_fd());
         }
+        self.held = master.is_some().then(Vec::new);
         self.master = master;
     }
 
@@ -105,6 +114,7 @@ impl Streams {
                     moved += len;
                     let bytes = &buffer[..len];
                     log.add(stream, bytes);
+                    self.held = self.held.take().and_then(|held| hold(held, bytes));
                     self.followers
                         .retain(|follower| follower.is_fed(stream, bytes));
                 }
@@ -128,6 +138,7 @@ impl Streams {
         }
         log.flush(true);
         self.master = None;
+        self.held = None;
         self.followers.clear();
         self.buffer = Vec::new();
     }
@@ -152,6 +163,10 @@ impl Streams {
             stdin,
             pending: Vec::new(),
         };
+        if let Some(held) = self.held.take() {
+            // There is room for it: the socket is new.
+            follower.is_fed(Stream::Out, &held);
+        }
         self.followers.push(follower);
         Ok(FollowerEnds {
             out: theirs,
@@ -218,14 +233,44 @@ impl Streams {
                 Err(_) => follower.pending.clear(),
             }
         }
+        self.end_input();
     }
 
-    /// Lets the program meet the end of its input once it has read what is there.
+    /// Lets the program meet the end of its input once it has read what was sent before.
     pub(super) fn close_input(&mut self) {
-        if let Some(ends) = &mut self.ends {
+        // Whoever asks has sent everything, but not all of it may have been taken.
+        for follower in self.followers.iter_mut().filter(|follower| follower.stdin) {
+            let mut buffer = [0; INPUT];
+            while let Ok(got) =
+                socket::receive(follower.out.as_fd(), &mut buffer, abi::MSG_DONTWAIT)
+                && got.len > 0
+            {
+                follower.pending.extend_from_slice(&buffer[..got.len]);
+            }
+        }
+        self.input_ends = true;
+        self.feed();
+    }
+
+    /// Closes the input if it is to end and nothing waits for it any more.
+    fn end_input(&mut self) {
+        let waits = self.followers.iter().any(|one| !one.pending.is_empty());
+        if self.input_ends
+            && !waits
+            && let Some(ends) = &mut self.ends
+        {
             ends.stdin = None;
         }
     }
+}
+
+/// Adds to what is held, unless it becomes too much.
+fn hold(mut held: Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let fits = held.len() + bytes.len() <= HELD_MAX;
+    fits.then(|| {
+        held.extend_from_slice(bytes);
+        held
+    })
 }
 
 impl Follower {
