@@ -1,5 +1,6 @@
 //! Whole stacks: plan, apply, up, down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::apply::{self, Progress, Report, RunOptions};
 use crate::backend::{Commit, OnPull, Revision, StackLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
-use crate::name::StackName;
+use crate::name::{ServiceName, StackName};
 use crate::plan::{Orphans, Plan, PlanOptions, RemovalOptions, Scope, plan, plan_removal};
 use crate::spec::Stack;
 
@@ -24,12 +25,15 @@ pub struct UpOptions<'a> {
     pub on_pull: OnPull<'a>,
     /// Called once with the plan before it is carried out.
     pub on_plan: &'a (dyn Fn(&Plan) + Send + Sync),
+    /// Numbers of replicas over what the stack says and what was set by hand.
+    pub scale: BTreeMap<ServiceName, u32>,
 }
 
 impl fmt::Debug for UpOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpOptions")
             .field("plan", &self.plan)
+            .field("scale", &self.scale)
             .finish_non_exhaustive()
     }
 }
@@ -41,6 +45,7 @@ impl Default for UpOptions<'_> {
             run: RunOptions::default(),
             on_pull: &|_| {},
             on_plan: &|_| {},
+            scale: BTreeMap::new(),
         }
     }
 }
@@ -73,6 +78,15 @@ impl<'a> UpOptions<'a> {
     #[must_use]
     pub fn only(mut self, scope: Scope) -> Self {
         self.plan.only = scope;
+        self
+    }
+
+    /// Sets a service's number of replicas, over what the stack says and what was set by hand.
+    ///
+    /// It holds until the stack is brought up again: the file's number counts then.
+    #[must_use]
+    pub fn scaled(mut self, service: ServiceName, replicas: u32) -> Self {
+        self.scale.insert(service, replicas);
         self
     }
 
@@ -160,10 +174,8 @@ impl Client {
     /// `InvalidSpec`, `Unsupported` with all gaps, `NotFound` for images, and what `observe` gives.
     pub async fn plan(&self, stack: &Stack, options: &UpOptions<'_>) -> Result<PlannedStack> {
         let (former, revision) = self.load_record(&stack.name).await?;
-        let record = StackRecord {
-            file: Some(stack.clone()),
-            ..former.clone()
-        };
+        let mut record = former.clone();
+        take_up(&mut record, stack, &options.scale);
         self.plan_record(&stack.name, record, former, revision, options)
             .await
     }
@@ -198,7 +210,7 @@ impl Client {
     pub async fn up(&self, stack: &Stack, options: &UpOptions<'_>) -> Result<Report> {
         let name = &stack.name;
         self.change(name, options, |record| {
-            record.file = Some(stack.clone());
+            take_up(record, stack, &options.scale);
             Ok(())
         })
         .await
@@ -412,8 +424,20 @@ impl Client {
     }
 }
 
+/// Makes a stack the one that is wanted, with these numbers of replicas over its own.
+fn take_up(record: &mut StackRecord, stack: &Stack, scale: &BTreeMap<ServiceName, u32>) {
+    let mut file = stack.clone();
+    for (name, replicas) in scale {
+        if let Some(service) = file.services.get_mut(name) {
+            service.replicas = *replicas;
+            record.hand.scale.remove(name);
+        }
+    }
+    record.file = Some(file);
+}
+
 /// Forgets what was done by hand to a service that the hand removed.
-pub(super) fn forget(hand: &mut Hand, service: &crate::name::ServiceName) {
+pub(super) fn forget(hand: &mut Hand, service: &ServiceName) {
     hand.services.remove(service);
     hand.links.remove(service);
     hand.scale.remove(service);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::judge::{change_reason, choose, reached, same_network};
 use super::order::{networks_of, start_order};
 use super::retire::{Retirement, retire};
-use super::{Desired, Plan, PlanOptions, Recreate, Scope, Undo};
+use super::{Desired, Orphans, Plan, PlanOptions, Recreate, Scope, Undo};
 use crate::backend::{
     Action, Actor, Capabilities, DesiredService, Feature, ObservedReplica, ObservedStack, Phase,
     Until,
@@ -466,7 +466,7 @@ impl Planner<'_> {
         Retirement {
             drains: self.drains,
             drain,
-            grace: None,
+            grace: self.options.grace,
             reason,
         }
     }
@@ -482,7 +482,8 @@ impl Planner<'_> {
         names.extend(self.observed.services.keys());
         for name in names.into_iter().filter(|name| !known.contains_key(*name)) {
             if !self.options.orphans.goes(name) {
-                if !matches!(self.options.only, Scope::All | Scope::WithDependencies(_)) {
+                let whole = matches!(self.options.only, Scope::All | Scope::WithDependencies(_));
+                if !whole || self.options.orphans == Orphans::Ignore {
                     continue;
                 }
                 let text = format!("service `{name}` runs but is not in the stack any more");

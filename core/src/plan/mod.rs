@@ -66,6 +66,8 @@ pub struct PlanOptions {
     pub wait: Option<Duration>,
     /// Whether replicas are started.
     pub start: Start,
+    /// Time between stop signal and kill of what goes, over what its service says.
+    pub grace: Option<Duration>,
 }
 
 impl Default for PlanOptions {
@@ -78,6 +80,7 @@ impl Default for PlanOptions {
             dependency_deadline: Duration::from_secs(600),
             wait: None,
             start: Start::default(),
+            grace: None,
         }
     }
 }

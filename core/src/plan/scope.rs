@@ -113,6 +113,8 @@ pub enum Orphans {
     /// They stay, and the plan tells of them.
     #[default]
     Keep,
+    /// They stay, and nothing is told of them.
+    Ignore,
     /// They go.
     Remove,
     /// These go, the others stay.
@@ -122,7 +124,7 @@ pub enum Orphans {
 impl Orphans {
     pub(super) fn goes(&self, name: &ServiceName) -> bool {
         match self {
-            Self::Keep => false,
+            Self::Keep | Self::Ignore => false,
             Self::Remove => true,
             Self::RemoveThese(names) => names.contains(name),
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind};
+use crate::label::ONE_OFF;
 use crate::name::ServiceName;
 use crate::spec::{
     Condition, Dependency, HealthWish, MountSource, Protocol, Published, Service, Stack,
@@ -96,7 +97,10 @@ impl Stack {
 
     fn check_ports(&self, found: &mut Vec<Error>) {
         let mut taken: BTreeMap<(Protocol, u16), Vec<(&Published, &ServiceName)>> = BTreeMap::new();
-        for (name, service) in &self.services {
+        // A copy that runs once may have the port of a service that does not run; the backend tells
+        // if somebody does have it.
+        let lasting = |service: &Service| !service.labels.contains_key(ONE_OFF);
+        for (name, service) in self.services.iter().filter(|(_, one)| lasting(one)) {
             for published in &service.ports {
                 let Some(range) = published.host_port else {
                     continue;
@@ -260,6 +264,7 @@ fn check_own(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
 
 #[cfg(test)]
 mod tests {
+    use crate::label::ONE_OFF;
     use crate::name::{ServiceName, StackName};
     use crate::spec::{Dependency, Mount, Published, Service, Stack};
 
@@ -310,6 +315,15 @@ mod tests {
                 plain().after(before, Dependency::default()),
             );
         }
+        assert_eq!(messages(&stack), "");
+    }
+
+    #[test]
+    fn a_copy_that_runs_once_may_have_its_services_port() {
+        let publishing = || plain().publish(Published::tcp(80, 80));
+        let stack = stack()
+            .service(name("a"), publishing())
+            .service(name("copy"), publishing().label(ONE_OFF, "a"));
         assert_eq!(messages(&stack), "");
     }
 

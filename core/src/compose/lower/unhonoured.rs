@@ -45,7 +45,7 @@ const ALWAYS: [(&str, Effect, &str); 33] = [
     ),
     ("cpuset", Differs, "replicas run on every processor"),
     ("credential_spec", Nothing, WINDOWS),
-    ("develop", Differs, "files are not watched"),
+    ("develop", Nothing, "only `unmoor watch` goes by it"),
     (
         "device_cgroup_rules",
         Breaks,
