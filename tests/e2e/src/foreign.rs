@@ -9,9 +9,9 @@ use crate::program::find;
 pub const COMPOSE: &str = include_str!("../stack/compose.yaml");
 
 /// Programs of busybox that scripts and checks use.
-const TOOLS: [&str; 21] = [
+const TOOLS: [&str; 22] = [
     "cat", "chown", "echo", "env", "false", "grep", "hostname", "httpd", "id", "kill", "ls", "nc",
-    "ps", "pwd", "sh", "sleep", "stty", "test", "touch", "tty", "wget",
+    "ps", "pwd", "rm", "sh", "sleep", "stty", "test", "touch", "tty", "wget",
 ];
 
 /// What must be installed to pack the stack.
@@ -114,6 +114,25 @@ pub fn pack_small(directory: &Path) -> Result<Packed, PackError> {
         changes: vec![
             r#"CMD ["sleep","1000000"]"#.to_owned(),
             "ENV PATH=/usr/bin:/usr/sbin".to_owned(),
+        ],
+    })
+}
+
+/// Packs an image of the conformance suite's probe alone: `probe:1`.
+///
+/// # Errors
+/// If the archive cannot be written.
+pub fn pack_probe(directory: &Path) -> Result<Packed, PackError> {
+    let archive = directory.join("probe.tar");
+    Rootfs::new()
+        .file("probe", unmoor_conformance::probe_program(), 0o755)
+        .write(&archive)?;
+    Ok(Packed {
+        archive,
+        name: "probe:1",
+        changes: vec![
+            r#"ENTRYPOINT ["/probe"]"#.to_owned(),
+            r#"CMD ["serve"]"#.to_owned(),
         ],
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
@@ -214,6 +215,40 @@ impl Stage {
         stage.import(&[image]);
         stage.write("compose.yaml", compose);
         Some(stage)
+    }
+
+    /// A stage with the image `probe:1` and a Compose file, or nothing if this machine cannot.
+    ///
+    /// # Panics
+    /// If the stage cannot be set up although nothing is missing.
+    #[must_use]
+    pub fn probe(compose: &str) -> Option<Self> {
+        if let Some(why) = crate::program::missing(&[]) {
+            unmoor_tools::skipped(&why);
+            return None;
+        }
+        let stage = Self::open();
+        let image = crate::foreign::pack_probe(stage.path()).expect("packs");
+        stage.import(&[image]);
+        stage.write("compose.yaml", compose);
+        let program = stage.path().join("probe");
+        fs::write(&program, unmoor_conformance::probe_program()).expect("a file");
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&program, executable).expect("it is ours");
+        Some(stage)
+    }
+
+    /// What the probe prints that is run beside the stage's replicas, not in one of them.
+    ///
+    /// # Errors
+    /// What it says where it fails.
+    pub fn probed(&self, words: &[&str]) -> Result<String, String> {
+        let mut probe = self.command(self.path().join("probe"));
+        let output = probe.args(words).output().expect("it starts");
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
+        }
     }
 
     /// Writes a file into the stage's directory, where commands run.

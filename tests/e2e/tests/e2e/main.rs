@@ -1,6 +1,7 @@
 //! The command line against real containers; each test says so where it cannot run.
 
 mod caller;
+mod compose;
 mod foreign;
 mod inside;
 mod interrupted;
