@@ -133,12 +133,7 @@ impl App {
         project::name(&self.globals)
     }
 
-    /// A printer of log lines.
-    pub(crate) fn logs(&self, look: LogStyle) -> LogPrinter {
-        self.logs_in(self.globals.ansi, look)
-    }
-
-    /// A printer of log lines, coloured by another rule.
+    /// A printer of log lines, coloured by this rule.
     pub(crate) fn logs_in(&self, ansi: Ansi, look: LogStyle) -> LogPrinter {
         LogPrinter::new(self.out, look, ansi)
     }

@@ -1,9 +1,11 @@
 //! What can be said on the command line: the options before the verb, and the verbs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
+use unmoor::name::ServiceName;
 
 use crate::{complete, verbs};
 
@@ -135,6 +137,29 @@ pub(crate) enum Ansi {
     Auto,
 }
 
+/// Services that a verb is about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Services {
+    /// Only these services
+    #[arg(value_name = "SERVICE", add = complete::of_services())]
+    pub(crate) services: Vec<ServiceName>,
+}
+
+/// How long a stop may take.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Grace {
+    /// Time between stop signal and kill, over what the file says
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+impl Grace {
+    /// The time, if one was said.
+    pub(crate) fn time(self) -> Option<Duration> {
+        self.timeout.map(Duration::from_secs)
+    }
+}
+
 /// How a listing is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -196,6 +221,8 @@ pub(crate) enum Command {
     Cp(verbs::cp::Args),
     /// Join the streams of a running replica
     Attach(verbs::attach::Args),
+    /// Carry changes of files into running replicas
+    Watch(verbs::watch::Args),
     /// Wait until replicas have ended
     Wait(verbs::wait::Args),
     /// Tell of changes in the life of replicas

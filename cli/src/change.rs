@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
+use unmoor::client::UpOptions;
 use unmoor::label::Selector;
 use unmoor::name::ServiceName;
 
@@ -76,6 +77,50 @@ pub(crate) async fn on_services(
     let report = change.carry_out(signals, work).await?;
     progress.done(&report);
     Ok(Code::DONE)
+}
+
+/// Whether the progress of images is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulls {
+    Shown,
+    Hidden,
+}
+
+impl Pulls {
+    /// By `--quiet-pull`.
+    pub(crate) fn unless(quiet: bool) -> Self {
+        match quiet {
+            true => Self::Hidden,
+            false => Self::Shown,
+        }
+    }
+}
+
+/// Does something by a plan, showing the plan, its images and its steps.
+pub(crate) async fn by_plan(
+    app: &App,
+    signals: &mut Interrupts,
+    (options, pulls): (UpOptions<'_>, Pulls),
+    go_on: &str,
+    act: impl AsyncFnOnce(&UpOptions<'_>) -> unmoor::Result<apply::Report>,
+) -> Result<apply::Report, Failure> {
+    let progress = Progress::new(app.ui);
+    let step = |step| progress.step(step);
+    let plan = |plan: &_| progress.plan(plan);
+    let pull = |pull| {
+        if pulls == Pulls::Shown {
+            progress.pull(pull);
+        }
+    };
+    let mut options = options.on_pull(&pull).on_plan(&plan);
+    options.run = app.told(&step);
+    let change = Change {
+        progress: &progress,
+        go_on,
+    };
+    let report = change.carry_out(signals, act(&options)).await?;
+    progress.done(&report);
+    Ok(report)
 }
 
 /// Run options that tell their progress.

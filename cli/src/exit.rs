@@ -10,7 +10,7 @@ use unmoor::compose::LoadErrors;
 use unmoor::{Error, ErrorKind, Place};
 
 use crate::interrupt::Signal;
-use crate::output::{Out, Ui, clean, snippet};
+use crate::output::{Out, Ui, clean, raw, snippet};
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub(crate) fn finish(outcome: Result<Code, Failure>, ui: &Ui) -> ExitCode {
     };
     let code = failure.code();
     if ui.json {
-        ui.event(&as_event(&failure, code));
+        raw(&format!("{}\n", as_event(&failure, code)));
     } else if code != NO_READER {
         let _ = io::stderr().write_all(as_text(&failure, ui).as_bytes());
     }

@@ -50,7 +50,7 @@ fn options(globals: &Globals, unsupported: OnUnsupported) -> LoadOptions {
 }
 
 /// This process's environment; what is not UTF-8 cannot stand in a Compose file.
-fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     let mut environment = Environment::new();
     for (name, value) in env::vars_os() {
         if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {

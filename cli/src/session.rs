@@ -10,7 +10,7 @@ use unmoor::backend::{ExecOutput, ExecSession, Feature};
 use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
-use crate::attach::Follow;
+use crate::attach::{Follow, Over};
 use crate::detach::DetachKeys;
 use crate::exit::{Code, Failure};
 use crate::interrupt::{Interrupts, Signal};
@@ -175,6 +175,34 @@ impl Carrier {
     }
 }
 
+/// Passes standard input on to a program whose output is shown in another way, until it ends or
+/// does not listen any more.
+///
+/// # Errors
+/// What the backend gives: input may be lost then.
+pub(crate) async fn feed(mut session: Box<dyn ExecSession>) -> Result<(), Failure> {
+    let mut stdin = tokio::io::stdin();
+    let mut input = Input::default();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        input.feed(session.as_mut()).await?;
+        let full = !input.waiting.is_empty();
+        tokio::select! {
+            output = session.next() => match output? {
+                Some(ExecOutput::Stdout(_) | ExecOutput::Stderr(_)) => {}
+                Some(ExecOutput::Exited(_)) | None => return Ok(()),
+            },
+            read = stdin.read(&mut buffer), if !full && !input.ended => {
+                // An input that cannot be read is one that has ended.
+                let count = read.unwrap_or(0);
+                input.ended = count == 0;
+                input.waiting.extend(&buffer[..count]);
+            }
+            () = tokio::time::sleep(AGAIN), if full => {}
+        }
+    }
+}
+
 /// Passes input, output, sizes and the exit code. A signal ends it and kills the command.
 pub(crate) async fn carry(
     mut session: Box<dyn ExecSession>,
@@ -195,7 +223,7 @@ pub(crate) async fn to_the_end(
     follow: &Follow<'_>,
     signals: &mut Interrupts,
 ) -> Result<i32, Failure> {
-    if let Some(signal) = follow.until_ended_or_stopped(signals).await? {
+    if let Over::Signal(signal) = follow.to_the_end(signals).await? {
         return Err(Failure::Interrupted(signal, None));
     }
     let observed = follow.client.observe(&follow.selector).await?;

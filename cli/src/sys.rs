@@ -1,4 +1,5 @@
-//! Whether standard output was open when the program began.
+//! The one place of this program with `unsafe`: whether standard output was open when it began, and
+//! descriptors whose readiness is awaited.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,3 +27,14 @@ extern "C" fn note() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static NOTE: extern "C" fn() = note;
+
+/// Hands a descriptor, which must not block, to the reactor.
+#[cfg(target_os = "linux")]
+pub(crate) fn watched(
+    descriptor: std::os::fd::OwnedFd,
+) -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open descriptor from here to its drop, and gives nobody
+    // else the means to close it; `AsyncFd` takes it back from the reactor before that.
+    let registered = unsafe { tokio::io::unix::AsyncFd::register(descriptor) };
+    registered.map_err(std::io::Error::from)
+}

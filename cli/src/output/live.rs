@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
-use crate::output::{Style, clean};
+use crate::output::{Side, Style, clean};
 
 /// What became of a resource so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +37,13 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// The size of the terminal on standard error.
-    pub(super) fn of_stderr() -> Self {
-        let size = tcgetwinsize(rustix::stdio::stderr()).ok();
+    /// The size of the terminal on that side.
+    pub(super) fn of(side: Side) -> Self {
+        let stream = match side {
+            Side::Err => rustix::stdio::stderr(),
+            Side::Out => rustix::stdio::stdout(),
+        };
+        let size = tcgetwinsize(stream).ok();
         let pick = |value: Option<u16>, default: usize| match value {
             None | Some(0) => default,
             Some(value) => usize::from(value),
@@ -54,13 +58,14 @@ impl Screen {
 /// What is on the screen, and how it looks.
 #[derive(Debug)]
 pub(super) struct Live {
+    side: Side,
     style: Style,
     unicode: bool,
     drawn: usize,
 }
 
 impl Live {
-    pub(super) fn new(style: Style) -> Self {
+    pub(super) fn new(side: Side, style: Style) -> Self {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .iter()
             .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
@@ -69,6 +74,7 @@ impl Live {
             locale.contains("utf-8") || locale.contains("utf8")
         });
         Self {
+            side,
             style,
             unicode,
             drawn: 0,
@@ -77,7 +83,7 @@ impl Live {
 
     /// The bytes that bring the screen to these rows; `whole` shows all of them, for the last time.
     pub(super) fn frame(&mut self, rows: &[Row], head: &str, now: Duration, whole: bool) -> String {
-        let screen = Screen::of_stderr();
+        let screen = Screen::of(self.side);
         let room = screen.lines.saturating_sub(2).max(1);
         let shown: Vec<&Row> = if whole {
             rows.iter().collect()
@@ -201,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_frame_goes_back_over_the_former_one() {
-        let mut live = Live::new(Style::for_stream(crate::args::Ansi::Never, false));
+        let mut live = Live::new(
+            Side::Err,
+            Style::for_stream(crate::args::Ansi::Never, false),
+        );
         let rows = [row("a", Mark::Working)];
         let first = live.frame(&rows, "head", Duration::ZERO, false);
         assert!(!first.contains("\u{1b}[2A"), "{first:?}");
@@ -211,7 +220,10 @@ mod tests {
 
     #[test]
     fn any_width_is_survived() {
-        let live = Live::new(Style::for_stream(crate::args::Ansi::Never, false));
+        let live = Live::new(
+            Side::Err,
+            Style::for_stream(crate::args::Ansi::Never, false),
+        );
         for columns in 0..100 {
             let line = live.line(
                 &row("replica shop-web-1", Mark::Failed),

@@ -8,6 +8,7 @@ mod snippet;
 mod style;
 mod table;
 mod template;
+mod waits;
 
 pub(crate) use listing::{Columns, Formatted, ListFormat, Listing};
 pub(crate) use logs::{LogPrinter, LogStyle};
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use crate::args::{Ansi, Globals, ProgressMode};
 use crate::exit::Failure;
+use crate::refuse::is_true;
 use crate::sys;
 
 /// Standard output: data only, and every failure to write it is told.
@@ -91,39 +93,81 @@ impl Out {
     }
 }
 
-/// Standard error: progress, warnings and errors.
+/// Where progress goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Standard error, beside warnings and errors.
+    Err,
+    /// Standard output, where COMPOSE_STATUS_STDOUT says so.
+    Out,
+}
+
+impl Side {
+    fn choose() -> Self {
+        match is_true("COMPOSE_STATUS_STDOUT") {
+            true => Self::Out,
+            false => Self::Err,
+        }
+    }
+
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Err => io::stderr().is_terminal(),
+            Self::Out => io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes at once. If that fails there is nobody left to tell.
+    fn write(self, text: &str) {
+        match self {
+            Self::Err => raw(text),
+            Self::Out => {
+                let mut out = io::stdout().lock();
+                let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            }
+        }
+    }
+}
+
+/// Progress, warnings and errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ui {
-    /// How it is styled.
+    /// How warnings and errors are styled.
     pub(crate) style: Style,
     /// Everything is JSON lines.
     pub(crate) json: bool,
     /// How progress is shown.
     pub(crate) progress: ProgressMode,
+    /// Where progress goes, and how it is styled there.
+    side: (Side, Style),
 }
 
 impl Ui {
     /// Before the options are known.
     pub(crate) fn early() -> Self {
+        let style = Style::for_stream(Ansi::Auto, io::stderr().is_terminal());
         Self {
-            style: Style::for_stream(Ansi::Auto, io::stderr().is_terminal()),
+            style,
             json: false,
             progress: ProgressMode::Plain,
+            side: (Side::Err, style),
         }
     }
 
     pub(crate) fn new(globals: &Globals) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let redraws = terminal && globals.ansi != Ansi::Never && !style::is_dumb();
+        let side = Side::choose();
+        let redraws = side.is_terminal() && globals.ansi != Ansi::Never && !style::is_dumb();
         let progress = match globals.progress {
             ProgressMode::Auto if redraws => ProgressMode::Tty,
             ProgressMode::Auto => ProgressMode::Plain,
             other => other,
         };
+        let style = |side: Side| Style::for_stream(globals.ansi, side.is_terminal());
         Self {
-            style: Style::for_stream(globals.ansi, terminal),
+            style: style(Side::Err),
             json: progress == ProgressMode::Json,
             progress,
+            side: (side, style(side)),
         }
     }
 
@@ -154,7 +198,10 @@ impl Ui {
 
     fn say(&self, kind: &str, label: &str, text: &str) {
         match self.progress {
-            ProgressMode::Json => self.event(&serde_json::json!({"event": kind, "message": text})),
+            ProgressMode::Json => {
+                let event = serde_json::json!({"event": kind, "message": text});
+                raw(&format!("{event}\n"));
+            }
             ProgressMode::Quiet if kind == "note" => {}
             _ => raw(&format!("{label} {}\n", clean(text))),
         }
@@ -167,13 +214,18 @@ impl Ui {
                 self.event(&serde_json::json!({"event": "status", "message": text}));
             }
             ProgressMode::Quiet => {}
-            _ => raw(&format!("{}\n", clean(text))),
+            _ => self.write(&format!("{}\n", clean(text))),
         }
     }
 
-    /// One JSON object on one line.
+    /// One JSON object of progress on one line.
     pub(crate) fn event(&self, value: &serde_json::Value) {
-        raw(&format!("{value}\n"));
+        self.write(&format!("{value}\n"));
+    }
+
+    /// Writes where progress goes.
+    fn write(&self, text: &str) {
+        self.side.0.write(text);
     }
 }
 

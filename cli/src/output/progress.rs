@@ -13,7 +13,8 @@ use unmoor::units::Bytes;
 use crate::args::ProgressMode;
 use crate::exit::nearer;
 use crate::output::live::{Live, Mark, Row};
-use crate::output::{Ui, clean, raw};
+use crate::output::waits::Waits;
+use crate::output::{Ui, clean};
 
 /// Where a change has come to, shown as the user wants it.
 #[derive(Debug)]
@@ -32,17 +33,19 @@ struct State {
     ended: usize,
     /// Percent last told, by image.
     pulled: BTreeMap<String, u64>,
+    waits: Waits,
 }
 
 impl Progress {
     pub(crate) fn new(ui: Ui) -> Self {
         let state = State {
-            live: Live::new(ui.style),
+            live: Live::new(ui.side.0, ui.side.1),
             rows: Vec::new(),
             places: BTreeMap::new(),
             total: 0,
             ended: 0,
             pulled: BTreeMap::new(),
+            waits: Waits::default(),
         };
         Self {
             ui,
@@ -106,8 +109,10 @@ impl Progress {
                 self.draw(&mut state, false);
             }
             ProgressMode::Auto | ProgressMode::Plain => {
-                if let Some(line) = plain(&step, &word) {
-                    raw(&format!("{}\n", clean(&line)));
+                if state.waits.are_worth_telling(&step)
+                    && let Some(line) = plain(&step, &word)
+                {
+                    self.ui.write(&format!("{}\n", clean(&line)));
                 }
             }
         }
@@ -145,7 +150,7 @@ impl Progress {
             }
             ProgressMode::Auto | ProgressMode::Plain => {
                 let size = pull.total.map(|total| format!(" of {}", Bytes(total)));
-                raw(&format!(
+                self.ui.write(&format!(
                     "{}: {word}{}\n",
                     clean(&subject),
                     size.unwrap_or_default()
@@ -194,7 +199,7 @@ impl Progress {
             now.as_secs_f32()
         );
         let State { live, rows, .. } = state;
-        raw(&live.frame(rows, &head, now, whole));
+        self.ui.write(&live.frame(rows, &head, now, whole));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

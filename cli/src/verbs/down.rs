@@ -1,36 +1,89 @@
 //! `down`: the stack goes, its volumes stay.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
+use unmoor::apply::Report;
 use unmoor::client::DownOptions;
+use unmoor::image::ImageRef;
+use unmoor::label::Selector;
+use unmoor::name::StackName;
+use unmoor::{Client, ErrorKind};
 
 use crate::app::App;
-use crate::change::Change;
-use crate::exit::Code;
+use crate::args::{Grace, Services};
+use crate::change::{Change, on_services};
+use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
+use crate::refuse::refused;
 use crate::verbs::Outcome;
 
 /// Take a stack down: its replicas, networks, secrets and configs.
 ///
 /// Volumes stay with their data unless `-v` is given. With `-p NAME` no file is needed. What the
-/// file no longer has goes too.
+/// file no longer has goes too. With services named, only their replicas go.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Also remove named volumes, with their data
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "services")]
     volumes: bool,
-    /// Time between stop signal and kill, over what the file says
-    #[arg(short, long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    #[command(flatten)]
+    grace: Grace,
+    /// Also remove the images of the services: `all`
+    #[arg(long, value_name = "WHICH", value_enum, conflicts_with = "services")]
+    rmi: Option<Images>,
     /// Taken for those who are used to it: orphans always go
     #[arg(long)]
     remove_orphans: bool,
+    #[command(flatten)]
+    which: Services,
+}
+
+/// Which images go with a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Images {
+    /// Those of every service
+    All,
+    /// Refused: those that were built without a name of their own
+    Local,
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    if args.rmi == Some(Images::Local) {
+        let why = "it is about images that were built, and images are not built yet";
+        return Err(refused(
+            "--rmi local",
+            why,
+            "`--rmi all` removes every service's image",
+        ));
+    }
+    match args.which.services.is_empty() {
+        true => whole(&args, app, signals).await,
+        false => some(&args, app, signals).await,
+    }
+}
+
+/// Removes the replicas of some services.
+async fn some(args: &Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    let (services, grace) = (&args.which.services, args.grace.time());
+    let go_on = "`unmoor down` with the same services goes on";
+    on_services(app, signals, services, go_on, async |client, all, run| {
+        let stopped = client.stop(all, grace, run).await?;
+        let mut report: Report = client.remove_ended(all, run).await?;
+        report.changed += stopped.changed;
+        Ok(report)
+    })
+    .await
+}
+
+async fn whole(args: &Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
+    let mut images = BTreeSet::new();
+    if args.rmi.is_some() {
+        client.images()?;
+        images = images_of(&client, &stack).await?;
+    }
     let progress = Progress::new(app.ui);
     let step = |step| progress.step(step);
     let change = Change {
@@ -39,13 +92,49 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     };
     let mut options = DownOptions::new()
         .volumes(args.volumes)
-        .grace(args.timeout.map(Duration::from_secs));
+        .grace(args.grace.time());
     options.run = app.told(&step);
     let work = client.down(&stack, &options);
     let report = change.carry_out(signals, work).await?;
     for note in &report.notes {
         app.ui.note(note);
     }
+    for image in &images {
+        remove(app, &client, image).await?;
+    }
     progress.done(&report);
     Ok(Code::DONE)
+}
+
+/// The images of what is wanted and of what is there.
+async fn images_of(client: &Client, stack: &StackName) -> Result<BTreeSet<ImageRef>, Failure> {
+    let wanted = client.record(stack).await?.effective(stack);
+    let mut images: BTreeSet<ImageRef> = wanted
+        .services
+        .into_values()
+        .map(|service| service.image)
+        .collect();
+    let observed = client.observe(&Selector::stack(stack.clone())).await?;
+    let there = observed.replicas();
+    images.extend(there.filter_map(|replica| replica.image.parse().ok()));
+    Ok(images)
+}
+
+async fn remove(app: &App, client: &Client, image: &ImageRef) -> Result<(), Failure> {
+    let name = image.familiar();
+    if app.is_dry() {
+        app.ui.status(&format!("image {name}: would be removed"));
+        return Ok(());
+    }
+    match client.images()?.remove(image).await {
+        Ok(()) => app.ui.status(&format!("image {name}: removed")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // Another stack runs on it.
+        Err(error) if error.kind() == ErrorKind::WrongPhase => {
+            app.ui
+                .warn(&format!("image {name} stays: {}", error.chain()));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use unmoor::name::ServiceName;
 use crate::app::App;
 use crate::exit::Failure;
 use crate::interrupt::Interrupts;
+use crate::refuse::refused;
 use crate::verbs::Outcome;
 use crate::{select, session, terminal};
 
@@ -36,6 +37,12 @@ pub(crate) struct Args {
     /// Which replica, counted from 1
     #[arg(long, value_name = "N")]
     index: Option<u32>,
+    /// Refused: a command ends with the session that started it
+    #[arg(short, long, hide_short_help = true)]
+    detach: bool,
+    /// Refused: a command never gets more rights than its replica
+    #[arg(long, hide_short_help = true)]
+    privileged: bool,
     /// The service
     #[arg(add = crate::complete::of_services())]
     service: ServiceName,
@@ -45,6 +52,20 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    fn refuse(&self) -> Result<(), Failure> {
+        if self.detach {
+            let why = "a command ends with the session that started it";
+            let instead = "run it as a copy of its own: `unmoor run -d`";
+            return Err(refused("-d", why, instead));
+        }
+        if self.privileged {
+            let why = "a command never gets more rights than its replica";
+            let instead = "give the service `cap_add`, or `privileged: true`";
+            return Err(refused("--privileged", why, instead));
+        }
+        Ok(())
+    }
+
     fn options(&self) -> Result<ExecOptions, Failure> {
         let interactive = terminal::is_interactive();
         if self.tty && !interactive {
@@ -70,6 +91,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    args.refuse()?;
     let options = args.options()?;
     let stack = app.stack_name()?;
     let begin = async {

@@ -42,6 +42,7 @@ pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volumes;
 pub(crate) mod wait;
+pub(crate) mod watch;
 
 use crate::app::App;
 use crate::args::Command;
@@ -87,6 +88,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
         Command::Pull(args) => pull::run(args, pull::Way::Pull, app, signals).await,
         Command::Push(args) => pull::run(args, pull::Way::Push, app, signals).await,
         Command::Attach(args) => attach::run(args, app, signals).await,
+        Command::Watch(args) => watch::run(args, app, signals).await,
         other => signals.guard(read(other, app)).await,
     }
 }

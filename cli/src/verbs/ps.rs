@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use unmoor::backend::ObservedReplica;
+use unmoor::compose::OnUnsupported;
+use unmoor::label::ONE_OFF;
 use unmoor::name::ServiceName;
 
 use crate::app::App;
@@ -48,6 +50,10 @@ pub(crate) struct Args {
     /// As `status=running`; repeatable
     #[arg(long, value_name = "FILTER", value_parser = view::filter)]
     filter: Vec<PhaseWish>,
+    /// Also services that the file no longer has; `--orphans=false` leaves them out
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    orphans: bool,
     /// Whole commands
     #[arg(long)]
     no_trunc: bool,
@@ -76,7 +82,18 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     for error in &observed.unreadable {
         app.ui.warn(&error.chain());
     }
-    let shown: Vec<&ObservedReplica> = observed.replicas().filter(|r| args.shows(r)).collect();
+    let known = match args.orphans {
+        true => None,
+        false => Some(app.stack(OnUnsupported::Warn)?),
+    };
+    let is_known = |replica: &ObservedReplica| {
+        let service = replica.labels.get(ONE_OFF);
+        let service = service.map_or(replica.id.service.as_str(), String::as_str);
+        let mut names = known.iter().flat_map(|stack| stack.services.keys());
+        known.is_none() || names.any(|name| name.as_str() == service)
+    };
+    let all = observed.replicas().filter(|replica| is_known(replica));
+    let shown: Vec<&ObservedReplica> = all.filter(|replica| args.shows(replica)).collect();
     if args.services_only {
         let names: BTreeSet<_> = shown.iter().map(|replica| &replica.id.service).collect();
         app.out.lines(names)?;

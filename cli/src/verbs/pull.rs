@@ -37,7 +37,7 @@ pub(crate) struct Args {
 }
 
 /// Reads when images are fetched.
-pub(super) fn policy(text: &str) -> Result<PullPolicy, String> {
+pub(crate) fn policy(text: &str) -> Result<PullPolicy, String> {
     match text {
         "always" => Ok(PullPolicy::Always),
         "missing" => Ok(PullPolicy::Missing),

@@ -1,15 +1,14 @@
 //! `rm`: replicas that have ended go.
 
+use unmoor::apply::{Report, RunOptions};
 use unmoor::label::{ONE_OFF, Selector};
 use unmoor::name::ServiceName;
 use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
-use crate::change::Change;
-use crate::exit::{Code, Failure};
+use crate::args::Services;
+use crate::change::on_services;
 use crate::interrupt::Interrupts;
-use crate::output::Progress;
-use crate::select;
 use crate::verbs::Outcome;
 
 /// Remove replicas that have ended; the next `up` makes them anew. One-off copies go for good.
@@ -21,45 +20,46 @@ pub(crate) struct Args {
     /// Never ask; never done, taken for those who are used to it
     #[arg(short, long)]
     force: bool,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    /// Also volumes without a name; they always go with their replica
+    #[arg(short, long)]
+    volumes: bool,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
-    let progress = Progress::new(app.ui);
-    let step = |step| progress.step(step);
-    let change = Change {
-        progress: &progress,
-        go_on: "`unmoor rm` goes on",
-    };
-    if args.stop {
-        change
-            .carry_out(signals, client.stop(&selector, None, app.told(&step)))
-            .await?;
-    }
-    let once = ended_once(&client, &selector).await?;
-    let work = async {
-        let mut total = client.remove_ended(&selector, app.told(&step)).await?;
+    let services = &args.which.services;
+    let go_on = "`unmoor rm` goes on";
+    on_services(app, signals, services, go_on, async |client, all, run| {
+        if args.stop {
+            client.stop(all, None, run).await?;
+        }
+        remove_ended(client, all, run).await
+    })
+    .await
+}
+
+async fn remove_ended(
+    client: &Client,
+    selector: &Selector,
+    run: RunOptions<'_>,
+) -> unmoor::Result<Report> {
+    let once = ended_once(client, selector).await?;
+    let mut total = client.remove_ended(selector, run).await?;
+    if let Some(stack) = &selector.stack {
         for name in &once {
-            let report = client.remove_once(&stack, name, app.told(&step)).await?;
+            let report = client.remove_once(stack, name, run).await?;
             total.changed += report.changed;
         }
-        Ok(total)
-    };
-    let report = change.carry_out(signals, work).await?;
-    progress.done(&report);
-    Ok(Code::DONE)
+    }
+    Ok(total)
 }
 
 /// One-off copies that have ended, which the stack must forget as well.
-async fn ended_once(client: &Client, selector: &Selector) -> Result<Vec<ServiceName>, Failure> {
+async fn ended_once(client: &Client, selector: &Selector) -> unmoor::Result<Vec<ServiceName>> {
     let observed = client.observe(selector).await?;
     if observed.replicas().next().is_none() {
-        return Err(Error::new(ErrorKind::NotFound, "no replica is selected").into());
+        return Err(Error::new(ErrorKind::NotFound, "no replica is selected"));
     }
     let ended = observed
         .replicas()

@@ -5,10 +5,9 @@ use unmoor::name::ServiceName;
 use unmoor::plan::Scope;
 
 use crate::app::App;
-use crate::change::Change;
+use crate::change::{Pulls, by_plan};
 use crate::exit::Code;
 use crate::interrupt::Interrupts;
-use crate::output::Progress;
 use crate::verbs::Outcome;
 
 /// Set how many replicas of services run. It stays so over later `up`s, and `plan` says it.
@@ -22,7 +21,7 @@ pub(crate) struct Args {
     wishes: Vec<(ServiceName, u32)>,
 }
 
-pub(super) fn wish(text: &str) -> Result<(ServiceName, u32), String> {
+pub(crate) fn wish(text: &str) -> Result<(ServiceName, u32), String> {
     let (name, count) = text.split_once('=').ok_or("write it as SERVICE=N")?;
     let name = ServiceName::parse(name).map_err(|error| error.to_string())?;
     let count = count
@@ -34,23 +33,20 @@ pub(super) fn wish(text: &str) -> Result<(ServiceName, u32), String> {
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
-    let change = "`unmoor scale` with the same numbers goes on";
+    let go_on = "`unmoor scale` with the same numbers goes on";
     for (service, count) in &args.wishes {
-        let progress = Progress::new(app.ui);
-        let (step, pull) = (|step| progress.step(step), |pull| progress.pull(pull));
-        let plan = |plan: &_| progress.plan(plan);
-        let mut options = UpOptions::new().on_pull(&pull).on_plan(&plan);
-        options.run = app.told(&step);
+        let mut options = UpOptions::new();
         if args.no_deps {
             options = options.only(Scope::Alone(vec![service.clone()]));
         }
-        let work = client.scale(&stack, service, *count, &options);
-        let change = Change {
-            progress: &progress,
-            go_on: change,
-        };
-        let report = change.carry_out(signals, work).await?;
-        progress.done(&report);
+        by_plan(
+            app,
+            signals,
+            (options, Pulls::Shown),
+            go_on,
+            async |options| client.scale(&stack, service, *count, options).await,
+        )
+        .await?;
     }
     Ok(Code::DONE)
 }

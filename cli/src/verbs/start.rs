@@ -1,35 +1,23 @@
 //! `start`: what was stopped runs again.
 
-use unmoor::name::ServiceName;
-
 use crate::app::App;
-use crate::change::Change;
-use crate::exit::Code;
+use crate::args::Services;
+use crate::change::on_services;
 use crate::interrupt::Interrupts;
-use crate::output::Progress;
-use crate::select;
 use crate::verbs::Outcome;
 
 /// Start replicas that were stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
-    let progress = Progress::new(app.ui);
-    let step = |step| progress.step(step);
-    let change = Change {
-        progress: &progress,
-        go_on: "`unmoor start` goes on",
-    };
-    let work = client.start(&selector, app.told(&step));
-    let report = change.carry_out(signals, work).await?;
-    progress.done(&report);
-    Ok(Code::DONE)
+    let services = &args.which.services;
+    let go_on = "`unmoor start` goes on";
+    on_services(app, signals, services, go_on, async |client, all, run| {
+        client.start(all, run).await
+    })
+    .await
 }

@@ -1,44 +1,25 @@
 //! `stop`: replicas end and stay.
 
-use std::time::Duration;
-
-use unmoor::name::ServiceName;
-
 use crate::app::App;
-use crate::change::Change;
-use crate::exit::Code;
+use crate::args::{Grace, Services};
+use crate::change::on_services;
 use crate::interrupt::Interrupts;
-use crate::output::Progress;
-use crate::select;
 use crate::verbs::Outcome;
 
 /// Stop replicas and keep them; `start` starts them again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Time between stop signal and kill, over what the file says
-    #[arg(short, long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    grace: Grace,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
-    let progress = Progress::new(app.ui);
-    let step = |step| progress.step(step);
-    let change = Change {
-        progress: &progress,
-        go_on: "`unmoor stop` goes on",
-    };
-    let work = client.stop(
-        &selector,
-        args.timeout.map(Duration::from_secs),
-        app.told(&step),
-    );
-    let report = change.carry_out(signals, work).await?;
-    progress.done(&report);
-    Ok(Code::DONE)
+    let (services, grace) = (&args.which.services, args.grace.time());
+    let go_on = "`unmoor stop` goes on";
+    on_services(app, signals, services, go_on, async |client, all, run| {
+        client.stop(all, grace, run).await
+    })
+    .await
 }

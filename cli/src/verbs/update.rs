@@ -6,10 +6,9 @@ use unmoor::name::ServiceName;
 use unmoor::spec::Service;
 
 use crate::app::App;
-use crate::change::Change;
+use crate::change::{Pulls, by_plan};
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
-use crate::output::Progress;
 use crate::session;
 use crate::verbs::Outcome;
 
@@ -50,25 +49,14 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     }
     let stack = app.stack_name()?;
     let client = app.connect().await?;
-    let progress = Progress::new(app.ui);
-    let (step, pull, plan) = (
-        |step| progress.step(step),
-        |pull| progress.pull(pull),
-        |plan: &_| progress.plan(plan),
-    );
-    let mut options = UpOptions::new().on_pull(&pull).on_plan(&plan);
-    options.run = app.told(&step);
-    let work = client.update_with(
-        &stack,
-        &args.service,
-        |service| args.changed(service),
-        &options,
-    );
-    let change = Change {
-        progress: &progress,
-        go_on: "the same `unmoor update` goes on",
-    };
-    let report = change.carry_out(signals, work).await?;
-    progress.done(&report);
+    let how = (UpOptions::new(), Pulls::Shown);
+    let go_on = "the same `unmoor update` goes on";
+    by_plan(app, signals, how, go_on, async |options| {
+        let change = |service| args.changed(service);
+        client
+            .update_with(&stack, &args.service, change, options)
+            .await
+    })
+    .await?;
     Ok(Code::DONE)
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::place::{Place, SHOP, ran};
 
-const VERBS: [&str; 44] = [
+const VERBS: [&str; 45] = [
     "up",
     "down",
     "ps",
@@ -38,6 +38,7 @@ const VERBS: [&str; 44] = [
     "cp",
     "attach",
     "wait",
+    "watch",
     "events",
     "top",
     "stats",

@@ -51,7 +51,8 @@ impl Read for Source {
     }
 }
 
-fn stream_of(
+/// What a thread writes, as a stream; `what` is said if it fails.
+pub(crate) fn archive_of(
     what: String,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> Stream<Vec<u8>> {
@@ -70,7 +71,7 @@ fn stream_of(
 
 /// A file or directory as an archive whose entries begin with `name`.
 pub(super) fn pack(path: PathBuf, name: String, follow: bool) -> Stream<Vec<u8>> {
-    stream_of(format!("read {}", path.display()), move |sink| {
+    archive_of(format!("read {}", path.display()), move |sink| {
         let mut archive = tar::Builder::new(sink);
         archive.follow_symlinks(false);
         let path = if follow {
@@ -90,7 +91,7 @@ pub(super) fn pack(path: PathBuf, name: String, follow: bool) -> Stream<Vec<u8>>
 
 /// What comes in on standard input.
 pub(super) fn standard_input() -> Stream<Vec<u8>> {
-    stream_of("read standard input".to_owned(), |sink| {
+    archive_of("read standard input".to_owned(), |sink| {
         io::copy(&mut io::stdin().lock(), sink).map(drop)
     })
 }

@@ -2,6 +2,8 @@
 
 mod local;
 
+pub(crate) use local::archive_of;
+
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;

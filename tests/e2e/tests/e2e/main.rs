@@ -2,11 +2,14 @@
 
 mod caller;
 mod compose;
+mod flags;
 mod foreign;
 mod inside;
 mod interrupted;
 mod killed;
 mod library;
 mod packed;
+mod runs;
 mod terminal;
 mod verbs;
+mod watch;

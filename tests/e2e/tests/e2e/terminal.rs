@@ -149,6 +149,47 @@ fn exec_hands_the_terminal_over_and_back() {
 }
 
 #[test]
+fn run_hands_the_terminal_over_and_back() {
+    let Some(stage) = Stage::small(SMALL) else {
+        return;
+    };
+    let (master, slave) = terminal();
+    let end = || Stdio::from(slave.try_clone().expect("another descriptor"));
+    let mut command = stage.unmoor(&["run", "--rm", "--quiet", "--name", "shell", "web", "sh"]);
+    command
+        .env("TERM", "vt100")
+        .stdin(end())
+        .stdout(end())
+        .stderr(end());
+    let mut child = command.spawn().expect("it starts");
+    let mut screen = Screen::of(&master);
+    let mut keys = File::from(master.try_clone().expect("another descriptor"));
+    // What a program says before anybody could join it is shown as well.
+    screen.shows("# ");
+    keys.write_all(b"tty; stty size; echo $TERM\r")
+        .expect("typed");
+    screen.shows("/dev/");
+    screen.shows("30 100");
+    screen.shows("vt100");
+    keys.write_all(b"sleep 4321\r").expect("typed");
+    until("it sleeps", PATIENCE, || {
+        let list = stage.ok(&["exec", "-T", "shell", "ps"]);
+        if list.contains("sleep 4321") {
+            Ok(())
+        } else {
+            Err(list)
+        }
+    });
+    keys.write_all(b"\x03").expect("typed");
+    keys.write_all(b"echo still-$((40+2)); exit 9\r")
+        .expect("typed");
+    screen.shows("still-42");
+    assert_eq!(child.wait().expect("it ends").code(), Some(9));
+    assert!(!is_raw(&slave), "the terminal is as it was");
+    assert_eq!(stage.ok(&["ps", "-a", "-q"]), "", "the copy was removed");
+}
+
+#[test]
 fn a_signal_gives_the_terminal_back() {
     let Some(stage) = Stage::small(SMALL) else {
         return;

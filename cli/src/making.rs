@@ -1,0 +1,93 @@
+//! What `up` and `create` share: what is made anew, what goes, and what the command line says over
+//! the file.
+
+use unmoor::client::UpOptions;
+use unmoor::name::ServiceName;
+use unmoor::plan::{Orphans, Recreate};
+use unmoor::spec::{PullPolicy, Stack};
+
+use crate::app::App;
+use crate::change::Pulls;
+use crate::exit::Failure;
+use crate::project;
+use crate::refuse::{Building, is_true};
+use crate::verbs::{pull, scale};
+
+/// Variable that keeps `up` from telling of services that the file no longer has.
+const IGNORE_ORPHANS: &str = "COMPOSE_IGNORE_ORPHANS";
+
+/// How a stack is made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Making {
+    /// Remove services that the file no longer has
+    #[arg(long, env = "COMPOSE_REMOVE_ORPHANS", hide_env_values = true)]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    remove_orphans: bool,
+    /// Make every replica anew
+    #[arg(long, conflicts_with = "no_recreate")]
+    force_recreate: bool,
+    /// Keep replicas although their service changed
+    #[arg(long)]
+    no_recreate: bool,
+    /// Number of replicas of a service, as `web=3`, over what its file says; repeatable
+    #[arg(long, value_name = "SERVICE=N", value_parser = scale::wish)]
+    scale: Vec<(ServiceName, u32)>,
+    /// When images are fetched: `always`, `missing` or `never`, over what the file says
+    #[arg(long, value_name = "POLICY", value_parser = pull::policy)]
+    pull: Option<PullPolicy>,
+    /// Show no progress of images
+    #[arg(long)]
+    quiet_pull: bool,
+    /// Taken for those who are used to it: nothing is asked
+    #[arg(short, long)]
+    yes: bool,
+    /// Go on without what the backend cannot do
+    #[arg(long)]
+    allow_gaps: bool,
+    #[command(flatten)]
+    building: Building,
+}
+
+impl Making {
+    /// The stack of the files, with what the command line says over it.
+    pub(crate) fn stack(&self, app: &App) -> Result<Stack, Failure> {
+        self.building.refuse()?;
+        let mut stack = app.stack(project::on_unsupported(self.allow_gaps))?;
+        for (name, _) in &self.scale {
+            project::service(&stack, name)?;
+        }
+        if let Some(policy) = self.pull {
+            for service in stack.services.values_mut() {
+                service.pull = policy;
+            }
+        }
+        Ok(stack)
+    }
+
+    /// The options of the change.
+    pub(crate) fn options(&self) -> Result<UpOptions<'static>, Failure> {
+        let mut options = UpOptions::new();
+        options.plan.orphans = match (self.remove_orphans, is_true(IGNORE_ORPHANS)) {
+            (true, true) => {
+                let text = format!("{IGNORE_ORPHANS} and --remove-orphans exclude each other");
+                return Err(Failure::Usage(text));
+            }
+            (true, false) => Orphans::Remove,
+            (false, true) => Orphans::Ignore,
+            (false, false) => Orphans::Keep,
+        };
+        options.plan.recreate = match (self.force_recreate, self.no_recreate) {
+            (true, _) => Recreate::Always,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Changed,
+        };
+        options.plan.allow_gaps = self.allow_gaps;
+        options.scale = self.scale.iter().cloned().collect();
+        Ok(options)
+    }
+
+    /// Whether the progress of images is shown.
+    pub(crate) fn pulls(&self) -> Pulls {
+        Pulls::unless(self.quiet_pull)
+    }
+}
