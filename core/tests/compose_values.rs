@@ -437,6 +437,23 @@ fn a_large_file_loads_fast() {
 }
 
 #[test]
+fn images_are_those_of_active_services_however_they_are_written() {
+    let text = "services: {a: {image: \"x:${A}\"}, b: {image: y, profiles: [p]}}\n";
+    let source = || [Source::new("c.yaml", text).directory("/srv/t")];
+    let mut form = Form::default();
+    let env = Environment::new().variable("A", "1");
+    for (interpolate, image) in [(true, "x:1"), (false, "x:${A}")] {
+        form.interpolate = interpolate;
+        let images = |options: &LoadOptions| {
+            let found = document(&source(), &env, options, form);
+            found.expect("valid").images()
+        };
+        assert_eq!(images(&LoadOptions::default()), [image]);
+        assert_eq!(images(&LoadOptions::default().profile("p")), [image, "y"]);
+    }
+}
+
+#[test]
 fn what_files_of_variables_and_labels_say_stands_where_the_format_has_it() {
     let files = BTreeMap::from([
         (PathBuf::from("/srv/t/e.env"), "A=1\n".to_owned()),

@@ -124,7 +124,9 @@ fn load(args: &Args, app: &App) -> Result<Document, Failure> {
     input.options.only.clone_from(&args.services_wanted);
     let names_only = args.what.services || args.what.hash.is_some();
     let mut form = Form::default();
-    form.interpolate = !(args.resolution.no_interpolate || args.what.variables);
+    // A fingerprint is always that of what would run.
+    let raw = args.resolution.no_interpolate && args.what.hash.is_none();
+    form.interpolate = !(raw || args.what.variables);
     form.normalize = !args.resolution.no_normalize;
     form.paths = !args.resolution.no_path_resolution;
     form.environment = !(args.resolution.no_env_resolution || names_only);
@@ -207,27 +209,26 @@ fn variables(document: &Document, as_json: bool) -> String {
         let all: serde_json::Map<String, serde_json::Value> = entries.collect();
         return serde_json::Value::Object(all).to_string() + "\n";
     }
-    let wide = |texts: &mut dyn Iterator<Item = usize>, title: &str| {
-        texts.max().unwrap_or(0).max(title.len()) + 4
+    // As docker compose has it: at least twenty wide, three apart, the last one as it comes.
+    let mut rows =
+        vec![["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"].map(str::to_owned)];
+    rows.extend(found.iter().map(|(name, variable)| {
+        [
+            name.clone(),
+            variable.is_required.to_string(),
+            variable.default.clone(),
+            variable.alternative.clone(),
+        ]
+    }));
+    let wide = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count() + 3);
+        widths.max().unwrap_or_default().max(20)
     };
-    let first = wide(&mut found.keys().map(|name| name.chars().count()), "NAME");
-    let third = wide(
-        &mut found
-            .values()
-            .map(|variable| variable.default.chars().count()),
-        "DEFAULT VALUE",
-    );
-    let mut text = format!(
-        "{:first$}{:12}{:third$}ALTERNATE VALUE\n",
-        "NAME", "REQUIRED", "DEFAULT VALUE"
-    );
-    for (name, variable) in &found {
-        let line = format!(
-            "{name:first$}{:12}{:third$}{}",
-            variable.is_required, variable.default, variable.alternative
-        );
-        text.push_str(line.trim_end());
-        text.push('\n');
+    let [first, second, third] = [0, 1, 2].map(wide);
+    let mut text = String::new();
+    for [name, required, default, alternative] in &rows {
+        let line = format!("{name:first$}{required:second$}{default:third$}{alternative}\n");
+        text.push_str(&line);
     }
     text
 }

@@ -63,12 +63,17 @@ fn config_says_where_values_come_from() {
 fn config_lists_variables_and_hashes() {
     let place = Place::with(SHOP);
     let variables = place.run(&["config", "--variables"]).out;
-    assert!(variables.starts_with("NAME"), "{variables}");
+    let title = "NAME                REQUIRED            DEFAULT VALUE       ALTERNATE VALUE\n";
+    assert!(variables.starts_with(title), "{variables}");
     assert!(variables.contains("LEVEL"), "{variables}");
     let raw = place.run(&["config", "--no-interpolate"]).out;
     assert!(raw.contains("${LEVEL"), "{raw}");
     let hashes = place.run(&["config", "--hash", "*"]).out;
     assert_eq!(hashes.lines().count(), 2, "{hashes}");
+    let raw = place
+        .run(&["config", "--no-interpolate", "--hash", "*"])
+        .out;
+    assert_eq!(raw, hashes, "a fingerprint is that of what would run");
     let one = place.run(&["config", "--services", "api"]).out;
     assert_eq!(one, "api\n");
     place.run(&["config", "-o", "out.yaml"]);

@@ -34,6 +34,8 @@ pub struct Document {
     files: Vec<String>,
     environment: BTreeMap<String, String>,
     disabled_profiles: Vec<String>,
+    /// Services that are shown, as they are written, though none of their profiles is active.
+    inactive: BTreeSet<String>,
     uses: HashMap<Spot, Vec<String>>,
 }
 
@@ -71,6 +73,7 @@ impl Document {
         let disabled_profiles = cx.disabled_profiles.clone();
         let files = cx.file_names();
         let uses = cx.uses();
+        let inactive = super::normal::inactive(&assembled.root, &cx);
         let (_, warnings, variables) = cx.into_findings();
         Self {
             warnings,
@@ -82,6 +85,7 @@ impl Document {
             files,
             environment: BTreeMap::clone(&assembled.scope),
             disabled_profiles,
+            inactive,
             uses,
         }
     }
@@ -207,6 +211,7 @@ impl Document {
     #[must_use]
     pub fn images(&self) -> Vec<String> {
         let services = self.section("services").iter();
+        let services = services.filter(|entry| !self.inactive.contains(&*entry.key));
         let image = |entry: &Entry| match entry.value.get("image").and_then(Node::as_text) {
             Some(image) => image.to_owned(),
             None => format!("{}-{}", self.name, entry.key),

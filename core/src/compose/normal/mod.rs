@@ -32,7 +32,7 @@ use super::tree::Node;
 pub(super) use canonical::dependency;
 pub(super) use check::fingerprint;
 pub(super) use settle::paths;
-pub(super) use whole::profiles;
+pub(super) use whole::{inactive, profiles};
 
 /// Puts the tree of the files so far into its long form, and checks it.
 pub(super) fn canonical(root: &mut Node, depth: Depth, cx: &mut Context<'_>) {

@@ -64,6 +64,17 @@ fn active(services: &[Entry], cx: &Context<'_>) -> HashSet<String> {
     active
 }
 
+/// The services of a document without an active profile.
+pub(in super::super) fn inactive(root: &Node, cx: &Context<'_>) -> BTreeSet<String> {
+    let services = root.get("services").and_then(Node::as_map);
+    let services = services.unwrap_or_default();
+    let wanted = active(services, cx);
+    let idle = services
+        .iter()
+        .filter(|entry| !is_active(&entry.value, &wanted));
+    idle.map(|entry| entry.key.to_string()).collect()
+}
+
 /// Takes services without an active profile out; gives their names.
 fn disable(root: &mut Node, cx: &mut Context<'_>) -> HashSet<String> {
     let mut disabled = HashSet::new();
