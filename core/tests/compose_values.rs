@@ -454,6 +454,34 @@ fn images_are_those_of_active_services_however_they_are_written() {
 }
 
 #[test]
+fn limits_of_zero_are_read_again() {
+    let text = "services: {a: {image: x, ulimits: {core: 0, nofile: {soft: 0, hard: 5}}}}\n";
+    let source = |text: &str| [Source::new("c.yaml", text).directory("/srv/t")];
+    let options = LoadOptions::default();
+    let read = |text: &str| {
+        document(
+            &source(text),
+            &Environment::new(),
+            &options,
+            Form::default(),
+        )
+    };
+    let found = read(text).expect("valid");
+    let limits = found.to_value()["services"]["a"]["ulimits"].to_string();
+    assert_eq!(limits, r#"{"core":{},"nofile":{"hard":5}}"#);
+    let again = read(&found.to_yaml()).expect("what was printed is valid");
+    assert_eq!(again.to_json(), found.to_json());
+    let stack = |text: &str| {
+        load(&source(text), &Environment::new(), &options)
+            .expect("valid")
+            .stack
+    };
+    assert_eq!(stack(&found.to_yaml()), stack(text));
+    let service = stack(text).services.into_values().next().expect("a");
+    assert_eq!(service.security.ulimits["core"].hard, 0);
+}
+
+#[test]
 fn what_files_of_variables_and_labels_say_stands_where_the_format_has_it() {
     let files = BTreeMap::from([
         (PathBuf::from("/srv/t/e.env"), "A=1\n".to_owned()),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::gotext::{json_float, json_text};
+use super::normal::scalars::is_zero;
 use super::scalar::Plain;
 use super::tree::{Entry, Node, Tag, Value as Tree};
 
@@ -136,6 +137,7 @@ impl Printer {
             Shown::Raw => true,
             // Models are part of the document, but docker compose prints them as YAML only.
             Shown::Json if place == Place::Top => &*entry.key != "models",
+            Shown::Json if place != Place::Extension && is_no_limit(entry) => false,
             Shown::Json => entry.value.tag != Tag::Extension,
             Shown::Yaml => {
                 let is_empty = entry.value.is_null()
@@ -163,6 +165,11 @@ impl Printer {
         });
         Value::Array(items.collect())
     }
+}
+
+/// True for a limit of processes that is zero, which docker compose prints as YAML only.
+fn is_no_limit(entry: &Entry) -> bool {
+    matches!(&*entry.key, "soft" | "hard") && is_zero(&entry.value)
 }
 
 fn key(key: &str, place: Place) -> String {

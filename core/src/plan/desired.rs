@@ -50,8 +50,9 @@ pub(super) fn short_hash(parts: &[&[u8]]) -> String {
 }
 
 /// Fields that do not make a running replica outdated: they count, order, place or link.
-const NOT_HASHED: [&str; 9] = [
+const NOT_HASHED: [&str; 10] = [
     "replicas",
+    "bounds",
     "placement",
     "pull",
     "depends_on",

@@ -26,7 +26,7 @@ pub use places::Places;
 pub use port::{Exposed, PortRange, Protocol, Published};
 pub use resources::Resources;
 pub use security::{Rlimit, Security};
-pub use service::{Placement, PullPolicy, Role, Service, StopPolicy};
+pub use service::{Bounds, Placement, PullPolicy, Role, Service, StopPolicy};
 pub use stack::Stack;
 pub use update::{RestartPolicy, UpdateOrder, UpdatePolicy};
 pub(crate) use validate::{never_healthy, waits_for_health};

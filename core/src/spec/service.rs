@@ -47,6 +47,15 @@ pub struct StopPolicy {
     pub grace: Option<Duration>,
 }
 
+/// How few and how many replicas a service may have, whoever changes their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The fewest.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+}
+
 /// Where replicas may run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
@@ -119,6 +128,9 @@ pub struct Service {
     /// How many copies.
     #[serde(default = "one")]
     pub replicas: u32,
+    /// How few and how many copies there may be; `None` is as many as one likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
     /// Serves or runs to completion.
     #[serde(default)]
     pub role: Role,
@@ -195,6 +207,7 @@ impl Service {
             links: Vec::new(),
             depends_on: BTreeMap::new(),
             replicas: 1,
+            bounds: None,
             role: Role::default(),
             resources: Resources::default(),
             health: HealthWish::default(),

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::label::ONE_OFF;
 use crate::name::ServiceName;
 use crate::spec::{
-    Condition, Dependency, HealthWish, MountSource, Protocol, Published, Service, Stack,
+    Bounds, Condition, Dependency, HealthWish, MountSource, Protocol, Published, Service, Stack,
     default_network,
 };
 
@@ -20,6 +20,7 @@ impl Stack {
         for (name, service) in &self.services {
             self.check_references(name, service, &mut found);
             self.check_health(name, service, &mut found);
+            check_count(name, service, &mut found);
             check_own(name, service, &mut found);
         }
         self.check_ports(&mut found);
@@ -185,7 +186,8 @@ const RESERVED_TARGETS: [&str; 4] = ["/", "/proc", "/sys", "/dev"];
 /// Most replicas of one service; a plan has several entries for each, and more is a slip.
 const REPLICAS_MAX: u32 = 4096;
 
-fn check_own(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
+/// How many replicas are wanted, and how many there may be.
+fn check_count(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
     let mut wrong = |field: &str, text: String| {
         found.push(Error::new(ErrorKind::InvalidSpec, text).on(format!("services.{name}.{field}")));
     };
@@ -194,6 +196,25 @@ fn check_own(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
         let text = format!("{wanted} replicas are wanted, a service has at most {REPLICAS_MAX}");
         wrong("deploy.replicas", text);
     }
+    if let Some(Bounds { min, max }) = service.bounds {
+        let wanted = service.replicas;
+        if min > max {
+            wrong(
+                "x-unmoor.replicas",
+                format!("`min` {min} is above `max` {max}"),
+            );
+        } else if !(min..=max).contains(&wanted) {
+            let text =
+                format!("{wanted} replicas are wanted, `x-unmoor.replicas` allows {min} to {max}");
+            wrong("deploy.replicas", text);
+        }
+    }
+}
+
+fn check_own(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
+    let mut wrong = |field: &str, text: String| {
+        found.push(Error::new(ErrorKind::InvalidSpec, text).on(format!("services.{name}.{field}")));
+    };
     if service.container_name.is_some() && service.replicas > 1 {
         let text = format!(
             "a fixed name allows one replica, {} are wanted",

@@ -1,18 +1,30 @@
 //! `x-unmoor:` on a service: what Compose has no key for.
 
 use crate::name::{Alias, ServiceName, StackName};
-use crate::spec::{Health, HealthTest, HealthWish, Link, Service};
+use crate::spec::{Bounds, Health, HealthTest, HealthWish, Link, Service};
 
 use super::super::context::Context;
 use super::super::cursor::At;
+use super::super::normal::values;
+use super::super::text::shown;
 use super::super::tree::Value;
 use super::{deploy, health};
 
 // The keys; `docs/x-unmoor.schema.json` describes them for editors.
-const SETTINGS: [&str; 4] = ["links", "drain", "health", "order"];
+const SETTINGS: [&str; 7] = [
+    "links",
+    "drain",
+    "health",
+    "order",
+    "replicas",
+    "cut_off",
+    "placement",
+];
 const LINK: [&str; 4] = ["service", "stack", "alias", "port"];
 const HTTP: [&str; 2] = ["port", "path"];
 const TCP: [&str; 1] = ["port"];
+const BOUNDS: [&str; 2] = ["min", "max"];
+const PLACEMENT: [&str; 1] = ["backends"];
 
 /// Reads our own settings.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
@@ -29,7 +41,66 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             }
             "drain" => service.update.drain = part.duration(cx).unwrap_or_default(),
             "order" => service.update.order = deploy::order(&part, cx),
+            "replicas" => service.bounds = bounds(&part, cx),
+            "cut_off" => cut_off(&part, cx),
+            "placement" => placement(&part, cx),
             _ => check(&part, at.get("healthcheck").is_some(), service, cx),
+        }
+    }
+}
+
+/// `{min?, max?}`; what is not said is no bound.
+fn bounds(at: &At<'_>, cx: &mut Context<'_>) -> Option<Bounds> {
+    let mut bounds = Bounds {
+        min: 0,
+        max: u32::MAX,
+    };
+    for field in at.fields(cx, &BOUNDS) {
+        let bound = match field.name() {
+            "min" => &mut bounds.min,
+            _ => &mut bounds.max,
+        };
+        *bound = field.count(cx)?;
+    }
+    if bounds.min > bounds.max {
+        let text = format!("`min` {} is above `max` {}", bounds.min, bounds.max);
+        cx.error(at, text);
+        return None;
+    }
+    Some(bounds)
+}
+
+/// What a replica does whose node is cut off from the others.
+fn cut_off(field: &At<'_>, cx: &mut Context<'_>) {
+    let Some(text) = field.text(cx) else { return };
+    let after = text.strip_prefix("stop ").map(values::time);
+    match (text.as_str(), after) {
+        ("keep", _) => {}
+        ("at-most-one", _) | (_, Some(Ok(1..))) => {
+            let text = "no backend stops a replica whose node is cut off: it runs on";
+            cx.unsupported(field, text, "leave it out, or write keep");
+        }
+        _ => {
+            let text = format!("`{}` is not possible here", shown(&text));
+            cx.error_hint(
+                field,
+                text,
+                "use keep, at-most-one or stop with a time, as stop 30s",
+            );
+        }
+    }
+}
+
+/// `{backends: […]}`: which of several backends a service may run on.
+fn placement(at: &At<'_>, cx: &mut Context<'_>) {
+    for field in at.fields(cx, &PLACEMENT) {
+        if !field.texts(cx).is_empty() {
+            let text = "a stack runs on one backend, the one that it is applied to";
+            cx.unsupported(
+                &field,
+                text,
+                "leave it out, and write a stack for each backend",
+            );
         }
     }
 }
@@ -143,8 +214,8 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::super::{Environment, LoadErrors, LoadOptions, Source, load};
-    use super::{CHECK, HTTP, LINK, SETTINGS, TCP};
+    use super::super::super::{Environment, LoadErrors, LoadOptions, OnUnsupported, Source, load};
+    use super::{BOUNDS, Bounds, CHECK, HTTP, LINK, PLACEMENT, SETTINGS, TCP};
 
     fn schema() -> Value {
         let text = include_str!("../../../../docs/x-unmoor.schema.json");
@@ -163,6 +234,50 @@ mod tests {
     }
 
     #[test]
+    fn what_no_backend_does_is_told_where_it_stands() {
+        for (setting, place) in [
+            (
+                "cut_off: at-most-one",
+                "c.yaml:4:25: services.a.x-unmoor.cut_off: ",
+            ),
+            (
+                "cut_off: stop 30s",
+                "c.yaml:4:25: services.a.x-unmoor.cut_off: ",
+            ),
+            (
+                "placement: {backends: [a]}",
+                "c.yaml:4:28: services.a.x-unmoor.placement.backends: ",
+            ),
+        ] {
+            let text = format!("services:\n  a:\n    image: x\n    x-unmoor: {{{setting}}}\n");
+            let source = || [Source::new("c.yaml", text.clone()).directory("/t")];
+            let (env, options) = (Environment::new(), LoadOptions::default());
+            let failed = load(&source(), &env, &options).expect_err("nobody can");
+            assert_eq!(failed.errors.len(), 1, "{failed}");
+            assert_eq!(failed.errors[0].kind(), crate::ErrorKind::Unsupported);
+            assert!(failed.to_string().starts_with(place), "{failed}");
+            let lenient = options.unsupported(OnUnsupported::Warn);
+            let loaded = load(&source(), &env, &lenient).expect("left out");
+            assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        }
+    }
+
+    #[test]
+    fn settings_reach_the_service() {
+        let text = "services: {a: {image: x, scale: 2, x-unmoor: {cut_off: keep, replicas: {min: 1, max: 3}}}}\n";
+        let source = Source::new("c.yaml", text).directory("/t");
+        let loaded = load(&[source], &Environment::new(), &LoadOptions::default());
+        let stack = loaded.expect("valid").stack;
+        let service = &stack.services.values().next().expect("a");
+        assert_eq!(service.bounds, Some(Bounds { min: 1, max: 3 }));
+        let other = text.replace("scale: 2", "scale: 4");
+        let source = Source::new("c.yaml", other).directory("/t");
+        let failed = load(&[source], &Environment::new(), &LoadOptions::default());
+        let said = failed.expect_err("too many").to_string();
+        assert!(said.contains("allows 1 to 3"), "{said}");
+    }
+
+    #[test]
     fn the_schema_has_just_the_keys_that_are_read() {
         let schema = schema();
         let read = [
@@ -171,6 +286,8 @@ mod tests {
             ("health", &CHECK),
             ("http", &HTTP),
             ("tcp", &TCP),
+            ("bounds", &BOUNDS),
+            ("placement", &PLACEMENT),
         ];
         for (name, keys) in read {
             let described = &schema["definitions"][name];
@@ -190,8 +307,9 @@ mod tests {
         let examples = |node: &Value| node["examples"].as_array().cloned().unwrap_or_default();
         let mut tried = 0;
         for (key, described) in settings.as_object().expect("properties") {
-            let health = examples(&schema["definitions"]["health"]);
-            let more = if key == "health" { health } else { Vec::new() };
+            let named = described["$ref"].as_str().unwrap_or_default();
+            let named = named.trim_start_matches("#/definitions/");
+            let more = examples(&schema["definitions"][named]);
             for example in examples(described).into_iter().chain(more) {
                 let settings = json!({ key.as_str(): example });
                 assert!(with(&settings).is_ok(), "{settings}");
@@ -207,6 +325,13 @@ mod tests {
             json!({ "health": { "interval": "1s" } }),
             json!({ "health": { "http": { "path": "/" } } }),
             json!({ "health": { "http": { "port": 1 }, "tcp": { "port": 1 } } }),
+            json!({ "replicas": { "min": 2, "max": 1 } }),
+            json!({ "replicas": { "min": 2 } }),
+            json!({ "replicas": 3 }),
+            json!({ "cut_off": "stop" }),
+            json!({ "cut_off": "stop 0s" }),
+            json!({ "cut_off": "whatever" }),
+            json!({ "placement": { "nodes": ["a"] } }),
             json!({ "more": 1 }),
         ] {
             assert!(with(&wrong).is_err(), "{wrong}");

@@ -252,14 +252,17 @@ pub(super) fn ulimits(node: Node, path: &str, cx: &mut Context<'_>) -> Option<No
             Value::Map(_) => {
                 let limit = |key: &str, number: &mut dyn FnMut(&Node) -> Option<Node>| {
                     let found = entry.value.get(key).and_then(&mut *number);
-                    found.filter(|n| !zero(n)).map(|n| Entry::new(key, n))
+                    found.map(|n| Entry::new(key, n))
                 };
                 let both = ["soft", "hard"].map(|key| limit(key, &mut number));
                 let both = both.into_iter().flatten().collect();
                 Some(Node::map(entry.value.spot, both))
             }
             _ => number(&entry.value).map(|n| match zero(&n) {
-                true => Node::map(n.spot, Vec::new()),
+                true => {
+                    let both = ["soft", "hard"].map(|key| Entry::new(key, n.clone()));
+                    Node::map(n.spot, both.into())
+                }
                 false => n,
             }),
         };

@@ -15,7 +15,7 @@ pub(super) struct Reader<'p, 'c, 'e> {
 }
 
 /// True for a number that is zero.
-pub(super) fn is_zero(node: &Node) -> bool {
+pub(in super::super) fn is_zero(node: &Node) -> bool {
     match &node.value {
         Value::Scalar(scalar) => typed::zero(scalar.meaning()),
         _ => false,

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::spec::{
-    Condition, Health, HealthTest, HealthWish, Link, RestartPolicy, Role, Service, UpdateOrder,
+    Bounds, Condition, Health, HealthTest, HealthWish, Link, RestartPolicy, Role, Service,
+    UpdateOrder,
 };
 use crate::units::{Bytes, MilliCpu};
 
@@ -154,6 +155,14 @@ fn unmoor(service: &Service, keys: &mut Keys) {
     }
     if !service.update.drain.is_zero() {
         map.insert("drain".to_owned(), json!(go_duration(service.update.drain)));
+    }
+    if let Some(Bounds { min, max }) = service.bounds {
+        let mut bounds = Map::new();
+        bounds.insert("min".to_owned(), json!(min));
+        if max != u32::MAX {
+            bounds.insert("max".to_owned(), json!(max));
+        }
+        map.insert("replicas".to_owned(), Value::Object(bounds));
     }
     if let HealthWish::Check(health) = &service.health {
         let test = match &health.test {
