@@ -77,13 +77,14 @@ impl Bench {
         })?)
     }
 
-    /// From the call to the exit seen; the removal is not part of the time.
-    pub(crate) async fn run_true(&self, way: Way) -> Result<Duration> {
+    /// From the call to the exit seen, and from there until nothing is left.
+    pub(crate) async fn run_true(&self, way: Way) -> Result<(Duration, Duration)> {
         let start = Instant::now();
         self.start_true(way).await?;
         let time = start.elapsed();
+        let start = Instant::now();
         self.remove_true(way).await?;
-        Ok(time)
+        Ok((time, start.elapsed()))
     }
 
     /// Spawns the program and waits for its end.
@@ -109,7 +110,21 @@ impl Bench {
 
     /// `count` replicas of one service at once: up, and down again.
     pub(crate) async fn many(&self, way: Way, count: u32) -> Result<(Duration, Duration)> {
-        let stack = Self::idle_stack("bench-many", way, count)?;
+        self.up_and_down(Self::idle_stack("bench-many", way, count)?)
+            .await
+    }
+
+    /// `count` services of one replica each on one network: up, and down again.
+    pub(crate) async fn services(&self, count: u32) -> Result<(Duration, Duration)> {
+        let mut stack = Stack::new(StackName::parse("bench-services")?);
+        for number in 1..=count {
+            let name = ServiceName::parse(format!("s{number}"))?;
+            stack = stack.service(name, Self::idle_service()?);
+        }
+        self.up_and_down(stack).await
+    }
+
+    async fn up_and_down(&self, stack: Stack) -> Result<(Duration, Duration)> {
         let start = Instant::now();
         self.client.up(&stack, &UpOptions::new()).await?;
         let up = start.elapsed();
@@ -131,15 +146,18 @@ impl Bench {
     }
 
     fn idle_stack(name: &str, way: Way, count: u32) -> Result<Stack> {
-        let mut service = Service::new(IMAGE.parse()?)
-            .command(["/bin/sleep", "1000"])
-            .replicas(count);
-        // It ignores the usual signal, being process 1.
-        service.stop.signal = Some("SIGKILL".to_owned());
+        let mut service = Self::idle_service()?.replicas(count);
         if way == Way::NoNetwork {
             service.network_mode = NetworkMode::None;
         }
         Ok(Stack::new(StackName::parse(name)?).service(ServiceName::parse("idle")?, service))
+    }
+
+    fn idle_service() -> Result<Service> {
+        let mut service = Service::new(IMAGE.parse()?).command(["/bin/sleep", "1000"]);
+        // It ignores the usual signal, being process 1.
+        service.stop.signal = Some("SIGKILL".to_owned());
+        Ok(service)
     }
 
     pub(crate) async fn close(self) -> Result<()> {

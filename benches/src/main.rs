@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use contest::{Peer, Row, load, order, table};
 use local::{Bench, SETTLED, Way};
 use memory::{Memory, processes};
+use unmoor::{Error, ErrorKind};
 
 /// Measures the local runtime beside named peers.
 #[derive(Debug, Parser)]
@@ -64,6 +65,19 @@ enum What {
         #[arg(default_value_t = 20)]
         count: u32,
     },
+    /// Many services of one replica each on one network.
+    Services {
+        /// How many services.
+        #[arg(default_value_t = 200)]
+        count: u32,
+        /// Rounds.
+        #[arg(short, long, default_value_t = 1)]
+        rounds: usize,
+    },
+    /// One measurement for each line of the input, so that two builds can take turns: `none` and
+    /// `network` answer the milliseconds of start to exit and of the removal; `many COUNT` and
+    /// `services COUNT` those of up and down.
+    Turns,
     /// Where the time of a start to exit goes, by the kernel's own trace.
     Profile {
         /// Rounds.
@@ -92,6 +106,20 @@ async fn main() -> unmoor::Result<()> {
             }
         }
         What::Idle { count } => idle(&bench, &peers, count).await?,
+        What::Services { count, rounds } => {
+            let rows = [
+                format!("{count} services up"),
+                format!("{count} services down"),
+            ];
+            let mut rows = rows.map(|name| Row::new(&name));
+            for _ in 0..rounds {
+                let (up, down) = bench.services(count).await?;
+                rows[0].add(up);
+                rows[1].add(down);
+            }
+            print!("{}", table(&rows));
+        }
+        What::Turns => turns(&bench).await?,
         What::Profile { rounds, gap } => {
             let gap = Duration::from_millis(gap);
             for way in Way::ALL {
@@ -103,7 +131,30 @@ async fn main() -> unmoor::Result<()> {
     bench.close().await
 }
 
-/// Start to exit, every contestant once a round.
+/// Measures what it is asked for, line by line.
+async fn turns(bench: &Bench) -> unmoor::Result<()> {
+    for line in std::io::stdin().lines() {
+        let failed = |error| Error::new(ErrorKind::Internal, "read what to do").because(error);
+        let line = line.map_err(failed)?;
+        let (what, count) = line.split_once(' ').unwrap_or((&line, "50"));
+        let count = count.parse().unwrap_or(50);
+        let (first, second) = match what {
+            "none" => bench.run_true(Way::NoNetwork).await?,
+            "network" => bench.run_true(Way::Network).await?,
+            "many" => bench.many(Way::Network, count).await?,
+            "services" => bench.services(count).await?,
+            _ => {
+                let text = format!("`{line}` is nothing to measure");
+                return Err(Error::new(ErrorKind::InvalidSpec, text));
+            }
+        };
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!("{:.3} {:.3}", ms(first), ms(second));
+    }
+    Ok(())
+}
+
+/// Start to exit and removal, every contestant once a round.
 async fn starts(
     bench: &Bench,
     peers: &[Peer],
@@ -111,12 +162,18 @@ async fn starts(
     gap: Duration,
 ) -> unmoor::Result<Vec<Row>> {
     let mut rows: Vec<Row> = Way::ALL.iter().map(|way| Row::new(way.name())).collect();
+    let removed = |way: &Way| Row::new(&format!("{}: its removal", way.name()));
+    let mut removals: Vec<Row> = Way::ALL.iter().map(removed).collect();
     rows.extend(peers.iter().map(|peer| Row::new(&peer.name)));
     for round in 0..rounds {
         for index in order(round, rows.len()) {
             tokio::time::sleep(gap).await;
             let time = match Way::ALL.get(index) {
-                Some(way) => bench.run_true(*way).await?,
+                Some(way) => {
+                    let (time, removal) = bench.run_true(*way).await?;
+                    removals[index].add(removal);
+                    time
+                }
                 None => {
                     let peer = &peers[index - Way::ALL.len()];
                     let time = peer.run()?;
@@ -127,6 +184,7 @@ async fn starts(
             rows[index].add(time);
         }
     }
+    rows.extend(removals);
     Ok(rows)
 }
 
