@@ -152,6 +152,9 @@ pub(crate) enum LocalError {
     /// Work handed to a thread never came back.
     #[error("the task that {0} ended without an answer")]
     Lost(&'static str),
+    /// Short work would have to wait, and is done again by somebody who may; no caller sees this.
+    #[error("something is in the way")]
+    InTheWay,
 }
 
 impl LocalError {
@@ -185,7 +188,7 @@ impl LocalError {
             Self::Protocol { .. } => ErrorKind::Unavailable,
             Self::Image(error) => image_kind(error),
             Self::Net(error) => net_kind(error),
-            Self::Lost(_) => ErrorKind::Internal,
+            Self::Lost(_) | Self::InTheWay => ErrorKind::Internal,
         }
     }
 

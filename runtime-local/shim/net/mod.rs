@@ -18,12 +18,13 @@ mod zones;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use crate::wire::names::{Zone, balanced};
+use crate::wire::names::{Zone, balanced, balanced_some};
 use crate::wire::netplan::{Attachment, NetPlan};
 use crate::wire::nft_client::{Balanced, Client};
 use crate::wire::zone::EndpointFile;
@@ -32,7 +33,7 @@ use publish::Ports;
 use rules::Rules;
 use serve::{Server, Sockets};
 use sys::{Epoll, READ, Timer};
-use zones::Zones;
+use zones::{Changed, Zones};
 
 const TIMER: u64 = 1 << 56;
 const ZONES: u64 = 2 << 56;
@@ -107,6 +108,12 @@ pub(crate) fn child_setup(plan: &NetPlan) -> Result<(), NetError> {
     link::configure(plan)
 }
 
+/// Moves what still goes to a replica that has ended to those that are left. Its endpoint files are
+/// gone already, and its interfaces go with its network namespace.
+pub(crate) fn after_end(plan: &NetPlan) -> Result<(), NetError> {
+    publish::forget_flows(plan)
+}
+
 /// Removes what [`host_setup`] made and the replica's endpoint files; absent things are fine.
 pub(crate) fn host_teardown(plan: &NetPlan) -> Result<(), NetError> {
     let mut first = Ok(());
@@ -135,6 +142,9 @@ struct Parts {
     due: Option<Instant>,
     zones: Zones,
     zone: Zone,
+    /// The zones have changed since the names were made: most replicas of a large network never ask
+    /// between two changes, many never at all.
+    zone_is_old: bool,
     rules: Rules,
     server: Server,
     ports: Option<Ports>,
@@ -188,7 +198,10 @@ impl NetService {
             match *token {
                 TIMER => drop(sys::read_bytes(&parts.timer.0, &mut [0; 8])),
                 ZONES => changed = true,
-                token => parts.server.ready(&self.epoll, token, &parts.zone),
+                token => {
+                    parts.renew_names(&self.plan);
+                    parts.server.ready(&self.epoll, token, &parts.zone);
+                }
             }
         }
         let applied = parts.tick(changed, &self.epoll, &self.plan);
@@ -211,6 +224,10 @@ impl NetService {
             ports.converge(&self.plan, ready)?;
         }
         publish::converge_across(&self.plan)?;
+        if !ready {
+            // Our own view follows like everybody's: a whole stack that stops has better to do.
+            return Ok(());
+        }
         // Our own view changes at once, not when the kernel tells us what we have just done.
         parts.settle(&self.epoll, &self.plan)
     }
@@ -228,15 +245,26 @@ impl NetService {
         let Some(parts) = &mut self.parts else {
             return Ok(());
         };
-        parts.zones.reopen(&self.plan, &self.epoll, ZONES)?;
+        parts.zones.reopen(&self.plan, &self.epoll)?;
         parts.zones.refresh();
-        parts.zone = build_zone(&self.plan, &parts.zones);
+        parts.zone_is_old = true;
         parts.rules.install(parts.balanced())?;
         publish::converge_across(&self.plan)?;
         match &parts.ports {
             Some(ports) => ports.converge(&self.plan, true),
             None => Ok(()),
         }
+    }
+
+    /// Ends the service; returns what takes the kernel long to close.
+    pub(crate) fn leave(self) -> Vec<OwnedFd> {
+        let Some(parts) = self.parts else {
+            return Vec::new();
+        };
+        let mut slow = parts.zones.into_watch();
+        // After rules were removed its closing waits until no packet is in them any more.
+        slow.push(parts.rules.into_socket());
+        slow
     }
 
     /// The last failure of work that nobody waited for, once.
@@ -272,11 +300,11 @@ impl Parts {
         let timed = epoll.add(&timer.0, READ, TIMER);
         timed.map_err(NetError::io("wait for a timer"))?;
         let zones = Zones::open(plan, epoll, ZONES)?;
-        let zone = build_zone(plan, &zones);
         let mut parts = Self {
             timer,
             due: None,
-            zone,
+            zone: Zone::default(),
+            zone_is_old: true,
             zones,
             rules: Rules::new(netlink, Client { dns, subnets }),
             server: Server::new(sockets, plan, epoll)?,
@@ -298,6 +326,14 @@ impl Parts {
         balanced(&self.zones.views, &self.zones.links, self.turn)
     }
 
+    /// Makes the names anew if they are old; call it before a question is answered.
+    fn renew_names(&mut self, plan: &NetPlan) {
+        if self.zone_is_old {
+            self.zone = build_zone(plan, &self.zones);
+            self.zone_is_old = false;
+        }
+    }
+
     /// Applies changes, at once or after a breath.
     fn tick(&mut self, changed: bool, epoll: &Epoll, plan: &NetPlan) -> Result<(), NetError> {
         let now = Instant::now();
@@ -305,8 +341,14 @@ impl Parts {
             self.dirty |= self.zones.notice();
         }
         let due = self.dirty && now.duration_since(self.applied) >= self.breath;
-        let applied = if due { self.apply(now, plan) } else { Ok(()) };
-        self.keep_time(applied, now, epoll)
+        let applied = if due {
+            // What has come while nobody listened.
+            self.zones.notice();
+            self.apply(now)
+        } else {
+            Ok(())
+        };
+        self.keep_time(applied, now, epoll, plan)
     }
 
     /// Applies changes without a breath: somebody waits for them.
@@ -314,19 +356,33 @@ impl Parts {
         let now = Instant::now();
         self.dirty |= self.zones.notice();
         let applied = if self.dirty || self.stale {
-            self.apply(now, plan)
+            self.apply(now)
         } else {
             Ok(())
         };
-        self.keep_time(applied, now, epoll)
+        self.keep_time(applied, now, epoll, plan)
     }
 
-    fn apply(&mut self, now: Instant, plan: &NetPlan) -> Result<(), NetError> {
+    fn apply(&mut self, now: Instant) -> Result<(), NetError> {
         self.dirty = false;
         self.applied = now;
-        self.zones.refresh();
-        self.zone = build_zone(plan, &self.zones);
-        let updated = self.rules.update(self.balanced());
+        let changed = self.zones.refresh();
+        self.zone_is_old = true;
+        let updated = match changed {
+            Changed::Services(services) if !self.stale => {
+                let (views, links) = (&self.zones.views, &self.zones.links);
+                let now = balanced_some(views, links, self.turn, |at, name| {
+                    services[at].contains_key(name)
+                });
+                let before = services
+                    .into_iter()
+                    .flat_map(BTreeMap::into_values)
+                    .flatten();
+                self.rules
+                    .update_some(before.chain(now.keys().copied()).collect(), now)
+            }
+            _ => self.rules.update(self.balanced()),
+        };
         self.stale = updated.is_err();
         self.breath = (now.elapsed() * PART).clamp(BREATH.0, BREATH.1);
         updated
@@ -338,8 +394,15 @@ impl Parts {
         applied: Result<(), NetError>,
         now: Instant,
         epoll: &Epoll,
+        plan: &NetPlan,
     ) -> Result<(), NetError> {
-        self.server.expire(epoll, now, &self.zone);
+        // During a breath nothing is listened to: in a large network every change of many would wake
+        // everybody up, only to be put off.
+        self.zones.listen(epoll, !self.dirty)?;
+        if self.server.deadline().is_some_and(|due| due <= now) {
+            self.renew_names(plan);
+            self.server.expire(epoll, now, &self.zone);
+        }
         let applied = applied.and(self.rules.expire(now));
         let next = self.dirty.then(|| self.applied + self.breath);
         let others = self

@@ -38,6 +38,12 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) struct Netlink(OwnedFd);
 
+impl From<Netlink> for OwnedFd {
+    fn from(netlink: Netlink) -> Self {
+        netlink.0
+    }
+}
+
 impl Netlink {
     /// Opens one for links and addresses, in the current namespace.
     pub(super) fn route() -> io::Result<Self> {

@@ -1,6 +1,8 @@
 //! Keeps the firewall table inside a replica's namespace equal to what it should be.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::NetError;
@@ -42,6 +44,11 @@ impl Rules {
         }
     }
 
+    /// The socket, once the table needs no care any more.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        self.netlink.into()
+    }
+
     /// Puts the whole table in place.
     pub(super) fn install(&mut self, balanced: Balanced) -> Result<(), NetError> {
         let change = self.client.install(&balanced);
@@ -49,26 +56,51 @@ impl Rules {
         self.netlink
             .change(&change)
             .map_err(NetError::refused(what))?;
-        self.note(balanced);
+        let before = std::mem::take(&mut self.installed);
+        self.note(&before, balanced);
         Ok(())
     }
 
     /// Changes what differs, in one step; starts over if the table is not as we left it.
     pub(super) fn update(&mut self, balanced: Balanced) -> Result<(), NetError> {
-        let Some(change) = self.client.update(&self.installed, &balanced) else {
-            return Ok(());
-        };
-        let is_empty = |vip| self.installed.get(vip).is_none_or(Vec::is_empty);
-        let opens = balanced
+        let touched = self.installed.keys().chain(balanced.keys()).copied();
+        self.update_some(touched.collect(), balanced)
+    }
+
+    /// The same for some addresses; those of `touched` that `now` does not have go.
+    pub(super) fn update_some(
+        &mut self,
+        touched: BTreeSet<Ipv4Addr>,
+        now: Balanced,
+    ) -> Result<(), NetError> {
+        let mut before = Balanced::new();
+        for vip in &touched {
+            before.extend(self.installed.remove_entry(vip));
+        }
+        let change = self.client.update(&before, &now);
+        let is_empty = |vip| before.get(vip).is_none_or(Vec::is_empty);
+        let opens = now
             .iter()
             .any(|(vip, targets)| is_empty(vip) && !targets.is_empty());
-        match self.netlink.change(&change) {
+        let changed = match change {
+            None => {
+                self.installed.extend(now);
+                return Ok(());
+            }
+            Some(change) => self.netlink.change(&change),
+        };
+        match changed {
             Ok(()) => {
-                self.note(balanced);
+                self.note(&before, now);
                 let refused = if opens { self.refused() } else { Vec::new() };
                 self.reopen(&refused)
             }
-            Err(_) => self.install(balanced),
+            Err(_) => {
+                let mut whole = self.installed.clone();
+                whole.extend(now);
+                self.installed.extend(before);
+                self.install(whole)
+            }
         }
     }
 
@@ -107,10 +139,11 @@ impl Rules {
         forgotten.map_err(NetError::refused(what))
     }
 
-    fn note(&mut self, balanced: Balanced) {
+    /// Notes what is installed in place of `before`, which is not among the rest.
+    fn note(&mut self, before: &Balanced, now: Balanced) {
         let due = Instant::now() + DRAIN;
-        for (vip, targets) in &self.installed {
-            let left = balanced.get(vip).map_or(&[][..], Vec::as_slice);
+        for (vip, targets) in before {
+            let left = now.get(vip).map_or(&[][..], Vec::as_slice);
             for target in targets.iter().filter(|target| !left.contains(target)) {
                 let known = |gone: &Departed| gone.vip == *vip && gone.target == *target;
                 if !self.departed.iter().any(known) {
@@ -122,7 +155,7 @@ impl Rules {
                 }
             }
         }
-        self.installed = balanced;
+        self.installed.extend(now);
         let installed = &self.installed;
         self.departed.retain(|gone| {
             !installed

@@ -1,8 +1,9 @@
 //! Reads the shared zones of a replica's networks and follows their changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -18,6 +19,16 @@ enum Place {
     Services(usize),
     Endpoints(usize),
     Links,
+}
+
+/// What a refresh has found.
+#[derive(Debug)]
+pub(super) enum Changed {
+    /// Anything may be different.
+    Everything,
+    /// These services of each network, or who is ready for them; each with stable addresses that
+    /// it had before.
+    Services(Vec<BTreeMap<String, Vec<Ipv4Addr>>>),
 }
 
 /// How changes are noticed.
@@ -42,6 +53,8 @@ pub(super) struct Zones {
     /// The replica's private links.
     pub(super) links: Vec<Link>,
     watch: Watch,
+    token: u64,
+    listens: bool,
     pending: BTreeSet<(Place, String)>,
     everything: bool,
 }
@@ -66,6 +79,8 @@ impl Zones {
             views: views.collect(),
             links: Vec::new(),
             watch,
+            token,
+            listens: true,
             pending: BTreeSet::new(),
             everything: true,
         };
@@ -75,16 +90,34 @@ impl Zones {
 
     /// Follows the folders anew, as they may have been removed and made again, and reads everything
     /// at the next refresh.
-    pub(super) fn reopen(
-        &mut self,
-        plan: &NetPlan,
-        epoll: &Epoll,
-        token: u64,
-    ) -> Result<(), NetError> {
-        let watch = Watch::begin(plan, &self.folders, epoll, token)?;
+    pub(super) fn reopen(&mut self, plan: &NetPlan, epoll: &Epoll) -> Result<(), NetError> {
+        let watch = Watch::begin(plan, &self.folders, epoll, self.token)?;
         // The kernel forgets a descriptor that is closed.
         self.watch = watch;
+        self.listens = true;
         self.everything = true;
+        Ok(())
+    }
+
+    /// What tells of changes, once nobody wants to know: closing it takes the kernel long.
+    pub(super) fn into_watch(mut self) -> Vec<OwnedFd> {
+        match std::mem::replace(&mut self.watch, Watch::Pipes(Vec::new())) {
+            Watch::Inotify { fd, .. } => vec![fd],
+            pipes @ Watch::Pipes(_) => {
+                self.watch = pipes;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Tells of changes as they come, or keeps them for later.
+    pub(super) fn listen(&mut self, epoll: &Epoll, listens: bool) -> Result<(), NetError> {
+        if listens == self.listens {
+            return Ok(());
+        }
+        let events = if listens { READ } else { 0 };
+        self.watch.each(|fd| epoll.change(fd, events, self.token))?;
+        self.listens = listens;
         Ok(())
     }
 
@@ -115,8 +148,10 @@ impl Zones {
         self.everything || !self.pending.is_empty()
     }
 
-    /// Reads what changed.
-    pub(super) fn refresh(&mut self) {
+    /// Reads what changed, and tells what that is about.
+    pub(super) fn refresh(&mut self) -> Changed {
+        let mut changed = vec![BTreeMap::<_, Vec<_>>::new(); self.views.len()];
+        let mut all = self.everything;
         if self.everything {
             self.everything = false;
             self.pending.clear();
@@ -129,10 +164,30 @@ impl Zones {
         for (place, name) in std::mem::take(&mut self.pending) {
             let path = format!("{}/{name}", self.path(place));
             match place {
-                Place::Services(n) => put(&mut self.views[n].services, name, service(&path)),
-                Place::Endpoints(n) => put(&mut self.views[n].endpoints, name, endpoint(&path)),
-                Place::Links => self.load_links(),
+                Place::Services(n) => {
+                    let before = put(&mut self.views[n].services, name.clone(), service(&path));
+                    let vips = changed[n].entry(name).or_default();
+                    vips.extend(before.and_then(|before| before.vip));
+                }
+                Place::Endpoints(n) => {
+                    let now = endpoint(&path);
+                    let is_of = now.as_ref().map(|now| now.service.clone());
+                    let before = put(&mut self.views[n].endpoints, name, now);
+                    let was_of = before.map(|before| before.service);
+                    for service in [is_of, was_of].into_iter().flatten() {
+                        changed[n].entry(service).or_default();
+                    }
+                }
+                Place::Links => {
+                    self.load_links();
+                    all = true;
+                }
             }
+        }
+        if all {
+            Changed::Everything
+        } else {
+            Changed::Services(changed)
         }
     }
 
@@ -179,7 +234,7 @@ impl Watch {
             }
         }
         let watch = Self::open(folders, &plan.links, &plan.replica)?;
-        watch.register(epoll, token)?;
+        watch.each(|fd| epoll.add(fd, READ, token))?;
         Ok(watch)
     }
 
@@ -243,14 +298,12 @@ impl Watch {
         Ok(Self::Pipes(pipes))
     }
 
-    fn register(&self, epoll: &Epoll, token: u64) -> Result<(), NetError> {
-        let added = match self {
-            Self::Inotify { fd, .. } => epoll.add(fd, READ, token),
-            Self::Pipes(pipes) => pipes
-                .iter()
-                .try_for_each(|(pipe, _)| epoll.add(pipe, READ, token)),
+    fn each(&self, work: impl Fn(&OwnedFd) -> io::Result<()>) -> Result<(), NetError> {
+        let done = match self {
+            Self::Inotify { fd, .. } => work(fd),
+            Self::Pipes(pipes) => pipes.iter().try_for_each(|(pipe, _)| work(pipe)),
         };
-        added.map_err(NetError::io("wait for changes of the zones"))
+        done.map_err(NetError::io("wait for changes of the zones"))
     }
 }
 
@@ -298,19 +351,17 @@ fn events(
     complete
 }
 
-fn put<T>(map: &mut std::collections::BTreeMap<String, T>, name: String, value: Option<T>) {
+/// Puts a value in place, or takes it out; returns what was there.
+fn put<T>(map: &mut BTreeMap<String, T>, name: String, value: Option<T>) -> Option<T> {
     match value {
         Some(value) => map.insert(name, value),
         None => map.remove(&name),
-    };
+    }
 }
 
-fn load<T>(
-    folder: &str,
-    read: impl Fn(&str) -> Option<T>,
-) -> std::collections::BTreeMap<String, T> {
+fn load<T>(folder: &str, read: impl Fn(&str) -> Option<T>) -> BTreeMap<String, T> {
     let Ok(entries) = fs::read_dir(folder) else {
-        return std::collections::BTreeMap::new();
+        return BTreeMap::new();
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -320,10 +371,15 @@ fn load<T>(
 }
 
 fn read_file(path: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    // Nearly every one is read at once: there are as many as services and replicas.
+    let mut buffer = [0; 1024];
+    let mut file = File::open(path)?;
+    let len = file.read(&mut buffer)?;
+    let mut bytes = buffer[..len].to_vec();
+    if len == buffer.len() {
+        let rest = (MAX_FILE + 1).saturating_sub(len) as u64;
+        file.take(rest).read_to_end(&mut bytes)?;
+    }
     Ok(bytes)
 }
 
@@ -340,7 +396,7 @@ fn endpoint(path: &str) -> Option<EndpointFile> {
 }
 
 /// The ready replicas of a network, as they are on disk now.
-pub(super) fn endpoints_now(folder: &str) -> std::collections::BTreeMap<String, EndpointFile> {
+pub(super) fn endpoints_now(folder: &str) -> BTreeMap<String, EndpointFile> {
     load(&format!("{folder}/ep"), endpoint)
 }
 

@@ -4,18 +4,23 @@ use super::health::Health;
 use super::record;
 use super::restart;
 use super::send_report;
-use super::shim::{Pause, Run, Shim, Stage};
+use super::shim::{Pause, Remains, Run, Shim, Stage};
 use crate::fault::{Outcome, refuse};
 use crate::start::{Launch, Started};
 use crate::sys::process::{self, Ended};
+use crate::sys::socket::give_away;
 use crate::sys::{abi, poll};
 use crate::wire::control::Response;
 use crate::wire::report::{Failure, Report};
 use crate::wire::status::{HealthState, Phase, ProcessId};
 
+/// How long the kernel has to take an ended run down by itself.
+const REMAINS_MS: u64 = 200;
+
 impl Shim {
     /// Begins a start of the program.
     pub(super) fn begin_start(&mut self) {
+        self.clear_remains();
         let status = &mut self.record.status;
         status.generation += 1;
         status.phase = Phase::Starting;
@@ -160,10 +165,27 @@ impl Shim {
             let _ = net.set_ready(false);
         }
         self.note_end(ended, uptime_ms);
-        // After everybody knows: taking down interfaces waits for the kernel's grace periods.
-        drop(net);
-        self.teardown_network();
-        drop(run.mounts);
+        // After everybody knows. The kernel takes the interfaces down with the network namespace,
+        // which nobody holds any more; whoever does so earlier waits for its grace periods.
+        if let Some(net) = net {
+            give_away(net.leave());
+        }
+        if let Some(Err(error)) = self.net.as_ref().map(crate::net::after_end) {
+            self.record.status.error = format!("take down network: {error}");
+            self.record.publish();
+        }
+        self.remains = Some(Remains {
+            due_ms: poll::monotonic_ms() + REMAINS_MS,
+            mounts: run.mounts,
+        });
+    }
+
+    /// Removes what an ended run has left, unless the kernel has done so by itself.
+    pub(super) fn clear_remains(&mut self) {
+        if let Some(remains) = self.remains.take() {
+            drop(remains.mounts);
+            self.teardown_network();
+        }
     }
 
     /// The child of a start was killed by request.

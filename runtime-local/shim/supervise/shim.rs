@@ -17,6 +17,7 @@ use crate::start::cgroup::Cgroups;
 use crate::start::{Launch, Source, stdio};
 use crate::sys::fs::{self, At};
 use crate::sys::process::Ended;
+use crate::sys::socket::give_away;
 use crate::sys::{Errno, abi, poll};
 use crate::wire::codec::Reader;
 use crate::wire::control::{OLDEST, VERSION};
@@ -94,6 +95,15 @@ pub(super) enum Stage {
     Over,
 }
 
+/// What is left of a run that has ended, for a moment: mostly the shim is sent away then, and need
+/// not wait until the kernel has taken it down.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pub(super) due_ms: u64,
+    /// Its mounts: the last holder waits until the file system beneath is on the disk.
+    pub(super) mounts: Option<OwnedFd>,
+}
+
 /// Everything.
 #[derive(Debug)]
 pub(super) struct Shim {
@@ -107,6 +117,7 @@ pub(super) struct Shim {
     pub(super) children: OwnedFd,
     pub(super) streams: Streams,
     pub(super) stage: Stage,
+    pub(super) remains: Option<Remains>,
     pub(super) jobs: Vec<Job>,
     /// Ends of processes that no job has claimed yet.
     pub(super) strays: Vec<(i32, Ended)>,
@@ -202,6 +213,7 @@ impl Shim {
             children,
             streams,
             stage: Stage::Over,
+            remains: None,
             jobs: Vec::new(),
             strays: Vec::new(),
             back_off: BackOff::default(),
@@ -276,6 +288,8 @@ impl Shim {
 
     /// Removes what the shim has made outside of the replica's directory.
     pub(super) fn clean_up(&mut self) -> Outcome<()> {
+        let mounts = self.remains.take().and_then(|remains| remains.mounts);
+        give_away(mounts.into_iter().collect());
         let result = self.cgroups.remove();
         if result.is_ok() || self.report.is_some() {
             remove_files(&self.run_dir);

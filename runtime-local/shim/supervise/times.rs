@@ -22,6 +22,7 @@ impl Shim {
     /// When something is due next.
     pub(super) fn next_due_ms(&self) -> Option<u64> {
         let mut due = vec![self.log.due_ms()];
+        due.push(self.remains.as_ref().map(|remains| remains.due_ms));
         match &self.stage {
             Stage::Waiting { due_ms } => due.push(Some(*due_ms)),
             Stage::Running(run) => {
@@ -44,6 +45,13 @@ impl Shim {
     pub(super) fn on_time(&mut self, now: u64) {
         if self.log.due_ms().is_some_and(|due| due <= now) {
             self.log.flush(false);
+        }
+        if self
+            .remains
+            .as_ref()
+            .is_some_and(|remains| remains.due_ms <= now)
+        {
+            self.clear_remains();
         }
         if let Stage::Waiting { due_ms } = self.stage
             && due_ms <= now

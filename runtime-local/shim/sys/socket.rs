@@ -1,7 +1,7 @@
 //! Sockets: the control socket, pairs, descriptors sent along, connections for health checks.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 
 use super::abi::{
@@ -130,6 +130,24 @@ pub(crate) fn send(
     // SAFETY: sendmsg only reads; header, bytes and control data outlive the call.
     again(|| unsafe { sys!(nr::SENDMSG, fd, message, flags | MSG_NOSIGNAL) })
         .map(|len| usize::try_from(len).unwrap_or(0))
+}
+
+/// Lets go of descriptors whose closing waits for the kernel: for a grace period of its own, or for
+/// a disk.
+///
+/// They are put into a socket that nobody can reach any more. The kernel closes what is in such a
+/// socket when it tidies up, which it does at once; before Linux 6.9 it does so in this process,
+/// and then this is no faster than closing them.
+pub(crate) fn give_away(fds: Vec<OwnedFd>) {
+    for some in fds.chunks(FDS_MAX - 2) {
+        // What cannot be given away is closed when it is dropped.
+        let Ok((one, other)) = pair(Pair::Stream) else {
+            return;
+        };
+        let ends = [&one, &other];
+        let all: Vec<_> = some.iter().chain(ends).map(AsFd::as_fd).collect();
+        let _ = send(one.as_fd(), b"-", &all, MSG_DONTWAIT);
+    }
 }
 
 /// A received message.

@@ -30,9 +30,10 @@ pub struct NetworkView {
 struct Ready<'a>(HashMap<&'a str, Vec<&'a EndpointFile>>);
 
 impl<'a> Ready<'a> {
-    fn of(view: &'a NetworkView) -> Self {
+    fn of(view: &'a NetworkView, which: impl Fn(&str) -> bool) -> Self {
         let mut services: HashMap<_, Vec<_>> = HashMap::new();
-        for endpoint in view.endpoints.values() {
+        let endpoints = view.endpoints.values();
+        for endpoint in endpoints.filter(|endpoint| which(&endpoint.service)) {
             let service = services.entry(endpoint.service.as_str());
             service.or_default().push(endpoint);
         }
@@ -143,16 +144,30 @@ pub fn balanced(
     links: &[Link],
     turn: u32,
 ) -> BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> {
+    balanced_some(views, links, turn, |_, _| true)
+}
+
+/// The same, of some services only: they are picked by the number of their network and their name.
+pub fn balanced_some(
+    views: &[NetworkView],
+    links: &[Link],
+    turn: u32,
+    which: impl Fn(usize, &str) -> bool,
+) -> BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> {
     let mut map = BTreeMap::new();
-    for view in views {
-        let ready = Ready::of(view);
+    for (at, view) in views.iter().enumerate() {
+        let ready = Ready::of(view, |name| which(at, name));
         for service in view.services.values() {
-            if let Some(vip) = service.vip {
+            if let Some(vip) = service.vip
+                && which(at, &service.name)
+            {
                 map.insert(vip, ready.slots(&service.name, turn));
             }
         }
         for link in links.iter().filter(|link| link.network == view.id) {
-            if let Some(vip) = link.vip {
+            if let Some(vip) = link.vip
+                && which(at, &link.service)
+            {
                 map.insert(vip, ready.slots(&link.service, turn));
             }
         }
@@ -222,7 +237,7 @@ impl Zone {
         let view = views.iter().find(|view| view.id == link.network);
         let service = view.and_then(|view| view.services.get(&link.service));
         let known = view.zip(service);
-        let known = known.map(|(view, service)| (Ready::of(view), service));
+        let known = known.map(|(view, service)| (Ready::of(view, |_| true), service));
         let addresses = match (link.vip, &known) {
             (Some(vip), _) => vec![vip],
             (None, Some((ready, service))) => ready.answers(service),
@@ -238,7 +253,7 @@ impl Zone {
 
     fn network(&mut self, view: &NetworkView) {
         // A network's names never add to those of a nearer one: they only fill what is free.
-        let ready = Ready::of(view);
+        let ready = Ready::of(view, |_| true);
         let mut found: HashMap<Box<[u8]>, Vec<Ipv4Addr>> = HashMap::new();
         for service in view.services.values() {
             found.insert(key(&service.name), ready.answers(service));

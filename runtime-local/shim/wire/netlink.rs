@@ -429,6 +429,11 @@ pub fn del_link(batch: &mut Batch, name: &str) -> u32 {
     seq
 }
 
+/// Removes this very link, whatever has its name by then.
+pub fn del_link_at(batch: &mut Batch, index: u32) -> u32 {
+    batch.message(RTM_DELLINK, ACK, &ifinfo(0, index, 0, 0))
+}
+
 /// Gives a link an address; doing it twice is fine.
 pub fn add_address(batch: &mut Batch, index: u32, address: Ipv4Addr, prefix: u8) -> u32 {
     let mut header = [0; 8];

@@ -65,11 +65,24 @@ const SET_CONSTANT: u32 = 2;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
 const SET_LEARNED: u32 = 32;
+/// The most keys of one message: its list has room for 64 KiB.
+const KEYS_MAX: usize = 1000;
 /// The most keys that rules may add to a set.
 const LEARNED_MAX: u32 = 4096;
 const ELEM_INTERVAL_END: u32 = 1;
 /// Tells `nft list` that the keys are in the machine's order.
 const HOST_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
+
+/// What the keys of a set lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    /// Nothing: the set only knows which keys it holds.
+    Nowhere,
+    /// What happens to the packet.
+    Verdicts,
+    /// An IPv4 address.
+    Addresses,
+}
 
 /// A set or map to make.
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +95,8 @@ pub struct Set<'a> {
     pub key_len: u32,
     /// Keys are ranges.
     pub ranges: bool,
-    /// Keys lead to verdicts.
-    pub verdicts: bool,
+    /// What its keys lead to.
+    pub leads: Leads,
     /// Rules add keys to it.
     pub learned: bool,
 }
@@ -97,6 +110,8 @@ pub enum Value<'a> {
     RangeEnd,
     /// Continue in this chain.
     Goto(&'a str),
+    /// This address.
+    Address(Ipv4Addr),
 }
 
 /// One atomic change of the rules of a table.
@@ -105,6 +120,7 @@ pub struct Change {
     batch: Batch,
     table: &'static str,
     sets: u32,
+    is_empty: bool,
 }
 
 impl Change {
@@ -119,7 +135,13 @@ impl Change {
             batch,
             table,
             sets: 0,
+            is_empty: true,
         }
+    }
+
+    /// True as long as it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// The bytes to send; the last message is acknowledged.
@@ -130,6 +152,7 @@ impl Change {
     }
 
     fn start(&mut self, kind: u16, flags: u16) -> &mut Batch {
+        self.is_empty = false;
         self.batch
             .message(SUBSYSTEM << 8 | kind, flags, &[FAMILY_IPV4, 0, 0, 0]);
         self.batch.attr_str(1, self.table)
@@ -178,7 +201,7 @@ impl Change {
         if set.ranges {
             flags |= SET_INTERVAL;
         }
-        if set.verdicts {
+        if set.leads != Leads::Nowhere {
             flags |= SET_MAP;
         }
         if set.learned {
@@ -188,8 +211,15 @@ impl Change {
         b.attr(3, &flags.to_be_bytes());
         b.attr(4, &set.key.to_be_bytes())
             .attr(5, &set.key_len.to_be_bytes());
-        if set.verdicts {
-            b.attr(6, &types::VERDICT.to_be_bytes());
+        match set.leads {
+            Leads::Nowhere => {}
+            Leads::Verdicts => {
+                b.attr(6, &types::VERDICT.to_be_bytes());
+            }
+            Leads::Addresses => {
+                b.attr(6, &types::ADDRESS.to_be_bytes())
+                    .attr(7, &4_u32.to_be_bytes());
+            }
         }
         if set.learned {
             b.nest(9, &[], |b| {
@@ -215,21 +245,32 @@ impl Change {
         self.one_key(key, value);
     }
 
-    fn one_key(&mut self, key: &[u8], value: Value<'_>) {
-        self.batch.nest(3, &[], |b| {
-            b.nest(1, &[], |b| {
-                data(b, 1, key);
-                match value {
-                    Value::None => {}
-                    Value::RangeEnd => {
-                        b.attr(3, &ELEM_INTERVAL_END.to_be_bytes());
-                    }
-                    Value::Goto(chain) => {
-                        b.nest(2, &[], |b| verdict(b, GOTO, Some(chain)));
-                    }
+    /// Adds many addresses to a map of addresses.
+    pub fn add_addresses(&mut self, map: &str, pairs: &[(Ipv4Addr, Ipv4Addr)]) {
+        for some in pairs.chunks(KEYS_MAX) {
+            self.start(NEWSETELEM, CREATE).attr_str(2, map);
+            self.batch.nest(3, &[], |b| {
+                for (key, value) in some {
+                    element(b, &key.octets(), Value::Address(*value));
                 }
             });
-        });
+        }
+    }
+
+    /// Removes many keys that are addresses; they must be there.
+    pub fn del_addresses(&mut self, set: &str, keys: &[Ipv4Addr]) {
+        for some in keys.chunks(KEYS_MAX) {
+            self.start(DELSETELEM, 0).attr_str(2, set);
+            self.batch.nest(3, &[], |b| {
+                for key in some {
+                    element(b, &key.octets(), Value::None);
+                }
+            });
+        }
+    }
+
+    fn one_key(&mut self, key: &[u8], value: Value<'_>) {
+        self.batch.nest(3, &[], |b| element(b, key, value));
     }
 
     /// Appends a rule to a chain.
@@ -285,6 +326,23 @@ impl Change {
         });
         id
     }
+}
+
+/// One key among those of a message.
+fn element(b: &mut Batch, key: &[u8], value: Value<'_>) {
+    b.nest(1, &[], |b| {
+        data(b, 1, key);
+        match value {
+            Value::None => {}
+            Value::RangeEnd => {
+                b.attr(3, &ELEM_INTERVAL_END.to_be_bytes());
+            }
+            Value::Goto(chain) => {
+                b.nest(2, &[], |b| verdict(b, GOTO, Some(chain)));
+            }
+            Value::Address(address) => data(b, 2, &address.octets()),
+        }
+    });
 }
 
 /// An interface's name as the kernel compares it.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::nft::{Change, Hook, Set, Value, types};
+use super::nft::{Change, Hook, Leads, Set, Value, types};
 use super::nft_rule::{REG, Rule};
 
 /// Name of our tables, here and on the host.
@@ -20,6 +20,11 @@ pub const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 12);
 
 /// The set of stable addresses from which datagrams have been sent to [`NOBODY`].
 pub const REFUSED: &str = "refused";
+
+/// The map of stable addresses that several targets share in turn, to the chains that do so.
+const BALANCED: &str = "stable";
+/// The map of stable addresses with one target, to that.
+const DIRECT: &str = "direct";
 
 /// Stable addresses, each with the targets of a round of connections.
 pub type Balanced = BTreeMap<Ipv4Addr, Vec<Ipv4Addr>>;
@@ -58,20 +63,25 @@ impl Client {
         c.base_chain("redirect", "nat", Hook::Output, -100);
         c.base_chain("refuse", "filter", Hook::Output, 0);
         c.base_chain("closed", "filter", Hook::Input, 0);
-        let stable = Set {
-            name: "stable",
+        let balanced_by_chains = Set {
+            name: BALANCED,
             key: types::ADDRESS,
             key_len: 4,
             ranges: false,
-            verdicts: true,
+            leads: Leads::Verdicts,
             learned: false,
         };
-        c.set(&stable);
+        c.set(&balanced_by_chains);
+        c.set(&Set {
+            name: DIRECT,
+            leads: Leads::Addresses,
+            ..balanced_by_chains
+        });
         c.set(&Set {
             name: REFUSED,
-            verdicts: false,
+            leads: Leads::Nowhere,
             learned: true,
-            ..stable
+            ..balanced_by_chains
         });
         for (protocol, port) in [(17, self.dns.0), (6, self.dns.1)] {
             c.rule("redirect", |r| {
@@ -86,7 +96,12 @@ impl Client {
         }
         c.rule("redirect", |r| {
             r.destination(REG);
-            r.look_up_verdict("stable");
+            r.look_up_verdict(BALANCED);
+        });
+        c.rule("redirect", |r| {
+            r.destination(REG);
+            r.look_up_address(DIRECT);
+            r.dnat(None);
         });
         c.rule("closed", |r| {
             r.destination(REG);
@@ -97,9 +112,11 @@ impl Client {
         for (subnet, prefix) in &self.subnets {
             refuse(&mut c, *subnet, *prefix);
         }
+        let mut keys = Keys::default();
         for (address, slots) in balanced {
-            add(&mut c, *address, slots);
+            add(&mut c, &mut keys, *address, &Way::of(slots));
         }
+        keys.put(&mut c);
         c.finish()
     }
 
@@ -118,40 +135,99 @@ impl Client {
             return None;
         }
         let mut c = Change::new(TABLE, None);
-        for address in old.keys().filter(|address| !new.contains_key(address)) {
-            let chain = chain_of(*address);
-            c.del_key("stable", &address.octets(), Value::Goto(&chain));
-            c.flush_chain(&chain);
-            c.del_chain(&chain);
-        }
-        for (address, slots) in new {
-            match old.get(address) {
-                None => add(&mut c, *address, slots),
-                Some(before) if before != slots => {
-                    let chain = chain_of(*address);
-                    c.flush_chain(&chain);
-                    lead(&mut c, &chain, slots);
-                }
-                Some(_) => {}
+        let mut keys = Keys::default();
+        for (address, slots) in old {
+            if !new.contains_key(address) {
+                remove(&mut c, &mut keys, *address, &Way::of(slots));
             }
         }
-        Some(c.finish())
+        for (address, slots) in new {
+            let before = old.get(address);
+            if before == Some(slots) {
+                continue;
+            }
+            let before = before.map_or(Way::Nobody, |slots| Way::of(slots));
+            change(&mut c, &mut keys, *address, (&before, &Way::of(slots)));
+        }
+        keys.put(&mut c);
+        (!c.is_empty()).then(|| c.finish())
     }
 }
 
-fn add(c: &mut Change, address: Ipv4Addr, slots: &[Ipv4Addr]) {
-    let chain = chain_of(address);
-    c.chain(&chain);
-    lead(c, &chain, slots);
-    c.add_key("stable", &address.octets(), Value::Goto(&chain), false);
+/// How the table leads to targets. A key is made and removed in a fraction of the time of a chain,
+/// which the kernel also walks through with every later change.
+#[derive(Debug, PartialEq, Eq)]
+enum Way<'a> {
+    /// No entry: what goes to a stable address that is not known goes to nobody.
+    Nobody,
+    /// A key that leads to the only target.
+    Direct(Ipv4Addr),
+    /// A chain that takes them in turn.
+    InTurn(&'a [Ipv4Addr]),
 }
 
-/// Sends new connections to the targets in turn, or datagrams to nobody.
-fn lead(c: &mut Change, chain: &str, slots: &[Ipv4Addr]) {
-    if slots.is_empty() {
-        c.rule(chain, to_nobody);
-    } else {
-        c.balance(chain, slots, None);
+impl<'a> Way<'a> {
+    fn of(slots: &'a [Ipv4Addr]) -> Self {
+        match slots.split_first() {
+            None => Self::Nobody,
+            Some((first, rest)) if rest.iter().all(|slot| slot == first) => Self::Direct(*first),
+            Some(_) => Self::InTurn(slots),
+        }
+    }
+}
+
+/// Keys of the map of only targets: all that a change removes and adds is one message each.
+#[derive(Debug, Default)]
+struct Keys {
+    gone: Vec<Ipv4Addr>,
+    new: Vec<(Ipv4Addr, Ipv4Addr)>,
+}
+
+impl Keys {
+    fn put(&self, c: &mut Change) {
+        c.del_addresses(DIRECT, &self.gone);
+        c.add_addresses(DIRECT, &self.new);
+    }
+}
+
+fn add(c: &mut Change, keys: &mut Keys, address: Ipv4Addr, way: &Way<'_>) {
+    match way {
+        Way::Nobody => {}
+        Way::Direct(target) => keys.new.push((address, *target)),
+        Way::InTurn(slots) => {
+            let chain = chain_of(address);
+            c.chain(&chain);
+            c.balance(&chain, slots, None);
+            c.add_key(BALANCED, &address.octets(), Value::Goto(&chain), false);
+        }
+    }
+}
+
+fn remove(c: &mut Change, keys: &mut Keys, address: Ipv4Addr, way: &Way<'_>) {
+    match way {
+        Way::Nobody => {}
+        Way::Direct(_) => keys.gone.push(address),
+        Way::InTurn(_) => {
+            let chain = chain_of(address);
+            c.del_key(BALANCED, &address.octets(), Value::Goto(&chain));
+            c.flush_chain(&chain);
+            c.del_chain(&chain);
+        }
+    }
+}
+
+fn change(c: &mut Change, keys: &mut Keys, address: Ipv4Addr, (before, now): (&Way<'_>, &Way<'_>)) {
+    match (before, now) {
+        (before, now) if before == now => {}
+        (Way::InTurn(_), Way::InTurn(slots)) => {
+            let chain = chain_of(address);
+            c.flush_chain(&chain);
+            c.balance(&chain, slots, None);
+        }
+        _ => {
+            remove(c, keys, address, before);
+            add(c, keys, address, now);
+        }
     }
 }
 
@@ -208,25 +284,43 @@ mod tests {
 
     #[test]
     fn an_update_touches_only_what_changed() {
+        const BEGIN: u16 = 0x10;
+        const END: u16 = 0x11;
+        // Numbers of messages: a chain made and removed, a rule made and removed, a set made, a key
+        // made and removed.
+        let [chain, no_chain, rule, no_rule, set, key, no_key]: [u16; 7] = [3, 5, 6, 8, 9, 12, 14];
         let ip = |last| Ipv4Addr::new(10, 201, 0, last);
+        let one: Balanced = [(ip(130), vec![ip(2)]), (ip(131), vec![ip(3)])].into();
+        let with = |last, slots: &[Ipv4Addr]| {
+            let mut new = one.clone();
+            new.insert(ip(last), slots.to_vec());
+            new
+        };
         let client = Client::default();
-        let old: Balanced = [(ip(130), vec![ip(2)]), (ip(131), vec![ip(3)])].into();
-        assert_eq!(client.update(&old, &old.clone()), None);
-        let mut new = old.clone();
-        new.insert(ip(131), vec![]);
-        // begin, flush, rule, end
-        let expected = [0x10, 8, 6, 0x11];
-        assert_eq!(kinds(&client.update(&old, &new).unwrap()), expected);
-        new.insert(ip(131), vec![ip(3), ip(4)]);
-        // begin, flush, map, its elements, rule, end
-        assert_eq!(
-            kinds(&client.update(&old, &new).unwrap()),
-            [0x10, 8, 9, 12, 6, 0x11]
-        );
-        new = old.clone();
-        new.remove(&ip(130));
-        new.insert(ip(132), vec![ip(2)]);
-        let expected = [0x10, 14, 8, 5, 3, 6, 12, 0x11];
-        assert_eq!(kinds(&client.update(&old, &new).unwrap()), expected);
+        let update = |old: &Balanced, new: &Balanced| client.update(old, new);
+        assert_eq!(update(&one, &one.clone()), None);
+        let between = |old: &Balanced, new: &Balanced, expected: &[u16]| {
+            let all = kinds(&update(old, new).expect("a change"));
+            assert_eq!(all.first().zip(all.last()), Some((&BEGIN, &END)));
+            assert_eq!(all[1..all.len() - 1], *expected);
+        };
+        let none = with(131, &[]);
+        let two = with(131, &[ip(3), ip(4)]);
+        between(&one, &none, &[no_key]);
+        between(&none, &one, &[key]);
+        between(&one, &with(131, &[ip(4)]), &[no_key, key]);
+        between(&one, &with(132, &[ip(2)]), &[key]);
+        // A chain, a map with its elements, a rule, and the key that leads there.
+        let in_turn = [chain, set, key, rule, key];
+        between(&none, &two, &in_turn);
+        between(&one, &two, &[&in_turn[..], &[no_key]].concat());
+        between(&two, &one, &[no_key, no_rule, no_chain, key]);
+        between(&two, &none, &[no_key, no_rule, no_chain]);
+        let three = with(131, &[ip(3), ip(4), ip(5)]);
+        between(&two, &three, &[no_rule, set, key, rule]);
+        // However many keys there are, they are one message.
+        between(&Balanced::new(), &one, &[key]);
+        between(&one, &Balanced::new(), &[no_key]);
+        assert_eq!(update(&none, &[(ip(130), vec![ip(2)])].into()), None);
     }
 }

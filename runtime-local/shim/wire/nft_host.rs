@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use super::netplan::PublishedPort;
-use super::nft::{Change, Hook, Set, Value, ifname, types};
+use super::nft::{Change, Hook, Leads, Set, Value, ifname, types};
 use super::nft_client::TABLE;
 use super::nft_rule::{
     ACCEPT, DROP, ESTABLISHED, NEW, REG, REG_PART1, REG_PART2, REG2, RELATED, RETURN, Rule,
@@ -67,7 +67,7 @@ pub fn base(c: &mut Change) {
             key,
             key_len,
             ranges,
-            verdicts: false,
+            leads: Leads::Nowhere,
             learned: false,
         });
     }
@@ -81,7 +81,7 @@ pub fn base(c: &mut Change) {
             key,
             key_len,
             ranges: false,
-            verdicts: true,
+            leads: Leads::Verdicts,
             learned: false,
         });
     }

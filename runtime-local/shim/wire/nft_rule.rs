@@ -204,6 +204,16 @@ impl<'b> Rule<'b> {
         });
     }
 
+    /// Replaces what is in the first register by what the map says for it; goes on with the next
+    /// rule if it says nothing.
+    pub fn look_up_address(&mut self, map: &str) {
+        self.expr("lookup", |b| {
+            b.attr_str(1, map)
+                .attr(2, &REG.to_be_bytes())
+                .attr(3, &REG.to_be_bytes());
+        });
+    }
+
     /// Replaces what is in the first register by what the map of this number says for it.
     pub fn look_up_value(&mut self, map: &str, id: u32) {
         self.expr("lookup", |b| {

@@ -51,46 +51,28 @@ impl LocalBackend {
         let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
         match action.clone() {
             Action::EnsureNetwork { name, spec } => {
-                let lock = runtime.lock("network", &stack, name.as_str()).await?;
-                runtime
-                    .block_with(lock, "makes a network", move |r| {
-                        r.ensure_network(&stack, &name, &spec)
-                    })
-                    .await
+                let subject = runtime.subject("network", &stack, name.as_str());
+                let work = move |r: &Runtime| r.ensure_network(&stack, &name, &spec);
+                runtime.work(subject, "makes a network", work).await
             }
             Action::EnsureVolume { name, spec } => {
-                let lock = runtime.lock("volume", &stack, name.as_str()).await?;
-                runtime
-                    .block_with(lock, "makes a volume", move |r| {
-                        r.ensure_volume(&stack, &name, &spec)
-                    })
-                    .await
+                let subject = runtime.subject("volume", &stack, name.as_str());
+                let work = move |r: &Runtime| r.ensure_volume(&stack, &name, &spec);
+                runtime.work(subject, "makes a volume", work).await
             }
             Action::EnsureBlob { id, content } => {
-                let lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
-                runtime
-                    .block_with(lock, "stores a blob", move |r| {
-                        r.ensure_blob(&stack, &id, &content)
-                    })
-                    .await
+                let subject = runtime.subject("blob", &stack, id.name.as_str());
+                let work = move |r: &Runtime| r.ensure_blob(&stack, &id, &content);
+                runtime.work(subject, "stores a blob", work).await
             }
             Action::EnsureService { service } => {
-                let lock = runtime
-                    .lock("service", &stack, service.name.as_str())
-                    .await?;
-                runtime
-                    .block_with(lock, "declares a service", move |r| {
-                        r.ensure_service(&stack, &service)
-                    })
-                    .await
+                let subject = runtime.subject("service", &stack, service.name.as_str());
+                let work = move |r: &Runtime| r.ensure_service(&stack, &service);
+                runtime.work(subject, "declares a service", work).await
             }
             Action::StartReplica { replica, service } => {
-                let lock = runtime.lock_replica(&replica).await?;
-                runtime
-                    .block_with(lock, "starts a replica", move |r| {
-                        r.start_replica(&replica, &service)
-                    })
-                    .await
+                let work = move |r: &Runtime, id: &ReplicaId| r.start_replica(id, &service);
+                on_replica(runtime, "starts a replica", replica, work).await
             }
             Action::CreateReplica { replica, service } => {
                 let work = move |r: &Runtime, id: &ReplicaId| r.create_replica(id, &service);
@@ -104,74 +86,47 @@ impl LocalBackend {
         let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
         match action.clone() {
             Action::RemoveNetwork { name } => {
-                let lock = runtime.lock("network", &stack, name.as_str()).await?;
-                runtime
-                    .block_with(lock, "removes a network", move |r| {
-                        r.remove_network(&stack, &name)
-                    })
-                    .await
+                let subject = runtime.subject("network", &stack, name.as_str());
+                let work = move |r: &Runtime| r.remove_network(&stack, &name);
+                runtime.work(subject, "removes a network", work).await
             }
             Action::RemoveVolume { name } => {
-                let lock = runtime.lock("volume", &stack, name.as_str()).await?;
-                runtime
-                    .block_with(lock, "removes a volume", move |r| {
-                        r.remove_volume(&stack, &name)
-                    })
-                    .await
+                let subject = runtime.subject("volume", &stack, name.as_str());
+                let work = move |r: &Runtime| r.remove_volume(&stack, &name);
+                runtime.work(subject, "removes a volume", work).await
             }
             Action::RemoveBlob { id } => {
-                let lock = runtime.lock("blob", &stack, id.name.as_str()).await?;
-                runtime
-                    .block_with(lock, "forgets a blob", move |r| r.remove_blob(&stack, &id))
-                    .await
+                let subject = runtime.subject("blob", &stack, id.name.as_str());
+                let work = move |r: &Runtime| r.remove_blob(&stack, &id);
+                runtime.work(subject, "forgets a blob", work).await
             }
             Action::RemoveService { name } => {
-                let lock = runtime.lock("service", &stack, name.as_str()).await?;
-                runtime
-                    .block_with(lock, "removes a service", move |r| {
-                        r.remove_service(&stack, &name)
-                    })
-                    .await
+                let subject = runtime.subject("service", &stack, name.as_str());
+                let work = move |r: &Runtime| r.remove_service(&stack, &name);
+                runtime.work(subject, "removes a service", work).await
             }
             Action::PauseReplica { replica } => {
-                on_replica(
-                    runtime,
-                    "freezes a replica",
-                    replica,
-                    Runtime::pause_replica,
-                )
-                .await
+                let work = Runtime::pause_replica;
+                on_replica(runtime, "freezes a replica", replica, work).await
             }
             Action::ResumeReplica { replica } => {
-                on_replica(
-                    runtime,
-                    "resumes a replica",
-                    replica,
-                    Runtime::resume_replica,
-                )
-                .await
+                let work = Runtime::resume_replica;
+                on_replica(runtime, "resumes a replica", replica, work).await
             }
             Action::DrainReplica { replica } => {
                 on_replica(runtime, "drains a replica", replica, Runtime::drain_replica).await
             }
             Action::StopReplica { replica, grace } => {
-                on_replica(runtime, "stops a replica", replica, move |r, id| {
-                    r.stop_replica(id, grace)
-                })
-                .await
+                let work = move |r: &Runtime, id: &ReplicaId| r.stop_replica(id, grace);
+                on_replica(runtime, "stops a replica", replica, work).await
             }
             Action::RestartReplica { replica, grace } => {
                 let work = move |r: &Runtime, id: &ReplicaId| r.restart_replica(id, grace);
                 on_replica(runtime, "restarts a replica", replica, work).await
             }
             Action::RemoveReplica { replica } => {
-                on_replica(
-                    runtime,
-                    "removes a replica",
-                    replica,
-                    Runtime::remove_replica,
-                )
-                .await
+                let work = Runtime::remove_replica;
+                on_replica(runtime, "removes a replica", replica, work).await
             }
             other => Err(LocalError::Unsupported {
                 what: format!("{other} is carried out by the caller, not by a backend"),
@@ -187,10 +142,9 @@ async fn on_replica(
     replica: ReplicaId,
     work: impl FnOnce(&Runtime, &ReplicaId) -> Result<Applied, LocalError> + Send + 'static,
 ) -> Result<Applied, LocalError> {
-    let lock = runtime.lock_replica(&replica).await?;
-    runtime
-        .block_with(lock, what, move |runtime| work(runtime, &replica))
-        .await
+    let subject = runtime.subject_of(&replica);
+    let work = move |runtime: &Runtime| work(runtime, &replica);
+    runtime.work(subject, what, work).await
 }
 
 #[async_trait]
@@ -220,7 +174,7 @@ impl Backend for LocalBackend {
     async fn observe(&self, selector: &Selector) -> Result<Observed> {
         let selector = selector.clone();
         let look = move |runtime: &Runtime| runtime.observe(&selector);
-        Ok(self.runtime.block("observes", look).await?)
+        Ok(self.runtime.look("observes", look).await?)
     }
 
     async fn apply(&self, action: &Action, step: &Step) -> Result<Applied> {
@@ -228,9 +182,6 @@ impl Backend for LocalBackend {
             let text = format!("{action} is carried out by the caller, not by a backend");
             return Err(Error::new(ErrorKind::Unsupported, text).on(&step.stack));
         }
-        self.runtime
-            .block("finishes what was left", Runtime::finish_orphans)
-            .await?;
         let applied = self.ensure(action, step).await;
         applied.map_err(|error| {
             let error = Error::from(error);

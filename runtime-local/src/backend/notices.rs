@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use tokio::runtime::Handle;
 use unmoor_core::Result;
 use unmoor_core::backend::Notices;
 use unmoor_core::label::Selector;
@@ -17,17 +16,7 @@ use crate::error::LocalError;
 pub(super) struct Told {
     runtime: Runtime,
     selector: Selector,
-    /// There until it is dropped.
-    watcher: Option<Watcher>,
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        // The kernel closes a watch only after a grace period, for which nobody should wait.
-        if let (Some(watcher), Ok(runtime)) = (self.watcher.take(), Handle::try_current()) {
-            drop(runtime.spawn_blocking(move || drop(watcher)));
-        }
-    }
+    watcher: Watcher,
 }
 
 impl Told {
@@ -40,7 +29,7 @@ impl Told {
         let told = Self {
             runtime,
             selector,
-            watcher: Some(watcher),
+            watcher,
         };
         told.follow().await?;
         Ok(told)
@@ -50,20 +39,15 @@ impl Told {
     async fn follow(&self) -> std::result::Result<(), LocalError> {
         let selector = self.selector.clone();
         let find = move |runtime: &Runtime| runtime.run_directories(&selector);
-        let found: Vec<PathBuf> = self.runtime.block("finds what to watch", find).await?;
-        match &self.watcher {
-            Some(watcher) => found.iter().try_for_each(|path| watcher.add(path)),
-            None => Ok(()),
-        }
+        let found: Vec<PathBuf> = self.runtime.look("finds what to watch", find).await?;
+        found.iter().try_for_each(|path| self.watcher.add(path))
     }
 }
 
 #[async_trait]
 impl Notices for Told {
     async fn changed(&mut self) -> Result<()> {
-        if let Some(watcher) = &self.watcher
-            && watcher.changed().await?
-        {
+        if self.watcher.changed().await? {
             // What is new is watched before the caller looks.
             self.follow().await?;
         }

@@ -51,7 +51,12 @@ impl LocalBackend {
                 Stacks::store(c, stack.as_str(), &record)
             })
         };
-        Ok(revision(self.runtime.block("writes a stack", store).await?))
+        let written = match durability {
+            // The disk is not waited for.
+            Durability::Process => self.runtime.look("marks a stack", store).await?,
+            Durability::Power => self.runtime.block("writes a stack", store).await?,
+        };
+        Ok(revision(written))
     }
 }
 
@@ -64,7 +69,7 @@ impl State for LocalBackend {
                 .db()
                 .read("read the stack", |c| Stacks::load(c, stack.as_str()))
         };
-        let found = self.runtime.block("reads a stack", load).await?;
+        let found = self.runtime.look("reads a stack", load).await?;
         Ok(found.map(|(record, number)| (record, revision(number))))
     }
 
@@ -103,7 +108,7 @@ impl State for LocalBackend {
     async fn stacks(&self) -> Result<Vec<StackName>> {
         let list =
             |runtime: &crate::engine::Runtime| runtime.db().read("list stacks", Stacks::names);
-        let names = self.runtime.block("lists stacks", list).await?;
+        let names = self.runtime.look("lists stacks", list).await?;
         Ok(names
             .into_iter()
             .filter_map(|name| StackName::parse(name).ok())

@@ -15,11 +15,21 @@ use unmoor_core::label::Selector;
 
 use crate::engine::Runtime;
 use crate::error::LocalError;
+use crate::sys::{give_away, watched};
 
 /// Tells that something beneath some directories has changed.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    fd: AsyncFd<OwnedFd>,
+    /// There until it is dropped.
+    fd: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            give_away(fd.into_inner());
+        }
+    }
 }
 
 impl Watcher {
@@ -35,8 +45,12 @@ impl Watcher {
         let fd =
             init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
         Ok(Self {
-            fd: crate::sys::watched(fd).map_err(failed)?,
+            fd: Some(watched(fd).map_err(failed)?),
         })
+    }
+
+    fn fd(&self) -> &AsyncFd<OwnedFd> {
+        self.fd.as_ref().expect("it is there until the drop")
     }
 
     /// Watches a directory; one that is watched already, or gone, is fine.
@@ -46,7 +60,7 @@ impl Watcher {
             | WatchFlags::MOVED_TO
             | WatchFlags::MODIFY
             | WatchFlags::ONLYDIR;
-        match add_watch(&self.fd, path, what) {
+        match add_watch(self.fd(), path, what) {
             Ok(_) | Err(Errno::NOENT) => Ok(()),
             Err(source) => Err(LocalError::io("watch", path, source)),
         }
@@ -58,9 +72,9 @@ impl Watcher {
             LocalError::io("wait for changes of", Path::new("the endpoints"), source)
         };
         loop {
-            let mut ready = self.fd.readable().await.map_err(failed)?;
+            let mut ready = self.fd().readable().await.map_err(failed)?;
             let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut reader = Reader::new(self.fd.get_ref(), &mut buffer);
+            let mut reader = Reader::new(self.fd().get_ref(), &mut buffer);
             let (mut any, mut new) = (false, false);
             loop {
                 match reader.next() {

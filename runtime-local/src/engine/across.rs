@@ -131,11 +131,11 @@ impl Runtime {
     ) -> Result<(), LocalError> {
         let all = self
             .db()
-            .read("read services", |c| services::list(c, None))?;
+            .read("read services", |c| services::of_others(c, stack))?;
         let leads =
             |link: &Link| link.target.stack.as_ref() == Some(stack) && link.target.service == *name;
         for other in &all {
-            if other.stack != *stack && other.desired.links.iter().any(leads) {
+            if other.desired.links.iter().any(leads) {
                 self.renew_links(other)?;
             }
         }
@@ -147,10 +147,11 @@ impl Runtime {
         if !has_across(service) {
             return Ok(());
         }
+        let (stack, name) = (&service.stack, &service.desired.name);
         let all = self
             .db()
-            .read("read replicas", |c| replicas::list(c, Some(&service.stack)))?;
-        for replica in all.iter().filter(|r| r.id.service == service.desired.name) {
+            .read("read replicas", |c| replicas::of_service(c, stack, name))?;
+        for replica in &all {
             self.permit_across(service, replica)?;
         }
         Ok(())

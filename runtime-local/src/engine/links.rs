@@ -119,13 +119,16 @@ impl Runtime {
 
     /// Lets the replicas that are there follow changed links; returns when they do.
     pub(super) fn renew_links(&self, record: &ServiceRecord) -> Result<(), LocalError> {
-        let stack = &record.stack;
+        let (stack, name) = (&record.stack, &record.desired.name);
         let all = self
             .db()
-            .read("read replicas", |c| replicas::list(c, Some(stack)))?;
+            .read("read replicas", |c| replicas::of_service(c, stack, name))?;
+        if all.is_empty() {
+            return Ok(());
+        }
         let links = self.links_of(record)?;
         let mut told = Vec::new();
-        for replica in all.iter().filter(|r| r.id.service == record.desired.name) {
+        for replica in &all {
             let run = self.layout().run(&replica.key);
             if run.is_dir() {
                 // Permitted before it is named, and forbidden only when it is not named any more.

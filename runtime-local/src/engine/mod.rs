@@ -23,17 +23,18 @@ mod replica;
 mod service;
 mod start;
 mod strays;
+mod takedown;
 mod volume;
+mod work;
 
 pub(crate) use compile::groups;
 pub(crate) use lookup::Running;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use unmoor_core::backend::Commit;
-use unmoor_core::name::{NetworkName, ReplicaId, StackName};
+use unmoor_core::name::{NetworkName, StackName};
 use unmoor_core::spec::{NetworkMode, Service, default_network};
 use unmoor_image::Store;
 
@@ -42,16 +43,16 @@ use crate::layout::Layout;
 use crate::net::{NetworkConfig, Subnet, bridge_name, zone_dir};
 use crate::sandbox::cgroup::Hierarchies;
 use crate::shim::Program;
-use crate::state::{Db, Durability, Lock, NetworkRecord, Session, meta, random_hex, room};
-
-/// Longest wait for another command that works on the same thing.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::state::{
+    Db, Durability, Lock, NetworkRecord, Patience, Session, meta, random_hex, room,
+};
 
 /// One installation: a directory with everything in it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Runtime {
     inner: Arc<Inner>,
     commit: Commit,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -100,6 +101,7 @@ impl Runtime {
         let runtime = Self {
             inner: Arc::new(inner),
             commit: Commit::Now,
+            patience: Patience::Waits,
         };
         if made {
             runtime.rebuild()?;
@@ -116,14 +118,22 @@ impl Runtime {
     }
 
     pub(crate) fn db(&self) -> Session<'_> {
-        self.inner.db.session(self.commit)
+        self.inner.db.session(self.commit, self.patience)
     }
 
     /// The same installation, for a command whose caller acknowledges it so.
     pub(crate) fn committing(&self, commit: Commit) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             commit,
+            ..self.clone()
+        }
+    }
+
+    /// Gives up work that may take long, if there is no time to wait.
+    fn may_wait(&self) -> Result<(), LocalError> {
+        match self.patience {
+            Patience::Waits => Ok(()),
+            Patience::GivesUp => Err(LocalError::InTheWay),
         }
     }
 
@@ -165,24 +175,6 @@ impl Runtime {
         })
     }
 
-    /// Keeps other commands, of this process and of others, from working on the same thing.
-    ///
-    /// Whoever holds one of these takes no second one, so that nobody waits in a circle.
-    pub(crate) async fn lock(
-        &self,
-        kind: &str,
-        stack: &StackName,
-        name: &str,
-    ) -> Result<Lock, LocalError> {
-        let path = self.layout().lock(&format!("{kind}.{stack}.{name}"));
-        Lock::take(
-            path,
-            &format!("{kind} `{name}` of stack `{stack}`"),
-            PATIENCE,
-        )
-        .await
-    }
-
     /// The same, unless another command holds it.
     fn try_lock(
         &self,
@@ -191,27 +183,6 @@ impl Runtime {
         name: &str,
     ) -> Result<Option<Lock>, LocalError> {
         Lock::attempt(&self.layout().lock(&format!("{kind}.{stack}.{name}")))
-    }
-
-    /// Keeps other commands from working on the same replica.
-    pub(crate) async fn lock_replica(&self, id: &ReplicaId) -> Result<Lock, LocalError> {
-        self.lock("replica", &id.stack, &format!("{}.{}", id.service, id.slot))
-            .await
-    }
-
-    /// Runs blocking work that needs a lock; both go on although the caller gives up.
-    pub(crate) async fn block_with<T: Send + 'static>(
-        &self,
-        lock: Lock,
-        what: &'static str,
-        work: impl FnOnce(&Self) -> Result<T, LocalError> + Send + 'static,
-    ) -> Result<T, LocalError> {
-        let locked = move |runtime: &Self| {
-            let result = work(runtime);
-            drop(lock);
-            result
-        };
-        self.block(what, locked).await
     }
 
     /// Runs blocking work on a thread for it; goes on although the caller gives up.
@@ -223,6 +194,25 @@ impl Runtime {
         let runtime = self.clone();
         let task = tokio::task::spawn_blocking(move || work(&runtime));
         task.await.map_err(|_| LocalError::Lost(what))?
+    }
+
+    /// Does short work at once, and on a thread only if something is in its way.
+    ///
+    /// To wake a thread and to be woken by it takes longer than most looks. The work must be done
+    /// in a fraction of a millisecond, or end with `InTheWay` before it has changed anything.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Fn(&Self) -> Result<T, LocalError> + Send + 'static,
+    ) -> Result<T, LocalError> {
+        let hasty = Self {
+            patience: Patience::GivesUp,
+            ..self.clone()
+        };
+        match work(&hasty) {
+            Err(LocalError::InTheWay) => self.block(what, work).await,
+            done => done,
+        }
     }
 }
 

@@ -68,10 +68,7 @@ impl Runtime {
             return Err(error);
         }
         failpoint("network.made");
-        self.db()
-            .write("record a network", Durability::Power, |c| {
-                Intent::end(c, intent)
-            })?;
+        self.db().end("record a network", intent)?;
         Ok(Applied::Changed)
     }
 

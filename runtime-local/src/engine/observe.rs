@@ -1,9 +1,11 @@
 //! What there is: records, and what the shims say.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rusqlite::Connection;
 use unmoor_core::backend::{
     Exit, HealthState, Observed, ObservedReplica, ObservedService, ObservedStack, Phase,
 };
@@ -12,8 +14,13 @@ use unmoor_core::label::Selector;
 use super::Runtime;
 use crate::error::LocalError;
 use crate::shim::{self, Seen};
-use crate::state::{ReplicaRecord, ServiceRecord, blobs, networks, replicas, services, volumes};
+use crate::state::{
+    DbFailure, ReplicaRecord, ServiceRecord, blobs, networks, replicas, services, volumes,
+};
 use crate::wire::status::{self, Status};
+
+/// Replicas that are looked at in no time.
+const FEW: usize = 8;
 
 /// A replica on record, and what its shim says.
 #[derive(Debug)]
@@ -141,6 +148,7 @@ impl Runtime {
     pub(super) fn sight(&self, record: ReplicaRecord) -> Result<Sight, LocalError> {
         let seen = match self.see_alive(&record) {
             Ok(seen) => seen,
+            Err(LocalError::InTheWay) => return Err(LocalError::InTheWay),
             Err(_) => shim::see(&self.layout().run(&record.key))?,
         };
         let lost = self.is_lost(&record, &seen)?;
@@ -149,16 +157,36 @@ impl Runtime {
 
     /// Where the status records of the selected replicas are.
     pub(crate) fn run_directories(&self, selector: &Selector) -> Result<Vec<PathBuf>, LocalError> {
-        let stack = selector.stack.as_ref();
-        let all = self
+        let (_, all) = self
             .db()
-            .read("read replicas", |c| replicas::list(c, stack))?;
+            .read("read replicas", |c| self.selected_in(c, selector))?;
         let selected = all
             .iter()
             .filter(|record| selector.matches(&record.id, &record.desired.spec.labels));
         Ok(selected
             .map(|record| self.layout().run(&record.key))
             .collect())
+    }
+
+    /// The services and replicas among which the selected ones are: few if services are named.
+    fn selected_in(
+        &self,
+        c: &Connection,
+        selector: &Selector,
+    ) -> Result<(Vec<ServiceRecord>, Vec<ReplicaRecord>), DbFailure> {
+        let stack = selector.stack.as_ref();
+        let (Some(stack), false) = (stack, selector.services.is_empty()) else {
+            if replicas::count_of(c, stack)? > FEW {
+                self.may_wait()?;
+            }
+            return Ok((services::list(c, stack)?, replicas::list(c, stack)?));
+        };
+        let (mut found, mut running) = (Vec::new(), Vec::new());
+        for name in BTreeSet::from_iter(&selector.services) {
+            found.extend(services::load(c, stack, name)?);
+            running.extend(replicas::of_service(c, stack, name)?);
+        }
+        Ok((found, running))
     }
 
     /// What there is of the selected stacks.
@@ -186,7 +214,7 @@ impl Runtime {
                         .insert(id, fingerprint);
                 }
             }
-            Ok((services::list(c, stack)?, replicas::list(c, stack)?))
+            self.selected_in(c, selector)
         })?;
         for record in services {
             let (name, labels) = (&record.desired.name, &record.desired.spec.labels);
@@ -196,12 +224,18 @@ impl Runtime {
                     .insert(name.clone(), observed_service(&record));
             }
         }
-        for record in replicas {
-            if !selector.matches(&record.id, &record.desired.spec.labels) {
-                continue;
-            }
+        let is_selected = |record: &ReplicaRecord| {
+            let labels = &record.desired.spec.labels;
+            selector.matches(&record.id, labels)
+        };
+        let selected: Vec<_> = replicas.into_iter().filter(is_selected).collect();
+        if selected.len() > FEW {
+            self.may_wait()?;
+        }
+        for record in selected {
             let id = record.id.clone();
             match self.sight(record) {
+                Err(LocalError::InTheWay) => return Err(LocalError::InTheWay),
                 Ok(sight) => {
                     let seen: &mut ObservedStack =
                         observed.stacks.entry(id.stack.clone()).or_default();

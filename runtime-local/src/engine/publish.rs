@@ -3,14 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::sync::Arc;
 
-use unmoor_core::name::{ServiceName, StackName};
+use rusqlite::Connection;
+use unmoor_core::name::{NetworkName, ServiceName, StackName};
 use unmoor_core::spec::{PortRange, Protocol, Published, Service};
 
 use super::compile::is_on_node;
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
 use crate::net::{self, NetError, Publication};
-use crate::state::{Durability, NetworkRecord, ReplicaRecord, networks, replicas, services};
+use crate::state::{
+    DbFailure, Durability, NetworkRecord, ReplicaRecord, networks, replicas, services,
+};
 use crate::wire::netplan::{Proto, PublishedPort};
 
 /// Tries to find a free port when any will do.
@@ -39,16 +42,22 @@ impl Runtime {
         service: &ServiceName,
         spec: &Service,
     ) -> Result<Vec<NetworkRecord>, LocalError> {
-        let wanted = networks_of(spec);
-        self.db().read("read networks", |c| {
-            let mut found = Vec::with_capacity(wanted.len());
-            for name in &wanted {
-                let record = networks::load(c, stack, name)?;
-                let missing = || LocalError::NotFound(format!("network `{name}` of {service}"));
-                found.push(record.ok_or_else(missing)?);
-            }
-            Ok(found)
-        })
+        let on = self
+            .db()
+            .read("read networks", |c| Self::networks_in(c, stack, spec))?;
+        found(on, service)
+    }
+
+    /// The networks of a service in the order of their names, as far as they are on record.
+    pub(super) fn networks_in(
+        c: &Connection,
+        stack: &StackName,
+        spec: &Service,
+    ) -> Result<Vec<(NetworkName, Option<NetworkRecord>)>, DbFailure> {
+        let wanted = networks_of(spec).into_iter();
+        wanted
+            .map(|name| Ok((name.clone(), networks::load(c, stack, &name)?)))
+            .collect()
     }
 
     /// The published ports with fixed host ports, as the networks know them.
@@ -216,6 +225,19 @@ impl Runtime {
         let ports = Self::published_ports(&own, on)?;
         Ok(net::unpublish(record.id.service.as_str(), &ports)?)
     }
+}
+
+/// The networks of a service, all of which must be there.
+pub(super) fn found(
+    on: Vec<(NetworkName, Option<NetworkRecord>)>,
+    service: &ServiceName,
+) -> Result<Vec<NetworkRecord>, LocalError> {
+    on.into_iter()
+        .map(|(name, record)| {
+            let missing = || LocalError::NotFound(format!("network `{name}` of {service}"));
+            record.ok_or_else(missing)
+        })
+        .collect()
 }
 
 /// A published port as the networks know it.

@@ -229,11 +229,11 @@ impl Runtime {
         let result = self
             .restore_service(record)
             .and_then(|()| self.renew_links(record));
-        let used = self
+        let (stack, name) = (&record.stack, &record.desired.name);
+        let replicas = self
             .db()
-            .read("read replicas", |c| replicas::list(c, Some(&record.stack)))?
-            .iter()
-            .any(|replica| replica.id.service == record.desired.name);
+            .read("read replicas", |c| replicas::of_service(c, stack, name))?;
+        let used = !replicas.is_empty();
         if let Err(error) = result {
             let error = unmoor_core::Error::from(error);
             tracing::warn!(service = %record.desired.name, "declare it: {}", error.chain());

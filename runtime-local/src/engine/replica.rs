@@ -39,6 +39,7 @@ impl Runtime {
         if !matches!(seen, Seen::Orphan(_)) {
             return Ok(seen);
         }
+        self.may_wait()?;
         let directory = self.layout().replica(&record.key);
         let adopted = shim::adopt(self.program()?, &directory, &record.id.to_string())
             .and_then(shim::Launching::wait);
@@ -257,6 +258,7 @@ impl Runtime {
         durability: Durability,
     ) -> Result<(), LocalError> {
         let left = self.dismiss(record)?;
+        let interfaces = self.take_down(record);
         failpoint("replica.dismissed");
         let on = self.networks_of_replica(record)?;
         if !left.is_clean() {
@@ -268,6 +270,7 @@ impl Runtime {
         remove_claimed(&self.layout().run(&record.key))?;
         remove_tree(&self.layout().replica(&record.key))?;
         drop(left);
+        interfaces.wait()?;
         failpoint("replica.erased");
         self.db().write("forget a replica", durability, |c| {
             addresses::take_back(c, &format!("replica {}", record.key))?;

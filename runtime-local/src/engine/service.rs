@@ -12,6 +12,7 @@ use unmoor_core::spec::Service;
 use unmoor_image::{ImageError, LayerId};
 
 use super::compile::is_on_node;
+use super::publish::found;
 use super::{Runtime, subnet};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
@@ -32,9 +33,10 @@ impl Runtime {
         desired: &Arc<DesiredService>,
     ) -> Result<Applied, LocalError> {
         let name = &desired.name;
-        let former = self
-            .db()
-            .read("read services", |c| services::load(c, stack, name))?;
+        let (former, on) = self.db().read("read services", |c| {
+            let on = Self::networks_in(c, stack, &desired.spec)?;
+            Ok((services::load(c, stack, name)?, on))
+        })?;
         if let Some(former) = &former
             && same_service(&former.desired, desired)
         {
@@ -42,7 +44,7 @@ impl Runtime {
         }
         check(&desired.spec)?;
         self.hierarchies().plan("unmoor", &desired.spec.resources)?;
-        let on = self.network_records(stack, name, &desired.spec)?;
+        let on = found(on, name)?;
         let ports = Self::fixed_ports(&desired.spec, &on)?;
         let publication = self.publication(name, ports, &on)?;
         let (record, relinked, intent) = self.declare(stack, desired, &on)?;
@@ -62,10 +64,7 @@ impl Runtime {
         }
         self.renew_across_to(stack, name)?;
         failpoint("service.written");
-        self.db()
-            .write("record a service", Durability::Power, |c| {
-                Intent::end(c, intent)
-            })?;
+        self.db().end("record a service", intent)?;
         Ok(Applied::Changed)
     }
 
@@ -176,8 +175,12 @@ impl Runtime {
             };
             let zone = self.zone(network)?;
             net::write_service(&zone, &file)?;
-            make_private_dir(&zone.join("services"))?;
-            write_json(&zone.join("services").join(&file.name), record)?;
+            let beside = zone.join("services");
+            if write_json(&beside.join(&file.name), record).is_err() {
+                // The first of the network.
+                make_private_dir(&beside)?;
+                write_json(&beside.join(&file.name), record)?;
+            }
         }
         Ok(())
     }
@@ -243,8 +246,7 @@ impl Runtime {
                 let Some(record) = services::load(c, stack, name)? else {
                     return Ok(None);
                 };
-                let all = replicas::list(c, Some(stack))?;
-                if let Some(replica) = all.iter().find(|replica| replica.id.service == *name) {
+                if let Some(replica) = replicas::of_service(c, stack, name)?.first() {
                     let text = format!("remove service {name}: replica {} is there", replica.id);
                     return Err(LocalError::WrongPhase(text).into());
                 }

@@ -8,6 +8,7 @@ use unmoor_core::name::ReplicaId;
 
 use super::across::has_across;
 use super::compile::{self, Parts};
+use super::publish::found;
 use super::{Runtime, subnet};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
@@ -36,9 +37,10 @@ impl Runtime {
         id: &ReplicaId,
         desired: &Arc<DesiredService>,
     ) -> Result<Applied, LocalError> {
-        let (known, service) = self.db().read("read replicas", |c| {
+        let (known, service, on) = self.db().read("read replicas", |c| {
             let service = services::load(c, &id.stack, &id.service)?;
-            Ok((replicas::load(c, id)?, service))
+            let on = Self::networks_in(c, &id.stack, &desired.spec)?;
+            Ok((replicas::load(c, id)?, service, on))
         })?;
         if let Some(record) = known {
             if record.desired.spec_hash != desired.spec_hash {
@@ -54,7 +56,8 @@ impl Runtime {
             ))
         };
         let service = service.ok_or_else(missing)?;
-        self.make_replica(id, desired, &service, When::Now)?;
+        let on = found(on, &id.service)?;
+        self.make_replica(id, desired, (&service, &on), When::Now)?;
         Ok(Applied::Changed)
     }
 
@@ -70,18 +73,18 @@ impl Runtime {
             LocalError::NotFound(format!("make {id}: service {service} is not declared"))
         };
         let service = self.db().read("read services", load)?.ok_or_else(missing)?;
-        self.make_replica(id, desired, &service, When::Later)
+        let on = self.network_records(&id.stack, &id.service, &desired.spec)?;
+        self.make_replica(id, desired, (&service, &on), When::Later)
     }
 
     fn make_replica(
         &self,
         id: &ReplicaId,
         desired: &Arc<DesiredService>,
-        service: &ServiceRecord,
+        (service, networks): (&ServiceRecord, &[NetworkRecord]),
         when: When,
     ) -> Result<(), LocalError> {
         let command = compile::command(desired)?;
-        let networks = self.network_records(&id.stack, &id.service, &desired.spec)?;
         let delegated = idmap::delegated();
         let blank = ReplicaRecord {
             key: random_hex(6)?,
@@ -100,13 +103,13 @@ impl Runtime {
         let (record, intent) = self
             .db()
             .write("record a replica", Durability::Process, |c| {
-                let record = give(c, blank, &networks, &delegated)?;
+                let record = give(c, blank, networks, &delegated)?;
                 replicas::store(c, &record)?;
                 let intent = Intent::begin(c, IntentKind::StartReplica, &id.stack, &record.key)?;
                 Ok((record, intent))
             })?;
         failpoint("replica.recorded");
-        let result = self.bring_up(record.clone(), service, &networks, (intent, when));
+        let result = self.bring_up(record.clone(), service, networks, (intent, when));
         if let Err(error) = result {
             // The error is what the user needs to see; a failed clean-up is found by the intent.
             let undone = self.undo_start(&record.key, intent);
@@ -162,6 +165,10 @@ impl Runtime {
     }
 
     fn commit(&self, record: &ReplicaRecord, intent: i64) -> Result<(), LocalError> {
+        // All but its ports was on record before it was made.
+        if record.ports.is_empty() {
+            return self.db().end("record a replica", intent);
+        }
         self.db().write("record a replica", Durability::Power, |c| {
             replicas::store(c, record)?;
             Intent::end(c, intent)

@@ -104,6 +104,7 @@ pub(crate) fn unlink(which: impl Fn(Ipv4Addr, Ipv4Addr) -> bool) -> Result<(), N
         // Others lead there still; then the batch changes nothing.
         fine(netlink.change(&c.finish()), &[Errno::BUSY]).map_err(failed())?;
     }
+    netlink.leave();
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -11,8 +12,8 @@ use super::netlink::Netlink;
 use super::{NetError, Subnet, firewall};
 use crate::wire::netlink::{
     Attrs, Batch, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, Message,
-    RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, add_address, add_bridge, del_link, dump, mac_of,
-    route_localnet, set_up,
+    RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, add_address, add_bridge, del_link, del_link_at, dump,
+    mac_of, route_localnet, set_up,
 };
 
 /// How the names of our bridges begin.
@@ -120,15 +121,67 @@ pub(crate) fn remove_interface(name: &str) -> Result<(), NetError> {
     delete(&route, name)
 }
 
-fn delete(route: &Netlink, name: &str) -> Result<(), NetError> {
-    let mut batch = Batch::new();
-    del_link(&mut batch, name);
-    match route.change(&batch.finish()) {
+/// An interface that is there, by its number: another may have its name by the time it is used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interface(u32);
+
+/// Those of these interfaces that are there.
+pub(crate) fn find_interfaces(names: &[String]) -> Result<Vec<Interface>, NetError> {
+    let route = Netlink::route().map_err(NetError::kernel("open a netlink socket"))?;
+    let mut found = Vec::new();
+    for name in names {
+        let index = route.interface(name);
+        let index = index.map_err(NetError::kernel(format!("find the interface {name}")))?;
+        found.extend(index.map(Interface));
+    }
+    Ok(found)
+}
+
+impl Interface {
+    /// Removes this very one, and so its other end; absent is fine.
+    pub(crate) fn remove(self) -> Result<(), NetError> {
+        let route = Netlink::route().map_err(NetError::kernel("open a netlink socket"))?;
+        let mut batch = Batch::new();
+        del_link_at(&mut batch, self.0);
+        absent_is_fine(route.change(&batch.finish()), || {
+            format!("number {}", self.0)
+        })
+    }
+}
+
+fn absent_is_fine(result: io::Result<()>, what: impl FnOnce() -> String) -> Result<(), NetError> {
+    match result {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => {
             Ok(())
         }
-        other => other.map_err(NetError::kernel(format!("remove the interface {name}"))),
+        other => other.map_err(NetError::kernel(format!("remove the interface {}", what()))),
     }
+}
+
+/// Returns when these interfaces are gone, whose other ends were in network namespaces that nobody
+/// holds any more, or that somebody else removes.
+///
+/// The kernel removes them with the namespaces, and of many at once; but a connection that is still
+/// being closed may hold a namespace for minutes.
+pub(crate) fn await_interfaces(names: &[String], patience: Duration) -> Result<(), NetError> {
+    let failed = || NetError::kernel("wait until a replica's interfaces are gone");
+    let route = Netlink::of_links().map_err(failed())?;
+    let until = Instant::now() + patience;
+    for name in names {
+        while route.interface(name).map_err(failed())?.is_some() {
+            let rest = until.saturating_duration_since(Instant::now());
+            if !route.wait(rest).map_err(failed())? {
+                remove_interface(name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn delete(route: &Netlink, name: &str) -> Result<(), NetError> {
+    let mut batch = Batch::new();
+    del_link(&mut batch, name);
+    absent_is_fine(route.change(&batch.finish()), || name.to_owned())
 }
 
 /// Every bridge of ours on this host, whichever state folder it belongs to.

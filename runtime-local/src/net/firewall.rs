@@ -101,7 +101,10 @@ pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
             }
         }
         match netlink.change(&c.finish()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                netlink.leave();
+                return Ok(());
+            }
             Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {
                 if routes {
                     // It may be a new network, which needs it.
@@ -274,6 +277,9 @@ fn check_free(port: &PublishedPort) -> Result<(), NetError> {
 
 /// Takes ports back; absent ones are fine.
 pub(crate) fn unpublish(service: &str, ports: &[PublishedPort]) -> Result<(), NetError> {
+    if ports.is_empty() {
+        return Ok(());
+    }
     let netlink = open()?;
     for port in ports {
         let mut c: Change = change(None);
@@ -283,5 +289,6 @@ pub(crate) fn unpublish(service: &str, ports: &[PublishedPort]) -> Result<(), Ne
             address(port)
         )))?;
     }
+    netlink.leave();
     Ok(())
 }

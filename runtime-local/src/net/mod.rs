@@ -26,8 +26,8 @@ use thiserror::Error;
 
 pub(crate) use across::{Across, link, relead, unlink};
 pub(crate) use bridge::{
-    NetworkConfig, bridge_name, create_network, default_mtu, host_subnets, list_bridges,
-    remove_interface, remove_network, veth_name,
+    Interface, NetworkConfig, await_interfaces, bridge_name, create_network, default_mtu,
+    find_interfaces, host_subnets, list_bridges, remove_interface, remove_network, veth_name,
 };
 pub(crate) use firewall::{Publication, publish, republish, restore, unpublish};
 pub(crate) use foreign::forward_blockers;

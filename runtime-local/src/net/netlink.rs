@@ -2,14 +2,17 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size_force};
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, netlink,
-    recv, send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netdevice,
+    netlink, recv, send, socket_with,
 };
 
+use crate::sys::give_away;
 use crate::wire::netlink::{Message, Messages};
 use crate::wire::nft;
 
@@ -39,6 +42,37 @@ impl Netlink {
         let _ = set_socket_send_buffer_size_force(&fd, 4 << 20);
         let _ = set_socket_recv_buffer_size(&fd, 1 << 20);
         Ok(Self(fd))
+    }
+
+    /// Ends it after rules were removed: to close it now would be to wait until no packet is in them
+    /// any more.
+    pub(super) fn leave(self) {
+        give_away(self.0);
+    }
+
+    /// Opens one that tells of every change of a link.
+    pub(super) fn of_links() -> io::Result<Self> {
+        const LINKS: u32 = 1;
+        let route = Self::route()?;
+        bind(&route.0, &netlink::SocketAddrNetlink::new(0, LINKS))?;
+        Ok(route)
+    }
+
+    /// Waits until something is told, and takes it; false when it takes longer.
+    pub(super) fn wait(&self, longest: Duration) -> io::Result<bool> {
+        let limit = Timespec::try_from(longest).ok();
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], limit.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut buffer = [0; 4096];
+        // What does not fit, or was lost, is told too.
+        while !matches!(
+            recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT),
+            Err(Errno::AGAIN)
+        ) {}
+        Ok(true)
     }
 
     /// Number of an interface; none if there is no such interface.

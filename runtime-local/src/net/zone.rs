@@ -21,11 +21,17 @@ pub(crate) fn zone_dir(root: &Path, network: &str) -> Result<PathBuf, NetError> 
 pub(crate) fn write_service(zone: &Path, service: &ServiceFile) -> Result<(), NetError> {
     let names = [&service.name].into_iter().chain(&service.aliases);
     check(names.chain(service.ports.iter().map(|port| &port.name)))?;
-    for part in ["svc", "ep"] {
-        let folder = zone.join(part);
-        fs::create_dir_all(&folder).map_err(NetError::file("make", folder))?;
+    let text = service.format();
+    match put(&zone.join("svc"), &service.name, &text) {
+        Err(NetError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            for part in ["svc", "ep"] {
+                let folder = zone.join(part);
+                fs::create_dir_all(&folder).map_err(NetError::file("make", folder))?;
+            }
+            put(&zone.join("svc"), &service.name, &text)?;
+        }
+        other => other?,
     }
-    put(&zone.join("svc"), &service.name, &service.format())?;
     wake_all(zone);
     Ok(())
 }

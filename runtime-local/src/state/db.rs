@@ -5,19 +5,31 @@ use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use unmoor_core::backend::Commit;
 use unmoor_core::name::NameError;
 
+use super::intent::Intent;
 use crate::error::LocalError;
 
 /// The schema this source knows.
 const SCHEMA: i64 = 1;
 /// Longest wait for another process's transaction; each takes well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
+/// Statements that stay prepared: more than there are.
+const PREPARED: usize = 64;
+
+/// What is done when somebody else is at work on the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Waits.
+    Waits,
+    /// Gives up with `InTheWay`, and has changed nothing.
+    GivesUp,
+}
 
 /// How long a commit lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +46,7 @@ pub(crate) enum Durability {
 pub(crate) struct Session<'a> {
     db: &'a Db,
     commit: Commit,
+    patience: Patience,
 }
 
 impl Session<'_> {
@@ -43,7 +56,9 @@ impl Session<'_> {
         action: &'static str,
         read: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, LocalError> {
-        self.db.read(action, read)
+        let deferred = TransactionBehavior::Deferred;
+        let way = (deferred, None, self.patience);
+        self.db.transact(action, way, read)
     }
 
     /// Writes in one transaction; an error of `write` undoes all of it.
@@ -60,7 +75,23 @@ impl Session<'_> {
             Commit::Now => durability,
             Commit::WithRecord => Durability::Process,
         };
-        self.db.write(action, durability, write)
+        let immediate = TransactionBehavior::Immediate;
+        let way = (immediate, Some(durability), self.patience);
+        self.db.transact(action, way, write)
+    }
+
+    /// Forgets an intent whose work is done.
+    ///
+    /// If the stack's record follows, its commit does that too: until then a later command would
+    /// only do again what is done, should this process die.
+    pub(crate) fn end(&self, action: &'static str, intent: i64) -> Result<(), LocalError> {
+        match self.commit {
+            Commit::Now => self.write(action, Durability::Power, |c| Intent::end(c, intent)),
+            Commit::WithRecord => {
+                self.db.connection(Patience::Waits)?.done.push(intent);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -75,6 +106,33 @@ pub(crate) struct Db {
 struct Inner {
     connection: Connection,
     synchronous: Option<Durability>,
+    patience: Patience,
+    /// Intents whose work is done; the next commit forgets them.
+    done: Vec<i64>,
+}
+
+impl Inner {
+    fn new(connection: Connection) -> Self {
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        Self {
+            connection,
+            synchronous: None,
+            patience: Patience::Waits,
+            done: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        // Nothing may have been written after the last of them. What stays is done again.
+        let any = self
+            .connection(Patience::Waits)
+            .is_ok_and(|inner| !inner.done.is_empty());
+        if any {
+            let _ = self.write("forget what is done", Durability::Process, |_| Ok(()));
+        }
+    }
 }
 
 const TABLES: &str = "
@@ -135,10 +193,7 @@ impl Db {
             .pragma_update(None, "journal_mode", "WAL")
             .map_err(wrong("set up the journal"))?;
         let made = found < SCHEMA && create(&mut connection).map_err(wrong("make the tables"))?;
-        let inner = Mutex::new(Inner {
-            connection,
-            synchronous: None,
-        });
+        let inner = Mutex::new(Inner::new(connection));
         Ok((
             Self {
                 path: path.to_owned(),
@@ -177,16 +232,17 @@ impl Db {
         }
         Ok(Self {
             path: path.to_owned(),
-            inner: Mutex::new(Inner {
-                connection,
-                synchronous: None,
-            }),
+            inner: Mutex::new(Inner::new(connection)),
         })
     }
 
     /// The database for commands that commit so.
-    pub(crate) fn session(&self, commit: Commit) -> Session<'_> {
-        Session { db: self, commit }
+    pub(crate) fn session(&self, commit: Commit, patience: Patience) -> Session<'_> {
+        Session {
+            db: self,
+            commit,
+            patience,
+        }
     }
 
     /// Reads in one transaction, so that all of it is of one moment.
@@ -195,7 +251,8 @@ impl Db {
         action: &'static str,
         read: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, LocalError> {
-        self.transact(action, TransactionBehavior::Deferred, None, read)
+        let deferred = TransactionBehavior::Deferred;
+        self.transact(action, (deferred, None, Patience::Waits), read)
     }
 
     /// Writes in one transaction; an error of `write` undoes all of it.
@@ -205,28 +262,47 @@ impl Db {
         durability: Durability,
         write: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, LocalError> {
-        self.transact(
-            action,
-            TransactionBehavior::Immediate,
-            Some(durability),
-            write,
-        )
+        let immediate = TransactionBehavior::Immediate;
+        let way = (immediate, Some(durability), Patience::Waits);
+        self.transact(action, way, write)
+    }
+
+    /// The connection, if nobody else is at work or there is time to wait.
+    fn connection(&self, patience: Patience) -> Result<MutexGuard<'_, Inner>, LocalError> {
+        match (patience, self.inner.try_lock()) {
+            (_, Ok(inner)) => Ok(inner),
+            (_, Err(TryLockError::Poisoned(inner))) => Ok(inner.into_inner()),
+            (Patience::GivesUp, Err(TryLockError::WouldBlock)) => Err(LocalError::InTheWay),
+            (Patience::Waits, Err(TryLockError::WouldBlock)) => {
+                Ok(self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        }
     }
 
     fn transact<T>(
         &self,
         action: &'static str,
-        behaviour: TransactionBehavior,
-        durability: Option<Durability>,
+        (behaviour, durability, patience): (TransactionBehavior, Option<Durability>, Patience),
         work: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, LocalError> {
-        let wrong = |source| LocalError::Store {
-            action,
-            path: self.path.clone(),
-            source,
+        let wrong = |source: rusqlite::Error| match (patience, source.sqlite_error_code()) {
+            (Patience::GivesUp, Some(ErrorCode::DatabaseBusy)) => LocalError::InTheWay,
+            _ => LocalError::Store {
+                action,
+                path: self.path.clone(),
+                source,
+            },
         };
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.connection(patience)?;
         let inner = &mut *inner;
+        if inner.patience != patience {
+            let busy = match patience {
+                Patience::Waits => BUSY,
+                Patience::GivesUp => Duration::ZERO,
+            };
+            inner.connection.busy_timeout(busy).map_err(wrong)?;
+            inner.patience = patience;
+        }
         if durability.is_some() && inner.synchronous != durability {
             let level = if durability == Some(Durability::Power) {
                 "FULL"
@@ -243,11 +319,20 @@ impl Db {
             .connection
             .transaction_with_behavior(behaviour)
             .map_err(wrong)?;
-        let value = work(&transaction).map_err(|failure| match failure {
+        let failed = |failure| match failure {
             Failure::Sql(source) => wrong(source),
             Failure::Local(error) => *error,
-        })?;
+        };
+        let value = work(&transaction).map_err(failed)?;
+        if durability.is_some() {
+            for intent in &inner.done {
+                Intent::end(&transaction, *intent).map_err(failed)?;
+            }
+        }
         transaction.commit().map_err(wrong)?;
+        if durability.is_some() {
+            inner.done.clear();
+        }
         Ok(value)
     }
 }
@@ -380,6 +465,64 @@ mod tests {
             })
             .expect("read");
         assert_eq!(count, 0);
+    }
+
+    #[test]
+    fn who_has_no_patience_changes_nothing_while_another_writes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.db");
+        let (db, _) = Db::open(&path).expect("made");
+        let other = Connection::open(&path).expect("opens");
+        let insert = |c: &Connection| Ok(c.execute("INSERT INTO meta VALUES('k', 'v')", [])?);
+        let hasty = db.session(Commit::WithRecord, Patience::GivesUp);
+        let try_write = || hasty.write("try", Durability::Process, insert);
+        other.execute_batch("BEGIN IMMEDIATE").expect("begun");
+        assert!(matches!(try_write(), Err(LocalError::InTheWay)));
+        other.execute_batch("ROLLBACK").expect("ended");
+        let busy = db.connection(Patience::Waits).expect("free");
+        assert!(matches!(try_write(), Err(LocalError::InTheWay)));
+        drop(busy);
+        assert_eq!(try_write().expect("nobody is in the way"), 1);
+        let patient = db.session(Commit::WithRecord, Patience::Waits);
+        other.execute_batch("BEGIN IMMEDIATE").expect("begun");
+        std::thread::scope(|scope| {
+            let write = |c: &Connection| Ok(c.execute("DELETE FROM meta", [])?);
+            let waits = scope.spawn(move || patient.write("wait", Durability::Process, write));
+            other.execute_batch("COMMIT").expect("ended");
+            assert_eq!(waits.join().expect("no panic").expect("waited"), 1);
+        });
+    }
+
+    #[test]
+    fn what_is_done_is_forgotten_by_the_next_commit_or_at_the_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.db");
+        let stack = unmoor_core::name::StackName::parse("s").expect("a name");
+        let intents = |db: &Db| -> i64 {
+            let count =
+                |c: &Connection| Ok(c.query_row("SELECT count(*) FROM intents", [], |r| r.get(0))?);
+            db.read("count", count).expect("read")
+        };
+        let begin_and_end = |db: &Db| {
+            let session = db.session(Commit::WithRecord, Patience::Waits);
+            let kind = crate::state::IntentKind::EnsureService;
+            let begin = |c: &Connection| Intent::begin(c, kind, &stack, "a");
+            let begun = session.write("begin", Durability::Process, begin);
+            session.end("end", begun.expect("written")).expect("noted");
+        };
+        let (db, _) = Db::open(&path).expect("made");
+        begin_and_end(&db);
+        assert_eq!(intents(&db), 1);
+        let failed: Result<(), _> = db.write("fail", Durability::Process, |_| {
+            Err(LocalError::Spec("no".into()).into())
+        });
+        assert!(failed.is_err());
+        assert_eq!(intents(&db), 1, "a commit that failed forgets nothing");
+        begin_and_end(&db);
+        assert_eq!(intents(&db), 1, "the second one's beginning was a commit");
+        drop(db);
+        let (db, _) = Db::open(&path).expect("opened");
+        assert_eq!(intents(&db), 0);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a command is in the middle of, so that another can finish it.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, params};
 use unmoor_core::name::StackName;
 
@@ -101,6 +103,9 @@ impl Intent {
 
     /// Intents whose owners are dead.
     pub(crate) fn orphans(db: &Connection) -> Result<Vec<Self>, Failure> {
+        // One process may be in the middle of a hundred things: it is looked at once, and this
+        // one not at all.
+        let mut alive = HashSet::from([to_json(&Identity::own())?]);
         let mut statement =
             db.prepare_cached("SELECT id, kind, stack, subject, owner FROM intents ORDER BY id")?;
         let mut rows = statement.query([])?;
@@ -112,20 +117,25 @@ impl Intent {
             else {
                 continue;
             };
-            let owner: Identity = from_json("an intent", &owner)?;
             let Ok(stack) = StackName::parse(stack) else {
                 continue;
             };
-            if !owner.is_alive() {
-                let (id, subject) = (row.get(0)?, row.get(3)?);
-                found.push(Self {
-                    id,
-                    kind,
-                    stack,
-                    subject,
-                    owner,
-                });
+            if alive.contains(&owner) {
+                continue;
             }
+            let process: Identity = from_json("an intent", &owner)?;
+            if process.is_alive() {
+                alive.insert(owner);
+                continue;
+            }
+            let (id, subject) = (row.get(0)?, row.get(3)?);
+            found.push(Self {
+                id,
+                kind,
+                stack,
+                subject,
+                owner: process,
+            });
         }
         Ok(found)
     }

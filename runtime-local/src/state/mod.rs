@@ -8,12 +8,13 @@ mod db;
 mod files;
 mod intent;
 mod lock;
+mod parsed;
 mod process;
 mod record;
 pub(crate) mod room;
 mod tables;
 
-pub(crate) use db::{Db, Durability, Failure as DbFailure, Session};
+pub(crate) use db::{Db, Durability, Failure as DbFailure, Patience, Session};
 pub(crate) use files::{
     make_private_dir, read_json, remove_claimed, remove_file, remove_if_empty, remove_tree,
     write_json, write_private,

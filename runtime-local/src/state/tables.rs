@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::db::Failure;
+use super::parsed::Row;
 use crate::error::LocalError;
 
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Failure> {
@@ -28,7 +29,7 @@ pub(super) fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T
 }
 
 /// Every row of a statement that gives JSON in its first column.
-fn all<T: DeserializeOwned>(
+fn all<T: Row>(
     db: &Connection,
     what: &str,
     sql: &str,
@@ -38,16 +39,14 @@ fn all<T: DeserializeOwned>(
     let mut rows = statement.query(args)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(from_json(
-            what,
-            row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
-        )?);
+        let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        found.push(T::read(what, text)?);
     }
     Ok(found)
 }
 
 /// The only row of such a statement.
-fn one<T: DeserializeOwned>(
+fn one<T: Row>(
     db: &Connection,
     what: &str,
     sql: &str,
@@ -55,7 +54,13 @@ fn one<T: DeserializeOwned>(
 ) -> Result<Option<T>, Failure> {
     let mut statement = db.prepare_cached(sql)?;
     let text: Option<String> = statement.query_row(args, |row| row.get(0)).optional()?;
-    text.map(|text| from_json(what, &text)).transpose()
+    text.map(|text| T::read(what, &text)).transpose()
+}
+
+fn count(db: &Connection, sql: &str, args: impl rusqlite::Params) -> Result<usize, Failure> {
+    let mut statement = db.prepare_cached(sql)?;
+    let count: i64 = statement.query_row(args, |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn run(db: &Connection, sql: &str, args: impl rusqlite::Params) -> Result<usize, Failure> {
@@ -95,7 +100,7 @@ macro_rules! named {
             use rusqlite::{Connection, params};
             use unmoor_core::name::StackName;
 
-            use super::{Failure, all, one, run};
+            use super::{Failure, Row, all, one, run};
 
             /// One, if it is there.
             pub(crate) fn load(
@@ -117,7 +122,11 @@ macro_rules! named {
                     "SELECT value FROM ", $table,
                     " WHERE ?1 IS NULL OR stack = ?1 ORDER BY stack, name"
                 );
-                all(db, $table, sql, [stack.map(StackName::as_str)])
+                let found = all(db, $table, sql, [stack.map(StackName::as_str)])?;
+                if stack.is_none() {
+                    <$record as Row>::settle(found.len());
+                }
+                Ok(found)
             }
 
             /// Removes one; absent is fine.
@@ -184,9 +193,20 @@ pub(crate) mod volumes {
 
 /// Declared services.
 pub(crate) mod services {
+    use unmoor_core::name::StackName;
+
     pub(crate) use super::service_rows::{list, load, remove};
-    use super::{Connection, Failure, params, run, to_json};
+    use super::{Connection, Failure, all, params, run, to_json};
     use crate::state::ServiceRecord;
+
+    /// All that are not of this stack.
+    pub(crate) fn of_others(
+        db: &Connection,
+        stack: &StackName,
+    ) -> Result<Vec<ServiceRecord>, Failure> {
+        let sql = "SELECT value FROM services WHERE stack <> ? ORDER BY stack, name";
+        all(db, "services", sql, [stack.as_str()])
+    }
 
     /// Adds or replaces one.
     pub(crate) fn store(db: &Connection, record: &ServiceRecord) -> Result<(), Failure> {
@@ -260,9 +280,9 @@ pub(crate) mod blobs {
 
 /// Replicas.
 pub(crate) mod replicas {
-    use unmoor_core::name::{ReplicaId, StackName};
+    use unmoor_core::name::{ReplicaId, ServiceName, StackName};
 
-    use super::{Connection, Failure, all, one, params, run, to_json};
+    use super::{Connection, Failure, Row, all, count, one, params, run, to_json};
     use crate::sandbox::idmap::{SIZE, Taken};
     use crate::state::ReplicaRecord;
 
@@ -294,7 +314,32 @@ pub(crate) mod replicas {
     ) -> Result<Vec<ReplicaRecord>, Failure> {
         let sql = "SELECT value FROM replicas WHERE ?1 IS NULL OR stack = ?1 \
                    ORDER BY stack, service, slot";
-        all(db, "replicas", sql, [stack.map(StackName::as_str)])
+        let found = all(db, "replicas", sql, [stack.map(StackName::as_str)])?;
+        if stack.is_none() {
+            ReplicaRecord::settle(found.len());
+        }
+        Ok(found)
+    }
+
+    /// All of a service.
+    pub(crate) fn of_service(
+        db: &Connection,
+        stack: &StackName,
+        service: &ServiceName,
+    ) -> Result<Vec<ReplicaRecord>, Failure> {
+        let sql = "SELECT value FROM replicas WHERE stack = ? AND service = ? ORDER BY slot";
+        all(
+            db,
+            "replicas",
+            sql,
+            params![stack.as_str(), service.as_str()],
+        )
+    }
+
+    /// How many there are of a stack, or of all.
+    pub(crate) fn count_of(db: &Connection, stack: Option<&StackName>) -> Result<usize, Failure> {
+        let sql = "SELECT count(*) FROM replicas WHERE ?1 IS NULL OR stack = ?1";
+        count(db, sql, [stack.map(StackName::as_str)])
     }
 
     /// Adds or replaces one.

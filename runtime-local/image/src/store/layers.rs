@@ -109,9 +109,10 @@ impl Store {
     pub fn unpack(&self, image: &StoredImage) -> Result<Vec<LayerId>, ImageError> {
         let _hold = self.hold()?;
         let layers = image.expected();
-        if !self.is_unpacked(image) {
-            self.unpack_layers(&layers)?;
+        if let Ok(there) = self.combined(&layers) {
+            return Ok(there);
         }
+        self.unpack_layers(&layers)?;
         self.combined(&layers)
     }
 

@@ -21,12 +21,13 @@ mod layers;
 mod lock;
 mod refs;
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags};
 use unmoor_core::image::Digest;
@@ -67,6 +68,8 @@ struct Inner {
     limits: Limits,
     owners: Owners,
     boot: String,
+    /// Images by the digests of their manifests.
+    known: Mutex<HashMap<Digest, refs::Known>>,
 }
 
 impl Store {
@@ -111,6 +114,7 @@ impl Store {
                 limits,
                 owners,
                 boot,
+                known: Mutex::default(),
             }),
         };
         store.check_version()?;

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use unmoor_core::image::{Digest, ImageRef};
@@ -73,6 +75,19 @@ pub struct Listing {
     pub unreadable: Vec<(ImageRef, ImageError)>,
 }
 
+/// Most images that are remembered.
+const KNOWN_MOST: usize = 256;
+
+/// What a file looks like from outside: device, number, last change, size.
+type Stamp = (u64, u64, (i64, i64), u64);
+
+/// An image that was read, and what its manifest and configuration looked like then.
+#[derive(Debug)]
+pub(super) struct Known {
+    stamps: [Stamp; 2],
+    image: StoredImage,
+}
+
 /// A name on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RefRecord {
@@ -90,11 +105,21 @@ impl Store {
     pub fn resolve(&self, reference: &ImageRef) -> Result<Option<StoredImage>, ImageError> {
         let record = match reference.digest() {
             None => self.read_ref(&self.ref_path(reference))?,
-            Some(digest) => self.refs()?.into_iter().find(|record| {
-                record.reference.registry() == reference.registry()
-                    && record.reference.repository() == reference.repository()
-                    && (record.manifest == *digest || record.index.as_ref() == Some(digest))
-            }),
+            Some(digest) => {
+                let leads = |record: &RefRecord| {
+                    record.manifest == *digest || record.index.as_ref() == Some(digest)
+                };
+                // Mostly the tag beside the digest leads there: no other name need be read.
+                let tagged = self.read_ref(&self.ref_path(&reference.without_digest()))?;
+                match tagged.filter(leads) {
+                    Some(record) => Some(record),
+                    None => self.refs()?.into_iter().find(|record| {
+                        record.reference.registry() == reference.registry()
+                            && record.reference.repository() == reference.repository()
+                            && leads(record)
+                    }),
+                }
+            }
         };
         let Some(record) = record else {
             return Ok(None);
@@ -201,8 +226,50 @@ impl Store {
         self.dir("refs").join(format!("{}.json", name.hex()))
     }
 
-    /// Reads an image from its documents.
+    /// Reads an image from its documents, unless they are as they were when it was read before.
     pub(crate) fn load_image(
+        &self,
+        reference: &ImageRef,
+        record: &RefRecord,
+    ) -> Result<StoredImage, ImageError> {
+        let known = || {
+            self.inner
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = known().get(&record.manifest)
+            && self.stamps(&known.image) == Some(known.stamps)
+        {
+            return Ok(StoredImage {
+                reference: reference.clone(),
+                index_digest: record.index.clone(),
+                ..known.image.clone()
+            });
+        }
+        let image = self.read_image(reference, record)?;
+        if let Some(stamps) = self.stamps(&image) {
+            let mut known = known();
+            if known.len() >= KNOWN_MOST {
+                known.clear();
+            }
+            let image = image.clone();
+            known.insert(record.manifest.clone(), Known { stamps, image });
+        }
+        Ok(image)
+    }
+
+    /// What an image's documents look like now; nothing if one is not there.
+    fn stamps(&self, image: &StoredImage) -> Option<[Stamp; 2]> {
+        let stamp = |digest: &Digest| {
+            let found = fs::metadata(self.blob_path(digest)).ok()?;
+            let changed = (found.ctime(), found.ctime_nsec());
+            Some((found.dev(), found.ino(), changed, found.len()))
+        };
+        Some([stamp(&image.manifest_digest)?, stamp(&image.config_digest)?])
+    }
+
+    fn read_image(
         &self,
         reference: &ImageRef,
         record: &RefRecord,
