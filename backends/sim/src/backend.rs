@@ -74,10 +74,7 @@ impl Backend for Sim {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(now);
         }
-        // As any platform's calls, one of the model can be given up before and after its effect.
-        tokio::task::yield_now().await;
         let applied = self.perform(action, step).await?;
-        tokio::task::yield_now().await;
         hit.after(&label).await?;
         Ok(applied)
     }

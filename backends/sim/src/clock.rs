@@ -44,7 +44,8 @@ impl VirtualClock {
         Self::with_mode(true)
     }
 
-    /// A clock that goes on only by [`advance`](Self::advance).
+    /// A clock that goes on only by [`advance`](Self::advance) and [`pass`](Self::pass), or by who
+    /// calls them: [`drive`](crate::drive), a [`Scheduler`](crate::Scheduler).
     #[must_use]
     pub fn manual() -> Self {
         Self::with_mode(false)
@@ -68,6 +69,16 @@ impl VirtualClock {
         let mut state = self.lock();
         let target = state.now + time;
         state.jump(target);
+    }
+
+    /// Lets time pass until the earliest sleep ends; false if nobody sleeps.
+    pub fn pass(&self) -> bool {
+        let mut state = self.lock();
+        let Some((deadline, _)) = state.sleepers.keys().next().copied() else {
+            return false;
+        };
+        state.jump(deadline);
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,8 +105,11 @@ impl State {
         self.wake_first();
     }
 
+    /// The earliest sleeper looks after time by itself; where it must not, it needs no turn.
     fn wake_first(&self) {
-        if let Some(waker) = self.sleepers.values().next() {
+        if self.automatic
+            && let Some(waker) = self.sleepers.values().next()
+        {
             waker.wake_by_ref();
         }
     }

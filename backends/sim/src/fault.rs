@@ -157,6 +157,7 @@ impl Fault {
 struct Rules {
     faults: Vec<Fault>,
     random: Option<(Rng, u32)>,
+    slow: Option<(Rng, Duration)>,
     struck: u64,
 }
 
@@ -180,9 +181,15 @@ impl Faults {
         self.lock().faults.push(fault);
     }
 
-    /// From now on fails `per_mille` of all writes, before or after their effect, by this seed.
+    /// From now on fails `per_mille` of all writes, of the state facet's too, before or after their
+    /// effect, by this seed.
     pub fn random(&self, seed: u64, per_mille: u32) {
         self.lock().random = Some((Rng::new(seed), per_mille));
+    }
+
+    /// From now on every write takes longer, by up to `most`, by this seed.
+    pub fn slow(&self, seed: u64, most: Duration) {
+        self.lock().slow = Some((Rng::new(seed), most));
     }
 
     /// Takes all faults away.
@@ -190,6 +197,7 @@ impl Faults {
         let mut rules = self.lock();
         rules.faults.clear();
         rules.random = None;
+        rules.slow = None;
     }
 
     /// How many faults have struck.
@@ -208,6 +216,8 @@ impl Faults {
     }
 
     pub(crate) async fn before(&self, clock: &dyn Clock, call: Call, label: &str) -> Result<Hit> {
+        // As any platform's calls, one of the model can be given up before and after its effect.
+        tokio::task::yield_now().await;
         let effects = self.draw(call, label);
         let mut hit = Hit::default();
         for effect in effects {
@@ -231,7 +241,12 @@ impl Faults {
                 effects.push(fault.effect.clone());
             }
         }
-        if call == Call::Apply
+        let write = is_write(call, label);
+        if write && let Some((rng, most)) = &mut rules.slow {
+            let share = u32::try_from(rng.next() % 1000).expect("below 1000");
+            effects.push(Effect::Delay(*most * share / 1000));
+        }
+        if write
             && let Some((rng, per_mille)) = &mut rules.random
             && rng.next() % 1000 < u64::from(*per_mille)
         {
@@ -253,6 +268,7 @@ impl Faults {
 
 impl Hit {
     pub(crate) async fn after(self, label: &str) -> Result<()> {
+        tokio::task::yield_now().await;
         for effect in self.after {
             match effect {
                 Effect::FailAfter(kind) => {
@@ -263,6 +279,15 @@ impl Hit {
             }
         }
         Ok(())
+    }
+}
+
+/// True for a call that changes something.
+fn is_write(call: Call, label: &str) -> bool {
+    match call {
+        Call::Apply => true,
+        Call::State => !label.starts_with("load"),
+        _ => false,
     }
 }
 

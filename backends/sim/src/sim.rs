@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use unmoor_core::backend::Backend;
 use unmoor_core::clock::Clock;
+use unmoor_core::name::{ReplicaId, StackName};
 use unmoor_core::spec::Protocol;
 use unmoor_core::{Error, ErrorKind, Result};
 
@@ -28,6 +29,17 @@ use crate::world::World;
 #[derive(Debug, Clone)]
 pub struct Sim {
     pub(crate) world: Arc<World>,
+}
+
+/// One replica at a glance, as the world itself has it: no fault comes in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// Which.
+    pub id: ReplicaId,
+    /// Its process is there.
+    pub alive: bool,
+    /// It gets new connections.
+    pub serves: bool,
 }
 
 /// How a world is made.
@@ -145,6 +157,25 @@ impl Sim {
             );
             Error::new(ErrorKind::Unavailable, text)
         })
+    }
+
+    /// Every replica of a stack right now, by service and slot.
+    #[must_use]
+    pub fn glance(&self, stack: &StackName) -> Vec<Glance> {
+        self.world.with(|model| model.glance(stack))
+    }
+
+    /// Counts every change of the world.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.world.with(|model| model.version())
+    }
+
+    /// Kills the program of a replica, as the operating system does for want of memory; false if
+    /// it does not run.
+    #[must_use]
+    pub fn kill(&self, replica: &ReplicaId) -> bool {
+        self.world.with(|model| model.kill(replica))
     }
 
     /// The world's own time.

@@ -63,12 +63,15 @@ impl State for Sim {
     }
 
     async fn remove(&self, stack: &StackName) -> Result<()> {
+        let label = format!("remove record of {stack}");
+        let clock = self.world.clock.as_ref();
+        let hit = self.world.faults.before(clock, Call::State, &label).await?;
         self.world.with(|model| {
             if model.records.remove(stack).is_some() {
                 model.touch();
             }
         });
-        Ok(())
+        hit.after(&label).await
     }
 
     async fn stacks(&self) -> Result<Vec<StackName>> {

@@ -334,6 +334,15 @@ impl Model {
         }
     }
 
+    /// Kills the replica's program; false if it has none.
+    pub(crate) fn kill(&mut self, id: &ReplicaId) -> bool {
+        let main = self.replica(id).and_then(|replica| replica.main);
+        if let Some(pid) = main {
+            self.signal(pid, 9);
+        }
+        main.is_some()
+    }
+
     pub(super) fn kill_due(&mut self, id: &ReplicaId, run: u64) {
         let main = self
             .replica(id)

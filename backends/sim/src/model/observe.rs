@@ -11,6 +11,7 @@ use unmoor_core::spec::{Exposed, Protocol};
 
 use super::{Declared, Holding, Model, Replica};
 use crate::bug::Bug;
+use crate::sim::Glance;
 
 /// Share of new connections of a replica that serves.
 const WEIGHT: u16 = 1;
@@ -22,6 +23,18 @@ fn addresses(of: &BTreeMap<NetworkName, Ipv4Addr>) -> BTreeMap<NetworkName, IpAd
 }
 
 impl Model {
+    /// Every replica of a stack in short.
+    pub(crate) fn glance(&self, stack: &StackName) -> Vec<Glance> {
+        let holding = self.holding(stack).into_iter();
+        let replicas = holding.flat_map(|holding| holding.replicas.values());
+        let glance = |replica: &Replica| Glance {
+            id: replica.id.clone(),
+            alive: replica.phase.is_alive(),
+            serves: self.serves(replica),
+        };
+        replicas.map(glance).collect()
+    }
+
     /// What there is of the selected stacks; what a selector leaves empty is left out.
     pub(crate) fn observe(&self, selector: &Selector) -> Observed {
         let mut observed = Observed::default();

@@ -10,7 +10,7 @@ use unmoor_core::label::Selector;
 use unmoor_core::name::ReplicaId;
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
-use crate::fixture::{Fixture, named, slot};
+use crate::fixture::{Fixture, PATIENCE, named, slot};
 
 cases! { "attach";
     /// Input reaches a replica's program, its output comes back, and so does its exit code.
@@ -117,13 +117,21 @@ async fn attach_needs_a_running_replica(t: &Fixture) -> Verdict {
 
 /// Reads events of one replica up to this one; what was told, in one word each.
 async fn told_until(
+    t: &Fixture,
     events: &mut Stream<ReplicaEvent>,
     id: &ReplicaId,
     wanted: &str,
 ) -> Result<Vec<&'static str>, Failure> {
     let mut told = Vec::new();
     while told.last() != Some(&wanted) {
-        let Some(event) = events.next().await else {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event,
+            () = t.pass(PATIENCE) => {
+                return Err(format!("nothing more is told in time after {told:?}").into());
+            }
+        };
+        let Some(event) = event else {
             return Err(format!("the events ended after {told:?}").into());
         };
         let event = event?;
@@ -150,25 +158,25 @@ async fn events_tell_a_life(t: &Fixture) -> Verdict {
     let id = slot(&stack.name, "a", 1);
     let mut events = t.client().events(&selector).await?;
     t.up(&stack).await?;
-    let told = told_until(&mut events, &id, "started").await?;
+    let told = told_until(t, &mut events, &id, "started").await?;
     ensure_eq!(told, ["created", "started"], "what `up` did");
     t.client()
         .stop(&selector, None, RunOptions::default())
         .await?;
     ensure_eq!(
-        told_until(&mut events, &id, "ended").await?,
+        told_until(t, &mut events, &id, "ended").await?,
         ["ended"],
         "what `stop` did"
     );
     t.client().start(&selector, RunOptions::default()).await?;
     ensure_eq!(
-        told_until(&mut events, &id, "started").await?,
+        told_until(t, &mut events, &id, "started").await?,
         ["started"],
         "what `start` did"
     );
     t.down(&stack.name).await?;
     ensure_eq!(
-        told_until(&mut events, &id, "removed").await?,
+        told_until(t, &mut events, &id, "removed").await?,
         ["ended", "removed"],
         "what `down` did"
     );
