@@ -1,16 +1,17 @@
 //! The executor: the only caller of `Backend::apply`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
-use super::wait;
-use crate::backend::{Action, Applied, Backend, Commit, Step};
+use super::state::{Batch, Failed, State};
+use super::{monitor, wait};
+use crate::backend::{Action, Applied, Backend, Commit, Step, Until};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -134,8 +135,9 @@ impl Free {
 /// Carries out a plan.
 ///
 /// An entry starts when those before it are done. After the first failure nothing new starts, what
-/// is under way ends, and new copies that do not serve yet are taken back. Dropped in the middle,
-/// the platform has each action whole or repeatable; a new plan goes on from there.
+/// is under way ends, and new copies that do not serve yet are taken back; where a service's update
+/// policy lets a batch fail, only that batch is. Dropped in the middle, the platform has each action
+/// whole or repeatable; a new plan goes on from there.
 ///
 /// # Errors
 /// The first failure, with what failed while taking back in its `cleanup`.
@@ -145,6 +147,17 @@ pub async fn run(
     clock: &Arc<dyn Clock>,
     options: RunOptions<'_>,
 ) -> Result<Report> {
+    let outcome = run_plan(plan, backend, clock, options).await;
+    outcome.map_err(|failed| failed.error)
+}
+
+/// As [`run`], and says which rollout it was that failed.
+pub(crate) async fn run_plan(
+    plan: &Plan,
+    backend: &Arc<dyn Backend>,
+    clock: &Arc<dyn Clock>,
+    options: RunOptions<'_>,
+) -> std::result::Result<Report, Failed> {
     let run = Run {
         plan,
         backend,
@@ -155,61 +168,62 @@ pub async fn run(
         notes: plan.notes.clone(),
         ..Report::default()
     };
-    let mut done: BTreeSet<usize> = BTreeSet::new();
-    let mut waiting: BTreeSet<usize> = (0..plan.entries.len()).collect();
-    let mut working = FuturesUnordered::new();
-    let mut failure: Option<Error> = None;
+    let mut state = State::new(plan);
+    let mut working: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
     let mut free = Free::of(&options);
     loop {
-        if failure.is_none() {
-            for index in run.ready(&waiting, &done, &mut free) {
-                waiting.remove(&index);
-                working.push(run.entry(index));
+        for index in state.ready() {
+            let slots = free.slots(&plan.entries[index].action);
+            if *slots > 0 {
+                *slots -= 1;
+                state.begin(index);
+                working.push(Box::pin(run.entry(index)));
             }
         }
-        let Some((index, outcome)) = working.next().await else {
+        let Some(ended) = working.next().await else {
             break;
         };
-        *free.slots(&plan.entries[index].action) += 1;
-        match outcome {
-            Ok(applied) => {
-                done.insert(index);
-                match applied {
-                    Applied::Changed => report.changed += 1,
-                    Applied::Unchanged => report.unchanged += 1,
+        match ended {
+            Ended::Entry(index, outcome) => {
+                *free.slots(&plan.entries[index].action) += 1;
+                match outcome {
+                    Ok(applied) => {
+                        state.succeed(index);
+                        report.count(&applied);
+                    }
+                    Err(error) => state.fail(index, error),
                 }
             }
-            Err(error) => failure = Some(failure.map_or(error, |first| first)),
+            Ended::TakenBack(batch, failed) => state.taken_back(batch, failed),
+        }
+        while let Some((batch, back)) = state.next_taken_back() {
+            let run = &run;
+            working.push(Box::pin(async move {
+                Ended::TakenBack(batch, run.undo(&back).await)
+            }));
         }
     }
-    let Some(error) = failure else {
-        return Ok(report);
-    };
-    let failed = run.undo(&done).await;
-    Err(error.with_cleanup(failed))
+    let failed = run.undo(&state.to_take_back()).await;
+    state.end(failed).map(|()| report)
+}
+
+/// What has come to its end in a run.
+enum Ended {
+    Entry(usize, Result<Applied>),
+    TakenBack(Batch, Vec<Error>),
+}
+
+impl Report {
+    fn count(&mut self, applied: &Applied) {
+        match applied {
+            Applied::Changed => self.changed += 1,
+            Applied::Unchanged => self.unchanged += 1,
+        }
+    }
 }
 
 impl Run<'_> {
-    /// Takes the entries that may begin now, in order.
-    fn ready(
-        &self,
-        waiting: &BTreeSet<usize>,
-        done: &BTreeSet<usize>,
-        free: &mut Free,
-    ) -> Vec<usize> {
-        let mut ready = Vec::new();
-        for index in waiting {
-            let entry = &self.plan.entries[*index];
-            let slots = free.slots(&entry.action);
-            if *slots > 0 && entry.after.iter().all(|before| done.contains(before)) {
-                *slots -= 1;
-                ready.push(*index);
-            }
-        }
-        ready
-    }
-
-    async fn entry(&self, index: usize) -> (usize, Result<Applied>) {
+    async fn entry(&self, index: usize) -> Ended {
         let action = &self.plan.entries[index].action;
         let start = self.clock.monotonic();
         self.tell(index, Outcome::Started, None);
@@ -228,6 +242,19 @@ impl Run<'_> {
                 };
                 wait::until(self.backend, self.clock, &wanted, *deadline).await
             }
+            Action::Monitor {
+                service,
+                slots,
+                time,
+            } => {
+                let wanted = wait::Wanted {
+                    stack: &self.plan.stack,
+                    service,
+                    slots,
+                    until: Until::Ready,
+                };
+                monitor::stays_ready(self.backend, self.clock, &wanted, *time).await
+            }
             Action::Pause { time } => {
                 self.clock.sleep(*time).await;
                 Ok(Applied::Unchanged)
@@ -244,7 +271,7 @@ impl Run<'_> {
             told,
             Some(self.clock.monotonic().saturating_sub(start)),
         );
-        (index, outcome)
+        Ended::Entry(index, outcome)
     }
 
     fn step(&self, index: usize) -> Step {
@@ -257,16 +284,13 @@ impl Run<'_> {
         }
     }
 
-    /// Takes back what is done and not committed, last first; goes on after a failure.
-    async fn undo(&self, done: &BTreeSet<usize>) -> Vec<Error> {
+    /// Takes these entries back, last first; goes on after a failure.
+    async fn undo(&self, entries: &[usize]) -> Vec<Error> {
         let mut failed = Vec::new();
-        for index in done.iter().rev() {
+        for index in entries.iter().rev() {
             let Some(undo) = &self.plan.entries[*index].undo else {
                 continue;
             };
-            if done.contains(&undo.commit) {
-                continue;
-            }
             match self.backend.apply(&undo.action, &self.step(*index)).await {
                 Ok(_) => self.tell(*index, Outcome::Undone, None),
                 Err(error) => failed.push(error),

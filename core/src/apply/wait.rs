@@ -34,7 +34,10 @@ pub(super) async fn until(
     // Before the first look: what changes in between is told.
     let mut notices = backend.notices(&selector).await;
     loop {
-        let observed = backend.observe(&selector).await?.stack(wanted.stack);
+        let observed = backend.observe(&selector).await?;
+        // One that is left out may be the one that is not there yet.
+        let whole = !observed.partial;
+        let observed = observed.stack(wanted.stack);
         let replicas: Vec<&ObservedReplica> = observed
             .replicas_of(wanted.service)
             .filter(|replica| wanted.slots.is_empty() || wanted.slots.contains(&replica.id.slot))
@@ -46,7 +49,7 @@ pub(super) async fn until(
             return Err(error);
         }
         let enough = replicas.len() >= wanted.slots.len().max(1);
-        if enough && replicas.iter().all(|replica| holds(replica, wanted.until)) {
+        if whole && enough && replicas.iter().all(|replica| holds(replica, wanted.until)) {
             return Ok(Applied::Unchanged);
         }
         let waited = clock.monotonic().saturating_sub(start);
@@ -61,19 +64,20 @@ pub(super) async fn until(
 }
 
 /// How a pause between two looks ended.
-enum Pause {
+pub(super) enum Pause {
     Told,
     Over,
 }
 
 /// Waits until something may have changed, and no longer than `longest`.
-async fn pause(
+pub(super) async fn pause(
     notices: &mut Option<Box<dyn Notices>>,
     clock: &Arc<dyn Clock>,
     longest: Duration,
 ) -> Pause {
     if let Some(armed) = notices {
         let told = tokio::select! {
+            biased;
             told = armed.changed() => told,
             () = clock.sleep(longest) => return Pause::Over,
         };

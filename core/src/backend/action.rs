@@ -143,6 +143,16 @@ pub enum Action {
         /// Longest wait.
         deadline: Duration,
     },
+    /// See that replicas stay ready for a time: one that ends, restarts or fails its check is a
+    /// failure. Carried out by the executor through `observe`.
+    Monitor {
+        /// Whose replicas.
+        service: ServiceName,
+        /// These slots.
+        slots: Vec<u32>,
+        /// How long.
+        time: Duration,
+    },
     /// Let time pass, so that clients see that an endpoint has gone. Carried out by the executor.
     Pause {
         /// How long.
@@ -186,7 +196,9 @@ impl Action {
             | Self::StopReplica { replica, .. }
             | Self::RestartReplica { replica, .. }
             | Self::RemoveReplica { replica } => format!("replica {replica}"),
-            Self::Await { service, .. } => format!("service {service}"),
+            Self::Await { service, .. } | Self::Monitor { service, .. } => {
+                format!("service {service}")
+            }
             Self::Pause { .. } => "clients".to_owned(),
         }
     }
@@ -223,6 +235,7 @@ impl Action {
                 until: Until::Completed,
                 ..
             } => "wait until completed",
+            Self::Monitor { .. } => "watch",
             Self::Pause { .. } => "wait for",
         }
     }
@@ -230,7 +243,10 @@ impl Action {
     /// True if the executor carries it out itself, without a write.
     #[must_use]
     pub fn is_wait(&self) -> bool {
-        matches!(self, Self::Await { .. } | Self::Pause { .. })
+        matches!(
+            self,
+            Self::Await { .. } | Self::Monitor { .. } | Self::Pause { .. }
+        )
     }
 
     /// True if most of its time goes by in waiting: for a condition, or for a program to end,

@@ -23,7 +23,7 @@
 //!
 //! # What arrives, and what does not
 //! Where the caller acts, a plan's actions come several at a time, each after those that it needs.
-//! [`Action::Await`] and [`Action::Pause`] are the executor's. A [`Action::DrainReplica`] comes only
+//! [`Action::Await`], [`Action::Monitor`] and [`Action::Pause`] are the executor's. A [`Action::DrainReplica`] comes only
 //! where [`Feature::Drain`] is declared, a secret only where [`Feature::Secrets`] is; over a gap that
 //! the user allows, anything may come, and what cannot be done answers `Unsupported`. Where
 //! [`Feature::RollingUpdate`] is the platform's, no action about a replica comes by a plan:
@@ -146,7 +146,7 @@ pub trait Backend: Send + Sync + Debug + 'static {
     /// Makes one change, and returns when it is made.
     ///
     /// Idempotent: repeated, or applied to what is already so, it answers
-    /// [`Applied::Unchanged`] and writes nothing. `Await` and `Pause` never arrive here.
+    /// [`Applied::Unchanged`] and writes nothing. `Await`, `Monitor` and `Pause` never arrive here.
     /// *Cancelled*, or killed: the platform has the state before or after the action, or one from
     /// which the same action, or the removal of its subject, completes.
     ///

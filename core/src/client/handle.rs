@@ -128,6 +128,17 @@ impl ServiceHandle {
             .await
     }
 
+    /// Brings it back to what it was before its last change.
+    ///
+    /// # Errors
+    /// As [`Client::rollback`].
+    pub async fn rollback(&self) -> Result<Report> {
+        let options = UpOptions::new();
+        self.client
+            .rollback(self.client.stack_name(), &self.name, &options)
+            .await
+    }
+
     /// Removes it with its replicas.
     ///
     /// # Errors

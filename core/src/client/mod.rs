@@ -7,11 +7,12 @@ mod observe;
 mod once;
 mod record;
 mod resolve;
+mod rollback;
 mod single;
 mod stack;
 
 pub use handle::ServiceHandle;
-pub use record::{Change, Hand, StackRecord};
+pub use record::{Change, Former, Hand, StackRecord};
 pub use stack::{DownOptions, PlannedStack, UpOptions};
 
 use std::sync::Arc;

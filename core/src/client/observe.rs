@@ -225,5 +225,6 @@ pub(super) fn empty_plan(stack: StackName) -> Plan {
         entries: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
+        rollouts: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::Digest;
 use crate::name::{ServiceName, StackName};
 use crate::plan::{Plan, Scope};
 use crate::spec::{Blob, BlobId, BlobKind, BlobSource, Link, Service, Stack};
@@ -67,6 +68,27 @@ impl Change {
     }
 }
 
+/// What a service was before its last change that was carried out whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its specification.
+    pub service: Service,
+    /// Digest of the image that ran, as its tag may have moved since.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+}
+
+impl Former {
+    /// The specification over the very image that ran, with so many replicas.
+    pub(super) fn pinned(&self, replicas: u32) -> Service {
+        let mut service = self.service.clone().replicas(replicas);
+        if let Some(digest) = &self.digest {
+            service.image = service.image.with_digest(digest.clone());
+        }
+        service
+    }
+}
+
 /// The record of a stack, kept by the backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackRecord {
@@ -80,6 +102,9 @@ pub struct StackRecord {
     /// A change that has begun and not ended.
     #[serde(default)]
     pub change: Option<Change>,
+    /// What services were before; [`Client::rollback`](super::Client::rollback) goes back to it.
+    #[serde(default)]
+    pub former: BTreeMap<ServiceName, Former>,
 }
 
 impl Default for StackRecord {
@@ -89,6 +114,7 @@ impl Default for StackRecord {
             file: None,
             hand: Hand::default(),
             change: None,
+            former: BTreeMap::new(),
         }
     }
 }
@@ -169,6 +195,47 @@ impl StackRecord {
             }
         }
         stack
+    }
+
+    /// A service as it was written, without the links and the count that the hand set.
+    pub(super) fn written(&self, name: &ServiceName) -> Option<&Service> {
+        let of_file = || self.file.as_ref()?.services.get(name);
+        self.hand.services.get(name).or_else(of_file)
+    }
+
+    /// Writes a service where it is written: into the file, or beside it.
+    pub(super) fn write(&mut self, name: &ServiceName, service: Service) {
+        let file = self.file.as_mut();
+        match file.and_then(|file| file.services.get_mut(name)) {
+            Some(slot) if !self.hand.services.contains_key(name) => *slot = service,
+            _ => drop(self.hand.services.insert(name.clone(), service)),
+        }
+    }
+
+    /// Writes what became of a service as it was wanted, `before`, when somebody changed it to
+    /// `after`: what the hand linked and counted stays the hand's.
+    pub(super) fn rewrite(&mut self, name: &ServiceName, before: &Service, mut after: Service) {
+        let written = self.written(name).cloned();
+        if let Some(count) = self.hand.scale.get_mut(name) {
+            *count = after.replicas;
+            after.replicas = written
+                .as_ref()
+                .map_or(after.replicas, |spec| spec.replicas);
+        }
+        if let Some(by_hand) = self.hand.links.get_mut(name) {
+            by_hand.retain(|link| after.links.contains(link));
+            after.links.retain(|link| !by_hand.contains(link));
+            let hidden = written.iter().flat_map(|spec| &spec.links);
+            let hidden = hidden.filter(|link| !before.links.contains(link));
+            after.links.extend(hidden.cloned());
+        }
+        self.write(name, after);
+    }
+
+    /// True if a change of the service has begun and not ended.
+    pub(super) fn is_unfinished(&self, name: &ServiceName) -> bool {
+        let change = self.change.as_ref();
+        change.is_some_and(|c| c.services.is_empty() || c.services.contains(name))
     }
 
     /// What of it was made by hand, in words.

@@ -159,17 +159,7 @@ impl Client {
     ) -> Result<Report> {
         let edit = |record: &mut StackRecord| {
             let spec = self.need(record, stack, service)?;
-            let changed = change(spec);
-            let of_file = record
-                .file
-                .as_mut()
-                .and_then(|file| file.services.get_mut(service));
-            match of_file {
-                Some(slot) => *slot = changed,
-                None => {
-                    record.hand.services.insert(service.clone(), changed);
-                }
-            }
+            record.rewrite(service, &spec, change(spec.clone()));
             Ok(())
         };
         let mut options = options.clone();
@@ -188,6 +178,7 @@ impl Client {
         options.plan.orphans = Orphans::RemoveThese(vec![service.clone()]);
         let edit = |record: &mut StackRecord| {
             forget(&mut record.hand, service);
+            record.former.remove(service);
             if let Some(file) = &mut record.file {
                 file.services.remove(service);
             }
@@ -197,7 +188,7 @@ impl Client {
     }
 
     /// A service as it is wanted now.
-    fn need(
+    pub(super) fn need(
         &self,
         record: &StackRecord,
         stack: &StackName,

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::rollback::remember;
 use super::{Change, Client, Hand, StackRecord};
-use crate::apply::{self, Progress, Report, RunOptions};
+use crate::apply::{self, Failed, Progress, Report, RunOptions};
 use crate::backend::{Commit, OnPull, Revision, StackLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
 use crate::name::{ServiceName, StackName};
 use crate::plan::{Orphans, Plan, PlanOptions, RemovalOptions, Scope, plan, plan_removal};
-use crate::spec::Stack;
+use crate::spec::{FailureAction, Stack};
 
 /// How a stack is brought up.
 #[derive(Clone)]
@@ -164,6 +165,44 @@ pub struct PlannedStack {
     scope: Scope,
 }
 
+/// Why a plan was not carried out to its end.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) error: Error,
+    /// The update that failed, if it is to be taken back.
+    pub(super) update: Option<FailedUpdate>,
+}
+
+/// An update that has failed, and the record as it stands.
+#[derive(Debug)]
+pub(super) struct FailedUpdate {
+    pub(super) service: ServiceName,
+    pub(super) record: StackRecord,
+    pub(super) revision: Option<Revision>,
+}
+
+impl Stopped {
+    pub(super) fn at(error: Error) -> Self {
+        Self {
+            error,
+            update: None,
+        }
+    }
+
+    fn by(failed: Failed, plan: &Plan, record: StackRecord, revision: Option<Revision>) -> Self {
+        let rollout = failed.rollout.map(|at| &plan.rollouts[at]);
+        let rollout = rollout.filter(|rollout| rollout.on_failure == FailureAction::Rollback);
+        Self {
+            error: failed.error,
+            update: rollout.map(|rollout| FailedUpdate {
+                service: rollout.service.clone(),
+                record,
+                revision,
+            }),
+        }
+    }
+}
+
 impl Client {
     /// Plans the way to `stack` and writes nothing.
     ///
@@ -292,7 +331,7 @@ impl Client {
         self.carry_out(planned, options.run).await
     }
 
-    async fn plan_record(
+    pub(super) async fn plan_record(
         &self,
         name: &StackName,
         record: StackRecord,
@@ -323,6 +362,9 @@ impl Client {
         plan.notes.extend(record.notes());
         let mut record = record;
         record.settle(&desired.fingerprints);
+        remember(&mut record, &former, &plan, &observed.stack(name));
+        let known = &desired.stack.services;
+        record.former.retain(|name, _| known.contains_key(name));
         Ok(PlannedStack {
             plan,
             record,
@@ -333,6 +375,18 @@ impl Client {
     }
 
     async fn carry_out(&self, planned: PlannedStack, run: RunOptions<'_>) -> Result<Report> {
+        let stack = planned.plan.stack.clone();
+        match self.carry_out_once(planned, run).await {
+            Ok(report) => Ok(report),
+            Err(stopped) => Err(self.take_back(&stack, stopped, run).await),
+        }
+    }
+
+    pub(super) async fn carry_out_once(
+        &self,
+        planned: PlannedStack,
+        run: RunOptions<'_>,
+    ) -> std::result::Result<Report, Stopped> {
         let PlannedStack {
             plan,
             mut record,
@@ -341,28 +395,33 @@ impl Client {
             scope,
         } = planned;
         let name = plan.stack.clone();
-        let known = revision.is_some() || self.backend.state().is_none();
-        if plan.is_empty() && known && record.encode() == former.encode() {
-            return apply::run(&plan, &self.backend, &self.clock, run).await;
-        }
         if plan.is_empty() {
-            // Nothing can be interrupted, so the record needs no mark of a change under way.
-            record.change = Change::left(former.change, &scope);
-            self.store_record(&name, &record, revision).await?;
-            return apply::run(&plan, &self.backend, &self.clock, run).await;
+            // Nothing can be interrupted, so the record needs no mark of a change under way; and one
+            // whose last answer was lost has ended by now.
+            record.change = Change::left(former.change.clone(), &scope);
+            let known = revision.is_some() || self.backend.state().is_none();
+            if !known || record.encode() != former.encode() {
+                let stored = self.store_record(&name, &record, revision).await;
+                stored.map_err(Stopped::at)?;
+            }
+            let outcome = apply::run(&plan, &self.backend, &self.clock, run).await;
+            return outcome.map_err(Stopped::at);
         }
         record.change = Some(Change::begun(&plan, &scope, former.change.as_ref()));
-        let revision = self.mark_record(&name, &record, revision).await?;
+        let marked = self.mark_record(&name, &record, revision).await;
+        let revision = marked.map_err(Stopped::at)?;
         let run = RunOptions {
             commit: self.commit(),
             ..run
         };
-        let outcome = apply::run(&plan, &self.backend, &self.clock, run).await;
-        if outcome.is_ok() {
-            record.change = Change::left(former.change, &scope);
-            self.store_record(&name, &record, revision).await?;
+        match apply::run_plan(&plan, &self.backend, &self.clock, run).await {
+            Ok(report) => {
+                record.change = Change::left(former.change, &scope);
+                let stored = self.store_record(&name, &record, revision).await;
+                stored.map(|_| report).map_err(Stopped::at)
+            }
+            Err(failed) => Err(Stopped::by(failed, &plan, record, revision)),
         }
-        outcome
     }
 
     pub(super) async fn lock(&self, stack: &StackName) -> Result<Option<Box<dyn StackLock>>> {

@@ -31,6 +31,8 @@ pub(super) fn without_starts(plan: &mut Plan, observed: &ObservedStack) {
         }
     }
     plan.entries = kept;
+    // Nothing is waited for, so no batch can fail.
+    plan.rollouts.clear();
 }
 
 /// What is done in place of an action, if anything.

@@ -50,7 +50,7 @@ pub(super) fn short_hash(parts: &[&[u8]]) -> String {
 }
 
 /// Fields that do not make a running replica outdated: they count, order, place or link.
-const NOT_HASHED: [&str; 10] = [
+const NOT_HASHED: [&str; 11] = [
     "replicas",
     "bounds",
     "placement",
@@ -58,6 +58,7 @@ const NOT_HASHED: [&str; 10] = [
     "depends_on",
     "links",
     "update",
+    "rollback",
     "role",
     "stop",
     "image",

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::{change_reason, choose, reached, same_network};
+use super::judge::{choose, reached, same_network};
 use super::order::{networks_of, start_order};
 use super::retire::{Retirement, retire};
-use super::{Desired, Orphans, Plan, PlanOptions, Recreate, Scope, Undo};
+use super::{Desired, Orphans, Plan, PlanOptions, Recreate, Scope};
 use crate::backend::{
     Action, Actor, Capabilities, DesiredService, Feature, ObservedReplica, ObservedStack, Phase,
     Until,
@@ -16,11 +16,11 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::ONE_OFF;
 use crate::name::{NetworkName, ReplicaId, ServiceName, VolumeName};
-use crate::spec::{BlobId, Condition, Role, Service, UpdateOrder};
+use crate::spec::{BlobId, Condition, Role, Service};
 
 /// Everything the planning of one stack looks at.
 pub(super) struct Planner<'a> {
-    plan: &'a mut Plan,
+    pub(super) plan: &'a mut Plan,
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a ObservedStack,
     pub(super) options: &'a PlanOptions,
@@ -30,6 +30,8 @@ pub(super) struct Planner<'a> {
     ground: Vec<usize>,
     /// The last entries of each service planned so far.
     done: BTreeMap<ServiceName, Vec<usize>>,
+    /// Services whose replicas this plan replaces.
+    pub(super) replaced: BTreeSet<ServiceName>,
 }
 
 pub(super) fn diff(
@@ -49,6 +51,7 @@ pub(super) fn diff(
         drains: capabilities.has(Feature::Drain),
         ground: Vec::new(),
         done: BTreeMap::new(),
+        replaced: BTreeSet::new(),
     };
     let selected = planner.selected()?;
     let declared = planner.declared(&selected);
@@ -186,7 +189,9 @@ impl Planner<'_> {
                 Condition::Healthy => Some(Until::Ready),
                 Condition::CompletedSuccessfully => Some(Until::Completed),
             };
-            let Some(until) = until.filter(|_| starts && dependency.required) else {
+            let Some(until) =
+                until.filter(|_| starts && dependency.required && self.is_wanted(name))
+            else {
                 after.extend(last);
                 continue;
             };
@@ -211,6 +216,12 @@ impl Planner<'_> {
         Ok(after)
     }
 
+    /// True unless the service was scaled to nothing, so that there is nothing to wait for.
+    fn is_wanted(&self, name: &ServiceName) -> bool {
+        let service = self.desired.stack.services.get(name);
+        service.is_some_and(|service| service.replicas > 0)
+    }
+
     /// True if a replica of the service is going to be started by this plan.
     pub(super) fn will_start(&self, service: &DesiredService) -> bool {
         let seen: Vec<_> = self.observed.replicas_of(&service.name).collect();
@@ -220,7 +231,22 @@ impl Planner<'_> {
         good.count() < service.spec.replicas as usize
     }
 
+    /// A dependency that this plan replaces, and whose dependent goes along.
+    pub(super) fn restarting_dependency<'s>(
+        &self,
+        service: &'s DesiredService,
+    ) -> Option<&'s ServiceName> {
+        let dependencies = service.spec.depends_on.iter();
+        let mut along = dependencies.filter(|(_, dependency)| dependency.restart);
+        let found = along.find(|(name, _)| self.replaced.contains(*name));
+        found.map(|(name, _)| name)
+    }
+
     fn is_current(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
+        let along = self.restarting_dependency(service).is_some() && replica.phase.is_alive();
+        if along && self.options.recreate != Recreate::Never {
+            return false;
+        }
         match self.options.recreate {
             // What is there for the sake of another is not meant.
             Recreate::Always if self.options.only.is_about(&service.name) => false,
@@ -289,153 +315,68 @@ impl Planner<'_> {
             .partition(|replica| self.is_current(replica, service));
         let wanted = service.spec.replicas as usize;
         let (kept, surplus) = choose(&current, wanted);
+        let missing = wanted - kept.len();
+        let (pairs, extra) = outdated.split_at(missing.min(outdated.len()));
+        let stop_first = self.pace(service, pairs.len()).surge == 0;
         let mut last = Vec::new();
+        let mut after = after.to_vec();
+        if stop_first {
+            // Nobody may start beside one that holds the same data or place.
+            let gone = extra
+                .iter()
+                .map(|replica| self.retire(service, replica, "it is outdated", &after))
+                .collect::<Vec<_>>();
+            after.extend(&gone);
+            last.extend(gone);
+        }
+        let mut unready = Vec::new();
         for replica in &kept {
-            if replica.phase == Phase::Stopping && self.needs_start(replica, service) {
-                let action = Action::RestartReplica {
-                    replica: replica.id.clone(),
-                    grace: None,
-                };
-                last.push(self.plan.push(action, "it is being stopped", after));
-            } else if self.needs_start(replica, service) {
-                let state = match self.is_drained(replica) {
-                    true => "drained",
-                    false => replica.phase.as_str(),
-                };
-                let reason = format!("it is {state}");
-                last.push(self.start(service, replica.id.slot, &reason, after));
+            let started = self.revive(service, replica, &after);
+            last.extend(started);
+            if started.is_some() || !replica.is_ready() {
+                unready.push(replica.id.slot);
             }
         }
-        let missing = wanted - kept.len();
-        let replaced = self.replace(service, &outdated, missing, &seen, after);
+        let mut before = after.clone();
+        before.extend(&last);
+        let replaced = self.replace(service, pairs, missing, &seen, &after);
         last.extend(&replaced);
+        if !stop_first {
+            before.extend(&replaced);
+            last.extend(self.retire_extra(service, extra, &unready, &before));
+        }
         for replica in surplus {
-            last.push(self.retire(service, replica, &format!("{wanted} are wanted"), after));
+            last.push(self.retire(service, replica, &format!("{wanted} are wanted"), &after));
         }
         last
     }
 
-    /// Starts `missing` new replicas and retires all `outdated` ones, batch by batch.
-    fn replace(
+    /// Starts a replica that is as wanted and does not serve, if it should.
+    fn revive(
         &mut self,
         service: &Arc<DesiredService>,
-        outdated: &[&ObservedReplica],
-        missing: usize,
-        seen: &[&ObservedReplica],
+        replica: &ObservedReplica,
         after: &[usize],
-    ) -> Vec<usize> {
-        let (order, why) = service.spec.update_order();
-        let mut taken: BTreeSet<u32> = seen.iter().map(|replica| replica.id.slot).collect();
-        let mut free = move || {
-            let slot = (1..)
-                .find(|slot| !taken.contains(slot))
-                .expect("there are 4 billion slots");
-            taken.insert(slot);
-            slot
-        };
-        let pairs = missing.min(outdated.len());
-        let batch = match service.spec.update.parallelism as usize {
-            0 => pairs.max(1),
-            n => n,
-        };
-        let mut last = Vec::new();
-        let mut before = after.to_vec();
-        for chunk in outdated[..pairs].chunks(batch) {
-            let ends = match order {
-                UpdateOrder::StartFirst => {
-                    let slots: Vec<u32> = chunk.iter().map(|_| free()).collect();
-                    self.start_then_retire(service, chunk, &slots, why, &before)
-                }
-                UpdateOrder::StopFirst => self.retire_then_start(service, chunk, why, &before),
+    ) -> Option<usize> {
+        if !self.needs_start(replica, service) {
+            return None;
+        }
+        if replica.phase == Phase::Stopping {
+            let action = Action::RestartReplica {
+                replica: replica.id.clone(),
+                grace: None,
             };
-            before = ends.clone();
-            before.extend(after);
-            last = ends;
+            return Some(self.plan.push(action, "it is being stopped", after));
         }
-        for replica in &outdated[pairs..] {
-            last.push(self.retire(service, replica, "it is outdated", &before));
-        }
-        for _ in pairs..missing {
-            let slot = free();
-            last.push(self.start(service, slot, "it is missing", after));
-        }
-        last
-    }
-
-    fn start_then_retire(
-        &mut self,
-        service: &Arc<DesiredService>,
-        old: &[&ObservedReplica],
-        slots: &[u32],
-        why: &str,
-        before: &[usize],
-    ) -> Vec<usize> {
-        let reason = format!(
-            "{}; starts first because {why}",
-            change_reason(old[0], service, self.options)
-        );
-        let starts: Vec<usize> = slots
-            .iter()
-            .map(|slot| self.start(service, *slot, &reason, before))
-            .collect();
-        let ready = self.await_ready(service, slots.to_vec(), &starts);
-        let retired: Vec<usize> = old
-            .iter()
-            .map(|replica| self.retire(service, replica, "it is replaced", &[ready]))
-            .collect();
-        // Until the copies it replaces leave discovery, a new copy can be taken back unnoticed.
-        for (index, slot) in starts.iter().zip(slots) {
-            let replica = ReplicaId::new(self.plan.stack.clone(), service.name.clone(), *slot);
-            let undo = Undo {
-                action: Action::RemoveReplica { replica },
-                commit: ready,
-            };
-            self.plan.entries[*index].undo = Some(undo);
-        }
-        retired
-    }
-
-    fn retire_then_start(
-        &mut self,
-        service: &Arc<DesiredService>,
-        old: &[&ObservedReplica],
-        why: &str,
-        before: &[usize],
-    ) -> Vec<usize> {
-        let reason = format!(
-            "{}; stops first because {why}",
-            change_reason(old[0], service, self.options)
-        );
-        let gone: Vec<usize> = old
-            .iter()
-            .map(|replica| self.retire(service, replica, &reason, before))
-            .collect();
-        let slots: Vec<u32> = old.iter().map(|replica| replica.id.slot).collect();
-        let starts: Vec<usize> = slots
-            .iter()
-            .map(|slot| self.start(service, *slot, "it replaces the former one", &gone))
-            .collect();
-        vec![self.await_ready(service, slots, &starts)]
-    }
-
-    fn await_ready(&mut self, service: &DesiredService, slots: Vec<u32>, after: &[usize]) -> usize {
-        // A copy that runs to completion is replaced once it ran; others must serve.
-        let until = if service.spec.role == Role::Job {
-            Until::Running
-        } else {
-            Until::Ready
+        let state = match self.is_drained(replica) {
+            true => "drained",
+            false => replica.phase.as_str(),
         };
-        let deadline = service.spec.update.deadline;
-        let action = Action::Await {
-            service: service.name.clone(),
-            slots,
-            until,
-            deadline,
-        };
-        self.plan.push(action, "the replacement must serve", after)
+        let reason = format!("it is {state}");
+        Some(self.start(service, replica.id.slot, &reason, after))
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         service: &Arc<DesiredService>,
         slot: u32,
@@ -451,14 +392,14 @@ impl Planner<'_> {
     }
 
     /// Drain, wait, remove; returns the entry of the removal.
-    fn retire(
+    pub(super) fn retire(
         &mut self,
         service: &DesiredService,
         replica: &ObservedReplica,
         reason: &str,
         after: &[usize],
     ) -> usize {
-        let way = self.way(service.spec.update.drain, reason);
+        let way = self.way(self.policy(service).drain, reason);
         retire(self.plan, replica, way, after)
     }
 

@@ -7,13 +7,16 @@ mod gaps;
 mod judge;
 mod order;
 mod removal;
+mod replace;
 mod retire;
+mod rollout;
 mod scope;
 mod select;
 
 pub use desired::Desired;
 pub use gaps::{FieldSupport, fields};
 pub use removal::{RemovalOptions, plan_removal};
+pub use rollout::{Direction, Rollout};
 pub use scope::{Orphans, Scope};
 
 use std::fmt;
@@ -68,6 +71,8 @@ pub struct PlanOptions {
     pub start: Start,
     /// Time between stop signal and kill of what goes, over what its service says.
     pub grace: Option<Duration>,
+    /// Whether it leads to a new specification or back to a former one.
+    pub direction: Direction,
 }
 
 impl Default for PlanOptions {
@@ -81,6 +86,7 @@ impl Default for PlanOptions {
             wait: None,
             start: Start::default(),
             grace: None,
+            direction: Direction::default(),
         }
     }
 }
@@ -123,6 +129,9 @@ pub struct Plan {
     pub gaps: Vec<Gap>,
     /// What was left alone, and why.
     pub notes: Vec<String>,
+    /// Which entries replace the replicas of a service, batch by batch.
+    #[serde(skip)]
+    pub rollouts: Vec<Rollout>,
 }
 
 impl Plan {
@@ -201,6 +210,7 @@ pub fn plan(
         entries: Vec::new(),
         gaps,
         notes: Vec::new(),
+        rollouts: Vec::new(),
     };
     diff::diff(&mut plan, desired, observed, capabilities, options)?;
     if options.start == Start::Later {

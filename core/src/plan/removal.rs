@@ -31,6 +31,7 @@ pub fn plan_removal(known: &Stack, observed: &ObservedStack, options: RemovalOpt
         entries: Vec::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
+        rollouts: Vec::new(),
     };
     let mut gone: BTreeMap<&ServiceName, Vec<usize>> = BTreeMap::new();
     let services: BTreeSet<&ServiceName> = observed

@@ -9,8 +9,8 @@ use crate::image::ImageRef;
 use crate::label::Labels;
 use crate::name::{NetworkName, ServiceName, VolumeName};
 use crate::spec::{
-    Attachment, BlobGrant, BlobId, BlobKind, Dependency, Exposed, HealthWish, Link, Mount,
-    MountSource, NetworkMode, Published, Resources, RestartPolicy, Security, UpdateOrder,
+    Attachment, BlobGrant, BlobId, BlobKind, Dependency, Exposed, FailureAction, HealthWish, Link,
+    Mount, MountSource, NetworkMode, Published, Resources, RestartPolicy, Security, UpdateOrder,
     UpdatePolicy,
 };
 
@@ -146,6 +146,9 @@ pub struct Service {
     /// Update policy.
     #[serde(default)]
     pub update: UpdatePolicy,
+    /// How it goes back to a former specification; `None` is as an update goes.
+    #[serde(default)]
+    pub rollback: Option<UpdatePolicy>,
     /// How to stop it.
     #[serde(default)]
     pub stop: StopPolicy,
@@ -213,6 +216,7 @@ impl Service {
             health: HealthWish::default(),
             restart: RestartPolicy::default(),
             update: UpdatePolicy::default(),
+            rollback: None,
             stop: StopPolicy::default(),
             mounts: Vec::new(),
             secrets: Vec::new(),
@@ -332,7 +336,28 @@ impl Service {
     /// same place; every other service starts first.
     #[must_use]
     pub fn update_order(&self) -> (UpdateOrder, &'static str) {
-        if let Some(order) = self.update.order {
+        self.order_by(&self.update)
+    }
+
+    /// How it goes back to a former specification. Its clients get as long as in an update, and so
+    /// do replacements. A failure on the way back stops it where it is.
+    #[must_use]
+    pub fn rollback_policy(&self) -> UpdatePolicy {
+        let policy = self.rollback.unwrap_or(self.update);
+        let on_failure = match policy.on_failure {
+            FailureAction::Rollback => FailureAction::Pause,
+            other => other,
+        };
+        UpdatePolicy {
+            drain: self.update.drain,
+            deadline: self.update.deadline,
+            on_failure,
+            ..policy
+        }
+    }
+
+    pub(crate) fn order_by(&self, policy: &UpdatePolicy) -> (UpdateOrder, &'static str) {
+        if let Some(order) = policy.order {
             return (order, "the file says so");
         }
         if self.mounts.iter().any(Mount::is_shared_and_writable) {

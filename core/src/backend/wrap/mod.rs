@@ -61,6 +61,7 @@ impl<P: Policy> Wrapped<P> {
             let outcome = match self.policy.deadline(&operation) {
                 None => call().await,
                 Some(limit) => tokio::select! {
+                    biased;
                     outcome = call() => outcome,
                     () = self.clock.sleep(limit) => Err(Error::new(
                         ErrorKind::Timeout,

@@ -1,6 +1,6 @@
 //! How many and how they are kept: `deploy`, `scale`, `restart`. Limits are read elsewhere.
 
-use crate::spec::{RestartPolicy, Role, Service, UpdateOrder};
+use crate::spec::{FailureAction, RestartPolicy, Role, Service, UpdateOrder, UpdatePolicy};
 
 use super::super::Level;
 use super::super::context::Context;
@@ -53,12 +53,13 @@ fn setting(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
         "mode" => mode(field, service, cx),
         "endpoint_mode" => endpoint_mode(field, cx),
         "restart_policy" => restart_policy(field, service, cx),
-        "update_config" => update(field, service, cx),
+        "update_config" => policy(field, &mut service.update, cx),
         "placement" => placement(field, service, cx),
         "labels" => cx.warn(field, Level::Note, "has no effect outside of a swarm"),
         "rollback_config" => {
-            let text = "a rollback goes as an update goes";
-            cx.warn(field, Level::Ignored, text);
+            let mut back = UpdatePolicy::default();
+            policy(field, &mut back, cx);
+            service.rollback = (!field.node.is_null()).then_some(back);
         }
         _ => {}
     }
@@ -176,32 +177,51 @@ const UPDATE: [&str; 6] = [
     "max_failure_ratio",
 ];
 
-fn update(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
+fn policy(field: &At<'_>, policy: &mut UpdatePolicy, cx: &mut Context<'_>) {
     if field.node.is_null() {
         return;
     }
     for part in field.fields(cx, &UPDATE) {
         match part.name() {
-            "parallelism" => {
-                service.update.parallelism = part.count(cx).unwrap_or(service.update.parallelism);
-            }
-            "order" => service.update.order = order(&part, cx),
-            "failure_action" => {
-                let action = part.text(cx);
-                if action.is_some_and(|action| action != "pause" && !action.is_empty()) {
-                    let text = "an update that fails stops where it is; what serves goes on";
-                    cx.warn(&part, Level::Ignored, text);
-                }
-            }
-            "max_failure_ratio" => {
-                cx.warn(&part, Level::Ignored, "the first failure stops an update");
-            }
-            _ => {
-                if part.duration(cx).is_some() {
-                    let text = "the next replica follows as soon as one is ready";
-                    cx.warn(&part, Level::Ignored, text);
-                }
-            }
+            "parallelism" => policy.parallelism = part.count(cx).unwrap_or(policy.parallelism),
+            "order" => policy.order = order(&part, cx),
+            "delay" => policy.delay = part.duration(cx).unwrap_or_default(),
+            "monitor" => policy.monitor = part.duration(cx).unwrap_or_default(),
+            "failure_action" => policy.on_failure = failure_action(&part, cx),
+            _ => policy.failures_per_mille = failure_ratio(&part, cx),
+        }
+    }
+}
+
+fn failure_action(field: &At<'_>, cx: &mut Context<'_>) -> FailureAction {
+    match field.text(cx).unwrap_or_default().as_str() {
+        "pause" | "" => FailureAction::Pause,
+        "continue" => FailureAction::Continue,
+        "rollback" => FailureAction::Rollback,
+        // Docker compose reads any word.
+        other => {
+            let text = format!(
+                "`{}` is none of pause, continue, rollback: an update that fails pauses",
+                shown(other)
+            );
+            cx.warn(field, Level::Ignored, text);
+            FailureAction::Pause
+        }
+    }
+}
+
+/// A share from 0 to 1, in thousandths.
+fn failure_ratio(field: &At<'_>, cx: &mut Context<'_>) -> u32 {
+    let Some(text) = field.number_text(cx) else {
+        return 0;
+    };
+    let share = text.trim().parse::<f64>().ok();
+    match share.filter(|share| (0.0..=1.0).contains(share)) {
+        Some(share) => format!("{:.0}", share * 1000.0).parse().unwrap_or(0),
+        None => {
+            let text = "it is no share from 0 to 1: the first failure counts";
+            cx.warn(field, Level::Ignored, text);
+            0
         }
     }
 }

@@ -11,7 +11,7 @@ use super::super::tree::Value;
 use super::{deploy, health};
 
 // The keys; `docs/x-unmoor.schema.json` describes them for editors.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 10] = [
     "links",
     "drain",
     "health",
@@ -19,6 +19,9 @@ const SETTINGS: [&str; 7] = [
     "replicas",
     "cut_off",
     "placement",
+    "deadline",
+    "max_surge",
+    "max_unavailable",
 ];
 const LINK: [&str; 4] = ["service", "stack", "alias", "port"];
 const HTTP: [&str; 2] = ["port", "path"];
@@ -44,6 +47,12 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             "replicas" => service.bounds = bounds(&part, cx),
             "cut_off" => cut_off(&part, cx),
             "placement" => placement(&part, cx),
+            "deadline" => {
+                let deadline = part.duration(cx);
+                service.update.deadline = deadline.unwrap_or(service.update.deadline);
+            }
+            "max_surge" => service.update.max_surge = part.count(cx),
+            "max_unavailable" => service.update.max_unavailable = part.count(cx),
             _ => check(&part, at.get("healthcheck").is_some(), service, cx),
         }
     }
@@ -320,6 +329,9 @@ mod tests {
         for wrong in [
             json!({ "drain": 5 }),
             json!({ "order": "sideways" }),
+            json!({ "deadline": 5 }),
+            json!({ "max_surge": -1 }),
+            json!({ "max_unavailable": "some" }),
             json!({ "links": [{ "alias": "x" }] }),
             json!({ "links": [{ "service": "db", "port": 0 }] }),
             json!({ "health": { "interval": "1s" } }),

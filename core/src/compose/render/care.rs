@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::spec::{
-    Bounds, Condition, Health, HealthTest, HealthWish, Link, RestartPolicy, Role, Service,
-    UpdateOrder,
+    Bounds, Condition, FailureAction, Health, HealthTest, HealthWish, Link, RestartPolicy, Role,
+    Service, UpdateOrder, UpdatePolicy,
 };
 use crate::units::{Bytes, MilliCpu};
 
@@ -124,25 +124,51 @@ fn deploy(service: &Service, keys: &mut Keys) {
     if !resources.is_empty() {
         put("resources", Value::Object(resources));
     }
-    let mut update = Map::new();
-    if service.update.parallelism != 1 {
-        update.insert("parallelism".to_owned(), json!(service.update.parallelism));
-    }
-    if let Some(order) = service.update.order {
-        let order = match order {
-            UpdateOrder::StartFirst => "start-first",
-            UpdateOrder::StopFirst => "stop-first",
-        };
-        update.insert("order".to_owned(), json!(order));
-    }
-    if !update.is_empty() {
-        put("update_config", Value::Object(update));
+    let policies = [
+        ("rollback_config", service.rollback.as_ref()),
+        ("update_config", Some(&service.update)),
+    ];
+    for (key, policy) in policies {
+        let map = policy.map(update).unwrap_or_default();
+        if !map.is_empty() || (key == "rollback_config" && policy.is_some()) {
+            put(key, Value::Object(map));
+        }
     }
     if !service.placement.constraints.is_empty() {
         let value = json!({ "constraints": service.placement.constraints });
         put("placement", value);
     }
     keys.put_if(!map.is_empty(), "deploy", || Value::Object(map));
+}
+
+/// An update policy, as far as Compose has keys for it.
+fn update(policy: &UpdatePolicy) -> Map<String, Value> {
+    let mut map = Map::new();
+    let mut put = |key: &str, wanted: bool, value: Value| {
+        if wanted {
+            map.insert(key.to_owned(), value);
+        }
+    };
+    let time = |time| json!(go_duration(time));
+    let pace = policy.parallelism;
+    put("parallelism", pace != 1, json!(pace));
+    put("delay", !policy.delay.is_zero(), time(policy.delay));
+    let action = match policy.on_failure {
+        FailureAction::Pause => None,
+        FailureAction::Continue => Some("continue"),
+        FailureAction::Rollback => Some("rollback"),
+    };
+    put("failure_action", action.is_some(), json!(action));
+    put("monitor", !policy.monitor.is_zero(), time(policy.monitor));
+    let share = f64::from(policy.failures_per_mille) / 1000.0;
+    put("max_failure_ratio", share > 0.0, json!(share));
+    let order = match policy.order {
+        None => None,
+        Some(UpdateOrder::StartFirst) => Some("start-first"),
+        Some(UpdateOrder::StopFirst) => Some("stop-first"),
+    };
+    put("order", order.is_some(), json!(order));
+    map
 }
 
 /// What Compose has no key for.
@@ -163,6 +189,14 @@ fn unmoor(service: &Service, keys: &mut Keys) {
             bounds.insert("max".to_owned(), json!(max));
         }
         map.insert("replicas".to_owned(), Value::Object(bounds));
+    }
+    if service.update.deadline != UpdatePolicy::default().deadline {
+        let deadline = go_duration(service.update.deadline);
+        map.insert("deadline".to_owned(), json!(deadline));
+    }
+    let (surge, unavailable) = (service.update.max_surge, service.update.max_unavailable);
+    for (key, most) in [("max_surge", surge), ("max_unavailable", unavailable)] {
+        map.extend(most.map(|most| (key.to_owned(), json!(most))));
     }
     if let HealthWish::Check(health) = &service.health {
         let test = match &health.test {

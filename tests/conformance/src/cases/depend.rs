@@ -2,7 +2,8 @@
 
 use unmoor_core::ErrorKind;
 use unmoor_core::backend::Phase;
-use unmoor_core::spec::{Condition, Dependency, Service};
+use unmoor_core::client::UpOptions;
+use unmoor_core::spec::{Condition, Dependency, Service, Stack};
 
 use crate::case::{Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, named};
@@ -18,6 +19,10 @@ cases! { "depend";
     failed_dependency_stops_dependents [Spawn, Jobs, RestartNo];
     /// A dependency that is not required does not hold its dependent up.
     optional_dependency_may_fail [Spawn, Jobs, RestartNo];
+    /// A dependent does not wait for a service that was scaled to nothing.
+    dependency_scaled_to_nothing_is_not_waited_for [Spawn, Scale, HealthExec, State];
+    /// A dependent that asks for it is replaced with what it depends on, and no other is.
+    dependent_is_replaced_with_its_dependency [Spawn, RollingUpdate];
     /// A cycle of dependencies is refused before anything is written.
     cycle_is_refused [Spawn];
 }
@@ -135,6 +140,58 @@ async fn optional_dependency_may_fail(t: &Fixture) -> Verdict {
     t.client()
         .wait_ready(&stack.name, &named("second"), crate::fixture::PATIENCE)
         .await?;
+    Ok(())
+}
+
+async fn dependency_scaled_to_nothing_is_not_waited_for(t: &Fixture) -> Verdict {
+    let name = t.stack_name();
+    let file = |version: &str| {
+        let web = after(t.server(""), "slow", Condition::Healthy).env("VERSION", version);
+        Stack::new(name.clone())
+            .service(named("slow"), t.server("--tcp 80").health(t.health(80)))
+            .service(named("web"), web)
+    };
+    t.up(&file("1")).await?;
+    let options = UpOptions::new();
+    t.client().scale(&name, &named("slow"), 0, &options).await?;
+    t.up_only(&file("2")).await?;
+    ensure!(
+        t.replicas(&name, "slow").await?.is_empty(),
+        "what was scaled to nothing runs"
+    );
+    let phase = t.replica(&name, "web").await?.phase;
+    ensure_eq!(phase, Phase::Running, "phase of the dependent");
+    Ok(())
+}
+
+async fn dependent_is_replaced_with_its_dependency(t: &Fixture) -> Verdict {
+    let name = t.stack_name();
+    let file = |version: &str| {
+        let mut along = on(Condition::Started);
+        along.restart = true;
+        Stack::new(name.clone())
+            .service(named("db"), t.server("").env("VERSION", version))
+            .service(named("along"), t.server("").after(named("db"), along))
+            .service(
+                named("other"),
+                after(t.server(""), "db", Condition::Started),
+            )
+    };
+    t.up(&file("1")).await?;
+    let mut before = Vec::new();
+    for service in ["along", "other"] {
+        before.push(t.replica(&name, service).await?.started);
+    }
+    t.up(&file("2")).await?;
+    let along = t.replica(&name, "along").await?.started;
+    ensure!(along != before[0], "the dependent was left as it was");
+    let other = t.replica(&name, "other").await?.started;
+    ensure_eq!(
+        other,
+        before[1],
+        "start of a dependent that does not ask for it"
+    );
+    ensure_eq!(t.up(&file("2")).await?.changed, 0, "writes of another `up`");
     Ok(())
 }
 

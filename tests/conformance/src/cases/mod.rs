@@ -19,6 +19,7 @@ mod network;
 mod plan;
 mod publish;
 mod remove;
+mod rollout;
 mod scale;
 mod scope;
 mod spawn;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Case> {
         scale::cases(),
         scope::cases(),
         update::cases(),
+        rollout::cases(),
         volumes::cases(),
         blobs::cases(),
         limits::cases(),
