@@ -1,0 +1,203 @@
+//! One world, the files that are asked for in it, and how a line of a script becomes a call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use unmoor_core::apply::Report;
+use unmoor_core::backend::{ImageInput, Images, ObservedStack};
+use unmoor_core::client::{DownOptions, StackRecord, UpOptions};
+use unmoor_core::label::Selector;
+use unmoor_core::name::{Alias, ServiceName, StackName, VolumeName};
+use unmoor_core::spec::{
+    Condition, Dependency, Health, HealthTest, Link, Mount, Role, Service, Stack, Volume,
+};
+use unmoor_core::{Client, Error};
+use unmoor_sim::{MARKER, Scheduler, Sim, VirtualClock};
+
+use crate::script::{Item, Kind, Op};
+
+/// Label that tells the version of a replica.
+pub(crate) const VERSION: &str = "version";
+/// Longest wait for a stack to serve.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A call on its way.
+pub(crate) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Report, Error>> + 'a>>;
+
+pub(crate) struct World {
+    pub(crate) sim: Sim,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) stack: StackName,
+}
+
+pub(crate) fn named(name: &str) -> ServiceName {
+    ServiceName::parse(name).expect("the script's own names are valid")
+}
+
+impl World {
+    /// A world with the probe's image.
+    pub(crate) fn new(seed: u64, bug: Option<unmoor_sim::Bug>) -> Self {
+        let clock = VirtualClock::manual();
+        let mut builder = Sim::builder()
+            .seed(seed)
+            .clock(std::sync::Arc::new(clock.clone()));
+        if let Some(bug) = bug {
+            builder = builder.bug(bug);
+        }
+        let mut world = Self {
+            sim: builder.build(),
+            scheduler: Scheduler::new(clock, seed),
+            stack: StackName::parse("s").expect("valid"),
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = folder.path().join("probe");
+        std::fs::write(&program, MARKER).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).expect("made executable");
+        let input = ImageInput::Rootfs {
+            path: folder.path().to_owned(),
+            reference: "probe:1".parse().expect("valid"),
+            changes: Vec::new(),
+        };
+        let load = Images::load(&world.sim, &input, false);
+        world.scheduler.run_one(load).expect("the image is loaded");
+        world
+    }
+
+    /// A client as another machine has it: nothing is remembered from before.
+    pub(crate) fn client(&self) -> Client {
+        Client::with_clock(self.sim.backend(), self.sim.clock())
+    }
+
+    /// What is remembered of the stack.
+    pub(crate) fn record(&mut self) -> StackRecord {
+        let (client, stack) = (self.client(), self.stack.clone());
+        let record = self.scheduler.run_one(client.record(&stack));
+        record.expect("a record reads back")
+    }
+
+    /// What there is.
+    pub(crate) fn observed(&mut self) -> ObservedStack {
+        let client = self.client();
+        let selector = Selector::stack(self.stack.clone());
+        let observed = self.scheduler.run_one(client.observe(&selector));
+        observed
+            .expect("an undisturbed look succeeds")
+            .stack(&self.stack)
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let clock = self.sim.clock();
+        self.scheduler.run_one(clock.sleep(time));
+    }
+}
+
+fn service(item: &Item) -> Service {
+    let port = if item.broken { "81" } else { "80" };
+    let words = match item.kind {
+        Kind::Job => ["/probe", "exit", "0", "50"],
+        _ => ["/probe", "serve", "--tcp", port],
+    };
+    let version = item.version.to_string();
+    let mut service = Service::new("probe:1".parse().expect("valid"))
+        .entrypoint(words)
+        .env("VERSION", &version)
+        .label(VERSION, version)
+        .replicas(item.count);
+    service.update.deadline = Duration::from_secs(20);
+    service.update.on_failure = item.on_failure;
+    service.update.parallelism = item.batch;
+    match item.kind {
+        Kind::Plain => {}
+        Kind::Checked => {
+            let pace = Duration::from_millis(100);
+            let check = Health::new(HealthTest::Tcp { port: 80 });
+            service = service.health(check.interval(pace).retries(2).start(pace * 5, pace));
+        }
+        Kind::Data => service = service.mount(Mount::volume(volume(&item.name), "/data")),
+        Kind::Job => service.role = Role::Job,
+    }
+    service
+}
+
+fn volume(service: &str) -> VolumeName {
+    VolumeName::parse(format!("of-{service}")).expect("valid")
+}
+
+/// The file with these services.
+pub(crate) fn file(name: &StackName, items: &[Item]) -> Stack {
+    let mut stack = Stack::new(name.clone());
+    for item in items {
+        if item.kind == Kind::Data {
+            stack = stack.volume(volume(&item.name), Volume::default());
+        }
+        let mut service = service(item);
+        if let Some(other) = &item.after {
+            let kind = items
+                .iter()
+                .find(|item| item.name == *other)
+                .map(|item| item.kind);
+            let condition = match kind {
+                Some(Kind::Checked) => Condition::Healthy,
+                Some(Kind::Job) => Condition::CompletedSuccessfully,
+                _ => Condition::Started,
+            };
+            let dependency = Dependency {
+                condition,
+                ..Dependency::default()
+            };
+            service = service.after(named(other), dependency);
+        }
+        stack = stack.service(named(&item.name), service);
+    }
+    stack
+}
+
+/// Asks for what a line says.
+pub(crate) fn ask<'a>(client: &'a Client, stack: &'a StackName, op: &'a Op) -> Asked<'a> {
+    match op {
+        Op::Up {
+            items,
+            orphans,
+            wait,
+        } => Box::pin(async move {
+            let mut options = UpOptions::new().remove_orphans(*orphans);
+            if *wait {
+                options = options.wait(PATIENCE);
+            }
+            client.up(&file(stack, items), &options).await
+        }),
+        Op::Down { volumes } => Box::pin(async move {
+            let options = DownOptions::new().volumes(*volumes);
+            client.down(stack, &options).await
+        }),
+        Op::Scale { service, count } => Box::pin(async move {
+            let options = UpOptions::new();
+            client.scale(stack, &named(service), *count, &options).await
+        }),
+        Op::Update { service, version } => Box::pin(async move {
+            let version = version.to_string();
+            let change = |spec: Service| spec.env("VERSION", &version).label(VERSION, &version);
+            client.update(stack, &named(service), change).await
+        }),
+        Op::Link { from, alias, to } => Box::pin(async move {
+            let link = Link::to(named(to)).alias(Alias::parse(alias)?);
+            client.link(stack, &named(from), link).await
+        }),
+        Op::Unlink { from, alias } => Box::pin(async move {
+            let alias = Alias::parse(alias)?;
+            client.unlink(stack, &named(from), &alias).await
+        }),
+        Op::Remove { service } => {
+            Box::pin(async move { client.remove(stack, &named(service)).await })
+        }
+        Op::Rollback { service } => Box::pin(async move {
+            let options = UpOptions::new();
+            client.rollback(stack, &named(service), &options).await
+        }),
+        // Programs die by themselves; nobody asks for it.
+        Op::Kill { .. } => Box::pin(async { Ok(Report::default()) }),
+    }
+}
