@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::{
     Just, Strategy, TestCaseError, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
+use proptest::test_runner::RngSeed;
 use serde_json::Value;
 use unmoor_core::compose::{
     Document, Environment, Form, LoadOptions, OnUnsupported, Source, document, load, to_yaml,
@@ -232,13 +233,10 @@ fn reads_back_otherwise(found: &Document) -> Option<&'static str> {
             return Some("a name that is empty is not printed, and then a usual one");
         }
     }
+    if services.values().any(lacks_what_was_empty) {
+        return Some("a text that is empty is not printed, and then a usual one");
+    }
     for service in services.values() {
-        if service
-            .get("build")
-            .is_some_and(|build| lacks(build, "context"))
-        {
-            return Some("a context that is empty is not printed, and then a usual one");
-        }
         if ["network_mode", "networks", "provider"]
             .iter()
             .all(|key| lacks(service, key))
@@ -247,6 +245,22 @@ fn reads_back_otherwise(found: &Document) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// True if an empty text stood where a usual one stands for nothing: the context or file of a
+/// build, the protocol or mode of a port, the place of a secret.
+fn lacks_what_was_empty(service: &Value) -> bool {
+    let lacks = |value: &Value, key: &str| value.get(key).is_none();
+    let items = |key: &str| {
+        let list = service.get(key).and_then(Value::as_array);
+        list.map_or(&[][..], Vec::as_slice).iter()
+    };
+    let build = service.get("build").is_some_and(|build| {
+        lacks(build, "context") || lacks(build, "dockerfile") && lacks(build, "dockerfile_inline")
+    });
+    let ports = items("ports").any(|port| lacks(port, "protocol") || lacks(port, "mode"));
+    let secrets = items("secrets").any(|secret| lacks(secret, "target"));
+    build || ports || secrets
 }
 
 /// Keys whose number is a size.
@@ -285,6 +299,14 @@ fn printed_and_read(found: &Document) -> Result<(Document, Stack), String> {
 fn cases() -> u32 {
     let wanted = std::env::var("PROPTEST_CASES").ok();
     wanted.and_then(|text| text.parse().ok()).unwrap_or(4000)
+}
+
+/// The same cases each time, so that only a change can break it; a longer run has others.
+fn seed() -> RngSeed {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => RngSeed::Random,
+        None => RngSeed::Fixed(7),
+    }
 }
 
 /// The values in which two stacks differ.
@@ -359,6 +381,7 @@ proptest! {
 proptest! {
     #![proptest_config(proptest::test_runner::Config {
         cases: cases() / 4,
+        rng_seed: seed(),
         failure_persistence: None,
         ..Default::default()
     })]
