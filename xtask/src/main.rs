@@ -34,6 +34,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   demo         builds and starts the example stack; `demo --down` takes it away
   images       packs the example's images into target/images
   soak         [CYCLES]  brings the example up and down, and looks for leaks each time
+  soak lives   ten thousand lives of a stack in the model, by seed, and every await of every operation
   soak fuzz    [SECONDS [SEED]]  mutated Compose files: no panic, no hang, bounded memory
   soak oracle  [CASES [SEED]]  generated Compose files against docker compose, which
                UNMOOR_COMPOSE_ORACLE names
@@ -93,6 +94,7 @@ fn dispatch(words: &[&str]) -> Option<Outcome> {
         ["demo", "--down"] => demo::down(),
         ["images"] => images::build_all().map(|_| ()),
         ["soak"] => soak::run(50),
+        ["soak", "lives"] => soak::lives(),
         ["soak", "fuzz", rest @ ..] => {
             let [seconds, seed] = numbers(rest, [3600, 1])?;
             generated::fuzz(seconds, seed)

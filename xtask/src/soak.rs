@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use unmoor_tools::ledger::{Change, Ledger, LedgerError, Section};
 
 use crate::inside;
-use crate::process::{built, root, run as run_command, watch};
+use crate::process::{built, cargo, root, run as run_command, watch};
 use crate::totals::Totals;
 use crate::{Failure, Outcome, demo};
 
@@ -21,6 +21,13 @@ pub(crate) fn run(cycles: u32) -> Outcome {
         inside::isolation(),
         &["soak", &cycles.to_string()],
     )?)
+}
+
+/// The whole run of the simulation, optimized: it touches nothing of the host.
+pub(crate) fn lives() -> Outcome {
+    let words = "test --release --locked -p unmoor-sim --test simulation -- --include-ignored \
+                 --skip a_script_is_played_again";
+    run_command(&mut cargo(&words.split_whitespace().collect::<Vec<_>>()))
 }
 
 /// The inner half: each cycle must end where the first began.

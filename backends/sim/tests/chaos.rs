@@ -2,6 +2,7 @@
 //! happened, the next undisturbed `up` reaches what is wanted, and `down` leaves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use unmoor_core::backend::{ImageInput, Images};
@@ -10,7 +11,7 @@ use unmoor_core::label::Selector;
 use unmoor_core::name::{ServiceName, StackName, VolumeName};
 use unmoor_core::spec::{Dependency, Mount, Service, Stack, Volume};
 use unmoor_core::{Client, Error};
-use unmoor_sim::{MARKER, Sim};
+use unmoor_sim::{MARKER, Sim, VirtualClock, drive};
 
 /// How many runs there are, unless `UNMOOR_SEEDS` says otherwise.
 const SEEDS: u64 = 400;
@@ -140,9 +141,9 @@ fn check_reached(seen: &unmoor_core::backend::ObservedStack, stack: &Stack, seed
     );
 }
 
-async fn run(seed: u64) -> Result<(), Error> {
+async fn run(seed: u64, clock: VirtualClock) -> Result<(), Error> {
     let mut rng = Rng(seed);
-    let sim = Sim::builder().seed(seed).build();
+    let sim = Sim::builder().seed(seed).clock(Arc::new(clock)).build();
     prepare(&sim).await;
     let client = Client::with_clock(sim.backend(), sim.clock());
     sim.faults()
@@ -172,12 +173,13 @@ async fn run(seed: u64) -> Result<(), Error> {
     Ok(())
 }
 
-#[tokio::test]
-async fn whatever_happened_the_next_up_gets_there() {
+#[test]
+fn whatever_happened_the_next_up_gets_there() {
     let wanted = std::env::var("UNMOOR_SEEDS");
     let seeds = wanted.ok().and_then(|text| text.parse().ok());
     for seed in 0..seeds.unwrap_or(SEEDS) {
-        if let Err(error) = run(seed).await {
+        let clock = VirtualClock::manual();
+        if let Err(error) = drive(&clock, run(seed, clock.clone())) {
             panic!("seed {seed}: {error:?}");
         }
     }

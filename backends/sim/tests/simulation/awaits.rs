@@ -99,7 +99,7 @@ fn a_caller_that_dies_at_any_await_leaves_what_the_next_run_completes() {
 
 /// Actions side by side end one after the other where each takes its own time.
 #[test]
-#[ignore = "takes minutes unless it is optimized; `cargo xtask soak` runs it"]
+#[ignore = "takes minutes unless it is optimized; `cargo xtask soak lives` runs it"]
 fn so_does_one_whose_actions_end_one_after_the_other() {
     (1..4).for_each(|seed| all_operations(Some(seed)));
 }

@@ -85,9 +85,9 @@ fn a_sample_of_lives_keeps_every_promise() {
     live(from, setting("UNMOOR_SEEDS").unwrap_or(SAMPLE));
 }
 
-/// All of them; `cargo xtask soak` runs it, optimized.
+/// All of them; `cargo xtask soak lives` runs it, optimized.
 #[test]
-#[ignore = "takes minutes unless it is optimized; `cargo xtask soak` runs it"]
+#[ignore = "takes minutes unless it is optimized; `cargo xtask soak lives` runs it"]
 fn ten_thousand_lives_keep_every_promise() {
     live(0, WHOLE);
 }
