@@ -9,7 +9,7 @@ use support::Host;
 use unmoor_core::ErrorKind;
 use unmoor_core::backend::{Action, ExecOptions, ExecOutput, LogOptions, Phase};
 use unmoor_core::label::Selector;
-use unmoor_core::spec::{Mount, MountSource, Rlimit, Service};
+use unmoor_core::spec::{Device, Mount, MountSource, Rlimit, Service};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn root_inside_is_nobody_outside_and_stays_in() {
@@ -136,6 +136,41 @@ async fn users_limits_and_read_only_roots_are_as_asked() {
     assert!(status.contains("CapBnd:\t0000000000000000"), "{status}");
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_of_the_node_are_used_and_no_others_are_made() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let give = |target: &str, access: &str| Device {
+        source: "/dev/null".to_owned(),
+        target: target.to_owned(),
+        access: access.to_owned(),
+    };
+    let mut spec = Service::new(image);
+    spec.user = Some("ann".to_owned());
+    spec.security.devices = ["/dev/nothing", "/data/deep/null"]
+        .map(|target| give(target, "rwm"))
+        .into();
+    let id = host.run("a", spec.clone()).await;
+    for path in ["/dev/nothing", "/data/deep/null"] {
+        let line =
+            format!("echo lost > {path} && cat {path} && stat -c '%F %u %g %a %t %T' {path}");
+        let (code, text) = host.exec(&id, &["sh", "-c", &line]).await;
+        let expected = "character special file 0 0 666 1 3";
+        assert_eq!((code, text.as_str()), (0, expected), "{path}");
+    }
+    let (_, mounts) = host.exec(&id, &["cat", "/proc/self/mountinfo"]).await;
+    assert!(!mounts.contains(" /devices"), "the stage is gone: {mounts}");
+    host.down().await;
+    spec.security.devices = vec![give("/dev/nothing", "r")];
+    let service = host.desired("b", spec).await;
+    let error = host.apply(Action::EnsureService { service }).await;
+    let error = error.expect_err("reading alone cannot be given");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+    host.down().await;
+    assert_eq!(host.traces(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,6 +71,10 @@ pub(crate) fn capabilities() -> Capabilities {
             "the model has no files of a node; use a named volume",
         ),
         no(
+            Feature::Devices,
+            "the model has no node; leave the devices out",
+        ),
+        no(
             Feature::Privileged,
             "the model has no node; add single capabilities",
         ),

@@ -149,6 +149,8 @@ features! {
     LinuxCapabilities = "linux-capabilities", guards: "cap_add, cap_drop";
     /// Gives a service every right on its node.
     Privileged = "privileged", guards: "privileged";
+    /// Gives a service devices of its node.
+    Devices = "devices", guards: "devices";
     /// Sets kernel parameters of a replica.
     Sysctls = "sysctls", guards: "sysctls";
     /// Sets process limits.

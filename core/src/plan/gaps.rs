@@ -250,6 +250,7 @@ fn wanted_rights(service: &Service, want: &mut impl FnMut(bool, &'static str, Fe
     );
     want(limits.pids.is_some(), "pids_limit", Feature::PidsLimit);
     want(rights.privileged, "privileged", Feature::Privileged);
+    want(!rights.devices.is_empty(), "devices", Feature::Devices);
     want(
         !rights.cap_add.is_empty(),
         "cap_add",

@@ -25,7 +25,7 @@ pub use network::{Attachment, Network, NetworkMode, default_network};
 pub use places::Places;
 pub use port::{Exposed, PortRange, Protocol, Published};
 pub use resources::Resources;
-pub use security::{Rlimit, Security};
+pub use security::{Device, Rlimit, Security};
 pub use service::{Bounds, Placement, PullPolicy, Role, Service, StopPolicy};
 pub use stack::Stack;
 pub use update::{FailureAction, Pace, RestartPolicy, UpdateOrder, UpdatePolicy};

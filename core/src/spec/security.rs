@@ -13,6 +13,17 @@ pub struct Rlimit {
     pub hard: u64,
 }
 
+/// A device of the node that replicas may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its path on the node: a device, or a directory of devices.
+    pub source: String,
+    /// Its path inside.
+    pub target: String,
+    /// What may be done with it: some of `rwm`, for read, write, make.
+    pub access: String,
+}
+
 /// Security settings of a service. The default is docker's default set, with a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Security {
@@ -28,6 +39,9 @@ pub struct Security {
     pub sysctls: BTreeMap<String, String>,
     /// Process limits by name, as `nofile`.
     pub ulimits: BTreeMap<String, Rlimit>,
+    /// Devices of the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
     /// No seccomp filter.
     pub seccomp_unconfined: bool,
     /// Allow set-user-id programs to gain privileges (docker's default); false sets

@@ -11,6 +11,7 @@ pub(crate) mod program;
 pub(crate) mod stdio;
 pub(crate) mod sync;
 
+mod devices;
 mod inside;
 mod mounts;
 mod populate;
@@ -154,6 +155,7 @@ impl Launch {
         let user = user.as_ref().map(AsFd::as_fd);
         let mut mounts = root::prepare(plan, user)?;
         mounts.extend(mounts::prepare_binds(plan, user)?);
+        mounts.extend(devices::prepare(plan)?);
         sync::send_mounts(&self.sync, &mounts)?;
         let network = self.network.insert(namespace("net")?);
         self.mounts = Some(namespace("mnt")?);

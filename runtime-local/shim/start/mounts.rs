@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::inside::{Inside, Kind};
-use super::populate;
+use super::{devices, populate};
 use crate::fault::{Outcome, Step, refuse};
 use crate::sys::abi;
 use crate::sys::fs::{self, At};
@@ -56,8 +56,15 @@ pub(crate) fn attach_all(
     plan: &Plan,
     inside: &Inside,
     stage: &OwnedFd,
-    binds: Vec<OwnedFd>,
+    mut binds: Vec<OwnedFd>,
 ) -> Outcome<()> {
+    let is_bind = |mount: &&Mount| matches!(mount.kind, MountKind::Bind { .. });
+    let count = plan.mounts.iter().filter(is_bind).count();
+    // What comes behind the binds are the devices.
+    if let Some(folder) = binds.get(count) {
+        devices::stage(stage, folder)?;
+    }
+    binds.truncate(count);
     let mut binds = binds.into_iter();
     for (index, Mount { target, kind }) in plan.mounts.iter().enumerate() {
         match kind {
@@ -66,6 +73,7 @@ pub(crate) fn attach_all(
                 attach_bind(inside, target, &bind, *populate)?;
             }
             MountKind::Tmpfs { .. } => mount_memory(inside, target, kind)?,
+            MountKind::Device { .. } => devices::attach(inside, target, stage, index)?,
             MountKind::File { .. } => mount_file(inside, target, kind, stage, index)?,
         }
     }

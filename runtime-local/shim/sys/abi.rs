@@ -214,6 +214,7 @@ pub(crate) const RESOLVE_IN_ROOT: u64 = 16;
 pub(crate) const S_IFMT: u32 = 0o170_000;
 pub(crate) const S_IFIFO: u32 = 0o010_000;
 pub(crate) const S_IFCHR: u32 = 0o020_000;
+pub(crate) const S_IFBLK: u32 = 0o060_000;
 pub(crate) const S_IFDIR: u32 = 0o040_000;
 pub(crate) const S_IFREG: u32 = 0o100_000;
 pub(crate) const S_IFLNK: u32 = 0o120_000;

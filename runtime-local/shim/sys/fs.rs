@@ -90,6 +90,30 @@ pub(crate) fn mknod(at: At<'_>, path: &str, mode: u32) -> Result<()> {
     unsafe { sys!(nr::MKNODAT, at.raw(), path.as_ptr(), mode, 0) }.map(drop)
 }
 
+/// A device node to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    /// Kind and permission bits.
+    pub(crate) mode: u32,
+    /// Its driver.
+    pub(crate) major: u32,
+    /// Which of the driver's.
+    pub(crate) minor: u32,
+}
+
+/// Makes a device node.
+pub(crate) fn make_node(at: At<'_>, path: &str, node: Node) -> Result<()> {
+    let path = c_text(path)?;
+    let Node { mode, major, minor } = node;
+    // As the kernel packs them: 12 bits of the one within 20 of the other.
+    let device = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+    let before = umask(0);
+    // SAFETY: the path outlives the call.
+    let made = unsafe { sys!(nr::MKNODAT, at.raw(), path.as_ptr(), mode, device) };
+    umask(before);
+    made.map(drop)
+}
+
 /// Makes a symbolic link.
 pub(crate) fn symlink(target: impl AsRef<[u8]>, at: At<'_>, path: impl AsRef<[u8]>) -> Result<()> {
     let (target, path) = (c_text(target)?, c_text(path)?);

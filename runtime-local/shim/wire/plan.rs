@@ -134,6 +134,21 @@ pub enum MountKind {
         /// Refuse to execute files.
         no_exec: bool,
     },
+    /// A device of the host, as a node of the replica's own.
+    Device {
+        /// Whether it is one of blocks, not of characters.
+        block: bool,
+        /// Its driver.
+        major: u32,
+        /// Which of the driver's.
+        minor: u32,
+        /// Permission bits.
+        mode: u32,
+        /// Owner as seen inside.
+        uid: u32,
+        /// Group as seen inside.
+        gid: u32,
+    },
     /// A file with the given bytes (secrets, configs, `/etc/hosts`), kept in memory.
     File {
         /// The bytes.

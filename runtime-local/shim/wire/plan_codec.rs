@@ -165,6 +165,17 @@ fn write_mount(w: &mut Writer, mount: &Mount) {
                 .u32(*gid)
                 .bool(*read_only);
         }
+        MountKind::Device {
+            block,
+            major,
+            minor,
+            mode,
+            uid,
+            gid,
+        } => {
+            w.u32(3).bool(*block).u32(*major).u32(*minor);
+            w.u32(*mode).u32(*uid).u32(*gid);
+        }
     }
 }
 
@@ -192,6 +203,14 @@ fn read_mount(r: &mut Reader<'_>) -> Result<Mount, CodecError> {
             uid: r.u32()?,
             gid: r.u32()?,
             read_only: r.bool()?,
+        },
+        3 => MountKind::Device {
+            block: r.bool()?,
+            major: r.u32()?,
+            minor: r.u32()?,
+            mode: r.u32()?,
+            uid: r.u32()?,
+            gid: r.u32()?,
         },
         other => return Err(CodecError::Unknown(other)),
     };

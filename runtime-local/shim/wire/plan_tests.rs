@@ -31,6 +31,17 @@ fn mounts() -> Vec<Mount> {
             },
         },
         Mount {
+            target: text("/dev/x"),
+            kind: MountKind::Device {
+                block: true,
+                major: 8,
+                minor: 300,
+                mode: 0o660,
+                uid: 0,
+                gid: 6,
+            },
+        },
+        Mount {
             target: text("/etc/hosts"),
             kind: MountKind::File {
                 content: vec![0, 255],

@@ -22,6 +22,7 @@ const KERNEL: &[Feature] = &[
     Feature::User,
     Feature::ReadOnlyRoot,
     Feature::LinuxCapabilities,
+    Feature::Devices,
     Feature::Sysctls,
     Feature::Ulimits,
     Feature::Tty,

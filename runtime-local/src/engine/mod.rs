@@ -6,6 +6,7 @@
 mod across;
 mod blob;
 mod compile;
+mod devices;
 mod dismiss;
 mod endpoints;
 mod environment;

@@ -6,8 +6,8 @@ use unmoor_core::backend::DesiredService;
 use unmoor_core::name::StackName;
 use unmoor_core::spec::{BlobGrant, BlobId, BlobKind, MountSource};
 
-use super::Runtime;
 use super::volume::make_data_dir;
+use super::{Runtime, devices};
 use crate::error::LocalError;
 use crate::layout::Layout;
 use crate::state::{make_private_dir, volumes};
@@ -71,6 +71,9 @@ impl Runtime {
                     kind,
                 });
             }
+        }
+        for device in &spec.security.devices {
+            mounts.extend(devices::mounts(device)?);
         }
         for (kind, grants) in [
             (BlobKind::Secret, &spec.secrets),

@@ -13,7 +13,7 @@ use unmoor_image::{ImageError, LayerId};
 
 use super::compile::is_on_node;
 use super::publish::found;
-use super::{Runtime, subnet};
+use super::{Runtime, devices, subnet};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::net;
@@ -323,6 +323,7 @@ fn check(spec: &Service) -> Result<(), LocalError> {
         let text = format!("sysctls: {name} would be the node's, whose network the service uses");
         return Err(LocalError::Spec(text));
     }
+    spec.security.devices.iter().try_for_each(devices::check)?;
     LinuxCaps::of(&spec.security).map_err(|error| LocalError::Spec(error.to_string()))?;
     rlimits::plan(&spec.security.ulimits)?;
     if let Some(text) = &spec.stop.signal

@@ -1,6 +1,6 @@
 //! What a replica may do: capabilities, `privileged`, `security_opt`, `sysctls`, `ulimits`.
 
-use crate::spec::{Rlimit, Service};
+use crate::spec::{Device, Rlimit, Service};
 
 use super::super::Level;
 use super::super::context::Context;
@@ -32,6 +32,11 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             option(&item, service, cx);
         }
     }
+    if let Some(field) = at.get("devices") {
+        for item in field.list(cx) {
+            service.security.devices.extend(device(&item, cx));
+        }
+    }
     if let Some(field) = at.get("ulimits") {
         for entry in field.map(cx) {
             if let Some(limit) = rlimit(&entry, cx) {
@@ -40,6 +45,40 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             }
         }
     }
+}
+
+/// `source[:target[:permissions]]`, or the three by name.
+fn device(item: &At<'_>, cx: &mut Context<'_>) -> Option<Device> {
+    let (source, target, access) = if let Value::Scalar(_) = item.node.value {
+        let text = item.text(cx)?;
+        let mut parts = text.split(':').map(str::to_owned);
+        (parts.next()?, parts.next(), parts.next())
+    } else {
+        let mut part = |key| item.get(key).and_then(|field| field.text(cx));
+        (part("source")?, part("target"), part("permissions"))
+    };
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let device = Device {
+        target: given(target).unwrap_or_else(|| source.clone()),
+        access: given(access).unwrap_or_else(|| "rwm".to_owned()),
+        source,
+    };
+    if !device.source.starts_with('/') {
+        let text = format!("`{}` is not a path of the node", shown(&device.source));
+        cx.unsupported(item, &text, "name the device by its path");
+        return None;
+    }
+    let known = device.access.bytes().all(|letter| b"rwm".contains(&letter));
+    if !known || !device.target.starts_with('/') {
+        let text = format!(
+            "`{}:{}` is not a path inside with some of rwm",
+            shown(&device.target),
+            shown(&device.access)
+        );
+        cx.error_hint(item, text, "write it as source:target:permissions");
+        return None;
+    }
+    Some(device)
 }
 
 /// Names in capitals, without `CAP_`, each once.

@@ -25,7 +25,7 @@ const DNS: &str = "names are answered by the stack's own DNS, which asks the nod
 const HOOK: &str = "commands beside the main one are not run";
 
 /// Keys whose value does not matter.
-const ALWAYS: [(&str, Effect, &str); 33] = [
+const ALWAYS: [(&str, Effect, &str); 32] = [
     ("annotations", Differs, "annotations are not kept"),
     ("attach", Nothing, "only chooses whose output is shown"),
     ("blkio_config", Differs, DISK),
@@ -49,9 +49,8 @@ const ALWAYS: [(&str, Effect, &str); 33] = [
     (
         "device_cgroup_rules",
         Breaks,
-        "devices cannot be given to a service",
+        "devices are given by `devices` alone",
     ),
-    ("devices", Breaks, "devices cannot be given to a service"),
     ("dns", Differs, DNS),
     ("dns_opt", Differs, DNS),
     ("dns_search", Differs, DNS),
@@ -193,7 +192,7 @@ mod tests {
 
     /// Keys that the areas read, or that the document has no more.
     const READ: &str = "build cap_add cap_drop command configs container_name cpu_period \
-        cpu_quota cpus depends_on deploy entrypoint env_file environment expose extends \
+        cpu_quota cpus depends_on deploy devices entrypoint env_file environment expose extends \
         extra_hosts healthcheck hostname image init label_file labels links mem_limit \
         mem_reservation network_mode networks pids_limit platform ports privileged profiles \
         pull_policy read_only restart scale secrets security_opt shm_size stdin_open \

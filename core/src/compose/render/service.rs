@@ -213,6 +213,16 @@ fn security(service: &Service, keys: &mut Keys) {
     ] {
         keys.put_if(!list.is_empty(), key, || json!(list));
     }
+    keys.put_if(!security.devices.is_empty(), "devices", || {
+        let entries = security.devices.iter().map(|device| {
+            json!({
+                "source": device.source,
+                "target": device.target,
+                "permissions": device.access,
+            })
+        });
+        Value::Array(entries.collect())
+    });
     keys.put_if(!security.sysctls.is_empty(), "sysctls", || {
         json!(security.sysctls)
     });

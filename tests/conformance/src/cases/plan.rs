@@ -4,7 +4,7 @@ use unmoor_core::backend::Feature;
 use unmoor_core::client::UpOptions;
 use unmoor_core::name::ServiceName;
 use unmoor_core::spec::{
-    Mount, MountSource, NetworkMode, Protocol, Published, Resources, Rlimit, Service, Stack,
+    Device, Mount, MountSource, NetworkMode, Protocol, Published, Resources, Rlimit, Service, Stack,
 };
 use unmoor_core::units::{Bytes, MilliCpu};
 use unmoor_core::{Error, ErrorKind};
@@ -90,6 +90,14 @@ const WISHES: &[Wish] = &[
     }),
     (Feature::Privileged, |mut s| {
         s.security.privileged = true;
+        s
+    }),
+    (Feature::Devices, |mut s| {
+        s.security.devices.push(Device {
+            source: "/dev/null".to_owned(),
+            target: "/dev/nothing".to_owned(),
+            access: "rwm".to_owned(),
+        });
         s
     }),
     (Feature::LinuxCapabilities, |mut s| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use unmoor_core::ErrorKind;
 use unmoor_core::backend::{LogOptions, Phase};
 use unmoor_core::label::Selector;
-use unmoor_core::spec::{Mount, MountSource, NetworkMode, Placement, Rlimit};
+use unmoor_core::spec::{Device, Mount, MountSource, NetworkMode, Placement, Rlimit};
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, PATIENCE, named, slot};
@@ -39,6 +39,8 @@ cases! { "spawn";
     capabilities_dropped_and_added [Spawn, LinuxCapabilities];
     /// A privileged service has the right to administer its node.
     privileged [Spawn, Privileged];
+    /// A device of the node can be used under the name that it is given inside.
+    devices [Spawn, Devices];
     /// Kernel parameters of the service are in force inside.
     sysctls [Spawn, Sysctls];
     /// Parameters of the network's core are in force inside, where the kernel shows them to replicas.
@@ -418,6 +420,22 @@ async fn privileged(t: &Fixture) -> Verdict {
     let id = t.ok(&slot(&stack.name, "a", 1), "id").await?;
     let caps = u64::from_str_radix(&field(&id, "caps"), 16).unwrap_or_default();
     ensure!(caps & (1 << 21) != 0, "it cannot administer its node: {id}");
+    Ok(())
+}
+
+async fn devices(t: &Fixture) -> Verdict {
+    let mut service = t.server("");
+    service.security.devices.push(Device {
+        source: "/dev/null".to_owned(),
+        target: "/dev/nothing".to_owned(),
+        access: "rwm".to_owned(),
+    });
+    let stack = t.stack().service(named("a"), service);
+    t.up(&stack).await?;
+    let a = slot(&stack.name, "a", 1);
+    t.ok(&a, "append /dev/nothing text").await?;
+    let read = t.ok(&a, "read /dev/nothing").await?;
+    ensure_eq!(read, "", "what the null device gives back");
     Ok(())
 }
 
