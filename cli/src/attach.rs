@@ -18,7 +18,7 @@ use crate::exit::{Code, Failure};
 use crate::interrupt::{Interrupts, Signal};
 use crate::output::{LogStyle, Progress};
 use crate::verbs::Outcome;
-use crate::view;
+use crate::{select, view};
 
 /// Time between two looks at the replicas: short at first, because one-off commands often are.
 const PACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -141,6 +141,9 @@ impl<'a> Follow<'a> {
     async fn until_ended(&self, told: oneshot::Sender<Over>) -> Result<(), Failure> {
         let mut told = Some(told);
         let mut printer = self.app.logs_in(self.ansi, self.look);
+        if let Some(stack) = self.selector.stack.as_ref().filter(|_| self.look.prefix) {
+            printer.colour(select::known(self.client, stack).await?);
+        }
         let replicas = self.replicas().await?;
         let ids = replicas.iter().map(|replica| &replica.id);
         printer.expect(ids.filter(|id| self.shown.shows(id)));

@@ -27,7 +27,10 @@ pub(crate) async fn services(
 }
 
 /// Services that the stack's record or the backend has.
-async fn known(client: &Client, stack: &StackName) -> Result<BTreeSet<ServiceName>, Failure> {
+pub(crate) async fn known(
+    client: &Client,
+    stack: &StackName,
+) -> Result<BTreeSet<ServiceName>, Failure> {
     let selector = Selector::stack(stack.clone());
     let observed = client.observe(&selector).await?.stack(stack);
     let mut known: BTreeSet<ServiceName> = observed.services.into_keys().collect();

@@ -47,6 +47,14 @@ impl LogPrinter {
         }
     }
 
+    /// Gives services colours in order, whichever of them are going to be shown.
+    pub(crate) fn colour(&mut self, services: impl IntoIterator<Item = ServiceName>) {
+        for name in services {
+            let next = self.colours.len();
+            self.colours.entry(name).or_insert(next);
+        }
+    }
+
     /// Makes room for the names of these replicas, and gives their services colours in order.
     pub(crate) fn expect<'a>(&mut self, replicas: impl Iterator<Item = &'a ReplicaId>) {
         for id in replicas {
@@ -209,6 +217,28 @@ mod tests {
             printed(look, &lines[..1]),
             "1970-01-01T00:00:00.000000000Z hello\n"
         );
+    }
+
+    #[test]
+    fn a_service_has_its_colour_also_when_it_is_shown_alone() {
+        let look = LogStyle {
+            prefix: true,
+            timestamps: false,
+            json: false,
+        };
+        let prefix = |lines: &[LogLine]| {
+            let mut printer = LogPrinter::new(Out::new(), look, Ansi::Never);
+            printer.styles = [Style::for_stream(Ansi::Always, true); 2];
+            printer.colour(["a", "web"].map(|name| ServiceName::parse(name).expect("a name")));
+            printer.expect(lines.iter().map(|line| &line.replica));
+            let mut text = Vec::new();
+            let last = lines.last().expect("a line");
+            printer.format(last, Channel::Stdout, &mut text);
+            String::from_utf8(text).expect("text")
+        };
+        let alone = prefix(&[line("web", 1, "x")]);
+        assert_eq!(alone, "\u{1b}[33mweb-1  | \u{1b}[0mx\n");
+        assert_eq!(prefix(&[line("a", 1, "y"), line("web", 1, "x")]), alone);
     }
 
     #[test]

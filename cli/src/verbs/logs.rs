@@ -115,6 +115,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
             json: args.format == Format::Json,
         },
     );
+    printer.colour(select::known(&client, &stack).await?);
     let observed = client.observe(&selector).await?;
     printer.expect(observed.replicas().map(|replica| &replica.id));
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);

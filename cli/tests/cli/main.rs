@@ -3,5 +3,6 @@
 mod files;
 mod listings;
 mod place;
+mod progress;
 mod streams;
 mod words;

@@ -2,12 +2,13 @@
 //!
 //! [`pack`] makes root file systems of programs that this machine has installed, [`foreign`] the
 //! images of the test stack from them, [`shop`] those of the example, [`stage`] the namespaces and directories a test plays in,
-//! and [`patience`] the waiting for what must become true.
+//! [`screen`] what is seen on a terminal, and [`patience`] the waiting for what must become true.
 
 pub mod foreign;
 pub mod pack;
 pub mod patience;
 mod processes;
 pub mod program;
+pub mod screen;
 pub mod shop;
 pub mod stage;

@@ -1,9 +1,11 @@
 //! What flags of `up`, `down`, `ps` and `logs`, and docker compose's variables, do to real replicas.
 
-use std::process::Output;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Output, Stdio};
 
+use rustix::process::Signal;
 use unmoor_e2e::patience::until;
-use unmoor_e2e::stage::{PATIENCE, Stage, text};
+use unmoor_e2e::stage::{PATIENCE, Stage, send, text};
 
 const FILE: &str = "\
 name: flags
@@ -255,6 +257,28 @@ fn a_line_in_the_log_is_found_by_its_time_and_replica() {
     assert_eq!(logs(&["--tail", "0"]), "");
     let stamped = logs(&["-t", "--no-log-prefix", "--index", "1", "--no-color"]);
     assert!(stamped.ends_with("Z long\n"), "{stamped}");
+}
+
+#[test]
+fn a_follower_stays_through_restarts_and_sees_new_replicas() {
+    let Some(stage) = Stage::small(FILE) else {
+        return;
+    };
+    let _ = stage.ok(&["up", "-d", "long"]);
+    let mut follow = stage
+        .unmoor(&["logs", "-f", "long"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(follow.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert_eq!(next(), "long-1  | long");
+    let _ = stage.ok(&["restart", "-t", "0", "long"]);
+    assert_eq!(next(), "long-1  | long", "the log of a new run");
+    let _ = stage.ok(&["scale", "long=2"]);
+    assert_eq!(next(), "long-2  | long", "the log of a new replica");
+    send(&follow, Signal::INT);
+    assert_eq!(follow.wait().expect("it ends").code(), Some(130));
 }
 
 #[test]

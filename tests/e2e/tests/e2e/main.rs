@@ -1,6 +1,7 @@
 //! The command line against real containers; each test says so where it cannot run.
 
 mod caller;
+mod captures;
 mod compose;
 mod flags;
 mod foreign;

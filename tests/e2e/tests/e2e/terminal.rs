@@ -1,95 +1,20 @@
 //! A command with a terminal: its size, its modes, and the terminal as it was afterwards.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::Write as _;
 use std::process::Stdio;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
 use unmoor_e2e::patience::until;
+use unmoor_e2e::screen::{Screen, size, terminal};
 use unmoor_e2e::stage::{PATIENCE, Stage, send};
 
 const SMALL: &str = include_str!("../../stack/small.yaml");
 
-/// Both ends of a terminal of 100 columns and 30 rows.
-fn terminal() -> (OwnedFd, File) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-    let master = openpt(flags).expect("a terminal");
-    grantpt(&master).expect("granted");
-    unlockpt(&master).expect("unlocked");
-    let name = ptsname(&master, Vec::new())
-        .expect("a name")
-        .into_string()
-        .expect("text");
-    let slave = File::options()
-        .read(true)
-        .write(true)
-        .open(name)
-        .expect("the other end");
-    tcsetwinsize(&master, size(100, 30)).expect("a size");
-    (master, slave)
-}
-
-fn size(columns: u16, rows: u16) -> Winsize {
-    Winsize {
-        ws_col: columns,
-        ws_row: rows,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    }
-}
-
 fn is_raw(slave: &File) -> bool {
     let modes = tcgetattr(slave).expect("modes").local_modes;
     !modes.contains(LocalModes::ICANON) && !modes.contains(LocalModes::ECHO)
-}
-
-/// What the terminal shows.
-struct Screen {
-    pieces: Receiver<String>,
-    seen: String,
-}
-
-impl Screen {
-    fn of(master: &OwnedFd) -> Self {
-        let mut master = File::from(master.try_clone().expect("another descriptor"));
-        let (sender, pieces) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count) = master.read(&mut buffer) {
-                let piece = String::from_utf8_lossy(&buffer[..count]).into_owned();
-                if count == 0 || sender.send(piece).is_err() {
-                    break;
-                }
-            }
-        });
-        Self {
-            pieces,
-            seen: String::new(),
-        }
-    }
-
-    /// Returns once this is shown, and forgets what was shown up to it.
-    fn shows(&mut self, wanted: &str) {
-        loop {
-            if let Some(at) = self.seen.find(wanted) {
-                self.seen.drain(..at + wanted.len());
-                return;
-            }
-            let piece = self.pieces.recv_timeout(PATIENCE);
-            self.seen += &piece.unwrap_or_else(|_| panic!("no {wanted:?} in {:?}", self.seen));
-        }
-    }
-
-    /// All that is shown until the terminal is closed.
-    fn rest(self) -> String {
-        let pieces = std::iter::from_fn(|| self.pieces.recv_timeout(PATIENCE).ok());
-        self.seen.clone() + &pieces.collect::<String>()
-    }
 }
 
 #[test]
