@@ -3,15 +3,16 @@
 use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
 use unmoor::compose::{Level, OnUnsupported, Warning};
+use unmoor::label::Selector;
 use unmoor::name::StackName;
 use unmoor::spec::Stack;
 
-use crate::args::{Ansi, Globals};
+use crate::args::{Ansi, Globals, Services};
 use crate::config::Config;
 use crate::exit::{Code, Failure};
 use crate::output::{LogPrinter, LogStyle, Out, Ui, clean};
 use crate::verbs::Outcome;
-use crate::{change, project};
+use crate::{change, project, select};
 
 /// What every verb has at hand.
 #[derive(Debug)]
@@ -83,6 +84,14 @@ impl App {
         }
         self.ui.status("dry run: nothing is changed");
         Ok(client.dry_run())
+    }
+
+    /// A connection, and what of the stack is meant by these services.
+    pub(crate) async fn select(&self, which: &Services) -> Result<(Client, Selector), Failure> {
+        let stack = self.stack_name()?;
+        let client = self.connect().await?;
+        let selector = select::services(&client, &stack, &which.services).await?;
+        Ok((client, selector))
     }
 
     /// True if nothing may be changed.

@@ -197,10 +197,10 @@ pub(crate) enum Command {
     Scale(verbs::scale::Args),
     /// Start what was stopped
     Start(verbs::start::Args),
-    /// Stop without removing
+    /// Stop replicas and keep them; `start` starts them again
     Stop(verbs::stop::Args),
-    /// Stop and start again
-    Restart(verbs::restart::Args),
+    /// Stop replicas and start them again
+    Restart(verbs::stop::Args),
     /// Send a signal to replicas
     Kill(verbs::kill::Args),
     /// Freeze replicas

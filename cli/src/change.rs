@@ -7,13 +7,12 @@ use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
 use unmoor::client::UpOptions;
 use unmoor::label::Selector;
-use unmoor::name::ServiceName;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
-use crate::select;
 use crate::verbs::Outcome;
 
 /// Time between two looks of a live progress.
@@ -60,13 +59,11 @@ impl Change<'_> {
 pub(crate) async fn on_services(
     app: &App,
     signals: &mut Interrupts,
-    services: &[ServiceName],
+    which: &Services,
     go_on: &str,
     act: impl AsyncFnOnce(&Client, &Selector, RunOptions<'_>) -> unmoor::Result<apply::Report>,
 ) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, services).await?;
+    let (client, selector) = app.select(which).await?;
     let progress = Progress::new(app.ui);
     let step = |step| progress.step(step);
     let change = Change {

@@ -65,9 +65,9 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
 
 /// Removes the replicas of some services.
 async fn some(args: &Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let (services, grace) = (&args.which.services, args.grace.time());
+    let (which, grace) = (&args.which, args.grace.time());
     let go_on = "`unmoor down` with the same services goes on";
-    on_services(app, signals, services, go_on, async |client, all, run| {
+    on_services(app, signals, which, go_on, async |client, all, run| {
         let stopped = client.stop(all, grace, run).await?;
         let mut report: Report = client.remove_ended(all, run).await?;
         report.changed += stopped.changed;

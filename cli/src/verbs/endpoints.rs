@@ -3,13 +3,13 @@
 use futures_util::StreamExt as _;
 use serde_json::json;
 use unmoor::discover::{Endpoint, EndpointEvent, Readiness};
-use unmoor::name::ServiceName;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::Code;
 use crate::output::{Columns, Formatted, ListFormat, Listing};
 use crate::verbs::Outcome;
-use crate::{select, view};
+use crate::view;
 
 /// List the addresses that answer for services now.
 #[derive(Debug, clap::Args)]
@@ -19,15 +19,12 @@ pub(crate) struct Args {
     watch: bool,
     #[command(flatten)]
     format: Formatted,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let (client, selector) = app.select(&args.which).await?;
     if !args.watch {
         let endpoints = client.discover(&selector).await?;
         listing(&endpoints).print(app.out, &args.format.format)?;

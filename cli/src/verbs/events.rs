@@ -3,11 +3,10 @@
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use unmoor::event::{Change, ReplicaEvent};
-use unmoor::name::ServiceName;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::Code;
-use crate::select;
 use crate::time::rfc3339;
 use crate::verbs::Outcome;
 
@@ -17,15 +16,12 @@ pub(crate) struct Args {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let (client, selector) = app.select(&args.which).await?;
     let mut events = client.events(&selector).await?;
     while let Some(event) = events.next().await {
         match event {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use unmoor::backend::ImageEntry;
-use unmoor::name::ServiceName;
 use unmoor::units::Bytes;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::Code;
 use crate::output::{Columns, Formatted, Listing};
 use crate::verbs::Outcome;
-use crate::{select, view};
+use crate::view;
 
 const COLUMNS: Columns = &[
     ("ContainerName", "CONTAINER"),
@@ -31,15 +31,12 @@ pub(crate) struct Args {
     quiet: bool,
     #[command(flatten)]
     format: Formatted,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let (client, selector) = app.select(&args.which).await?;
     let observed = client.observe(&selector).await?;
     if args.quiet {
         let digests: std::collections::BTreeSet<&str> = observed

@@ -19,10 +19,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let services = &args.which.services;
     let go_on = "the signal may have reached some; `unmoor ps` shows how they stand";
-    on_services(app, signals, services, go_on, async |client, all, run| {
-        client.signal(all, args.signal, run).await
-    })
+    on_services(
+        app,
+        signals,
+        &args.which,
+        go_on,
+        async |client, all, run| client.signal(all, args.signal, run).await,
+    )
     .await
 }

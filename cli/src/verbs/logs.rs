@@ -4,11 +4,10 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use unmoor::backend::LogOptions;
-use unmoor::name::ServiceName;
 use unmoor::{Error, ErrorKind};
 
 use crate::app::App;
-use crate::args::{Ansi, Format};
+use crate::args::{Ansi, Format, Services};
 use crate::exit::{Code, Failure};
 use crate::output::LogStyle;
 use crate::select;
@@ -50,9 +49,8 @@ pub(crate) struct Args {
     /// How to print; `json` is one object a line
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +98,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         moment("--until", args.until.as_deref(), now)?,
     );
     let client = app.connect().await?;
-    let mut selector = select::services(&client, &stack, &args.services).await?;
+    let mut selector = select::services(&client, &stack, &args.which.services).await?;
     selector.slot = args.index;
     let ansi = if args.no_color {
         Ansi::Never

@@ -27,7 +27,6 @@ pub(crate) mod plan;
 pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod pull;
-pub(crate) mod restart;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod scale;
@@ -66,8 +65,8 @@ pub(crate) async fn run(command: Command, app: &App) -> Outcome {
             .map_err(Failure::of_engine),
         Command::Scale(args) => scale::run(args, app, &mut signals).await,
         Command::Start(args) => start::run(args, app, &mut signals).await,
-        Command::Stop(args) => stop::run(args, app, &mut signals).await,
-        Command::Restart(args) => restart::run(args, app, &mut signals).await,
+        Command::Stop(args) => stop::stop(args, app, &mut signals).await,
+        Command::Restart(args) => stop::restart(args, app, &mut signals).await,
         Command::Rm(args) => rm::run(args, app, &mut signals).await,
         Command::Link(args) => link::run(args, app, &mut signals).await,
         Command::Unlink(args) => unlink::run(args, app, &mut signals).await,

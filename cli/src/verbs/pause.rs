@@ -15,20 +15,26 @@ pub(crate) struct Args {
 
 /// Freezes replicas: they keep what they have, do nothing and get no new connections.
 pub(crate) async fn pause(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let services = &args.which.services;
     let go_on = "`unmoor pause` goes on, `unmoor unpause` takes it back";
-    on_services(app, signals, services, go_on, async |client, all, run| {
-        client.pause(all, run).await
-    })
+    on_services(
+        app,
+        signals,
+        &args.which,
+        go_on,
+        async |client, all, run| client.pause(all, run).await,
+    )
     .await
 }
 
 /// Lets replicas go on that were paused.
 pub(crate) async fn unpause(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let services = &args.which.services;
     let go_on = "`unmoor unpause` goes on";
-    on_services(app, signals, services, go_on, async |client, all, run| {
-        client.resume(all, run).await
-    })
+    on_services(
+        app,
+        signals,
+        &args.which,
+        go_on,
+        async |client, all, run| client.resume(all, run).await,
+    )
     .await
 }

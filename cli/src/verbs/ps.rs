@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use unmoor::backend::ObservedReplica;
 use unmoor::compose::OnUnsupported;
 use unmoor::label::ONE_OFF;
-use unmoor::name::ServiceName;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::Code;
 use crate::output::{Columns, Formatted, Listing};
 use crate::verbs::Outcome;
+use crate::view;
 use crate::view::PhaseWish;
-use crate::{select, view};
 
 const COLUMNS: Columns = &[
     ("Name", "NAME"),
@@ -59,9 +59,8 @@ pub(crate) struct Args {
     no_trunc: bool,
     #[command(flatten)]
     format: Formatted,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 impl Args {
@@ -75,9 +74,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let stack = app.stack_name()?;
-    let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let (client, selector) = app.select(&args.which).await?;
     let observed = client.observe(&selector).await?;
     for error in &observed.unreadable {
         app.ui.warn(&error.chain());

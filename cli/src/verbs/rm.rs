@@ -28,14 +28,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let services = &args.which.services;
     let go_on = "`unmoor rm` goes on";
-    on_services(app, signals, services, go_on, async |client, all, run| {
-        if args.stop {
-            client.stop(all, None, run).await?;
-        }
-        remove_ended(client, all, run).await
-    })
+    on_services(
+        app,
+        signals,
+        &args.which,
+        go_on,
+        async |client, all, run| {
+            if args.stop {
+                client.stop(all, None, run).await?;
+            }
+            remove_ended(client, all, run).await
+        },
+    )
     .await
 }
 

@@ -14,10 +14,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let services = &args.which.services;
     let go_on = "`unmoor start` goes on";
-    on_services(app, signals, services, go_on, async |client, all, run| {
-        client.start(all, run).await
-    })
+    on_services(
+        app,
+        signals,
+        &args.which,
+        go_on,
+        async |client, all, run| client.start(all, run).await,
+    )
     .await
 }

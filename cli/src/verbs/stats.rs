@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use unmoor::backend::{Feature, Transfer, Usage};
-use unmoor::name::{ReplicaId, ServiceName};
+use unmoor::name::ReplicaId;
 use unmoor::units::Bytes;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::{Code, Failure};
 use crate::output::{Columns, Formatted, ListFormat, Listing};
 use crate::time::rfc3339;
@@ -44,16 +45,15 @@ pub(crate) struct Args {
     no_trunc: bool,
     #[command(flatten)]
     format: Formatted,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
     session::need(&client, Feature::Stats)?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let selector = select::services(&client, &stack, &args.which.services).await?;
     let mut before = by_replica(client.usage(&selector).await?);
     loop {
         client.clock().sleep(PACE).await;

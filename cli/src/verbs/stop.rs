@@ -1,4 +1,4 @@
-//! `stop`: replicas end and stay.
+//! `stop` and `restart`: replicas end, and with the second start again.
 
 use crate::app::App;
 use crate::args::{Grace, Services};
@@ -6,7 +6,7 @@ use crate::change::on_services;
 use crate::interrupt::Interrupts;
 use crate::verbs::Outcome;
 
-/// Stop replicas and keep them; `start` starts them again.
+/// Which services, and how long their stop may take.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -15,11 +15,22 @@ pub(crate) struct Args {
     which: Services,
 }
 
-pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let (services, grace) = (&args.which.services, args.grace.time());
+/// Replicas end and stay; `start` starts them again.
+pub(crate) async fn stop(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    let (which, grace) = (&args.which, args.grace.time());
     let go_on = "`unmoor stop` goes on";
-    on_services(app, signals, services, go_on, async |client, all, run| {
+    on_services(app, signals, which, go_on, async |client, all, run| {
         client.stop(all, grace, run).await
+    })
+    .await
+}
+
+/// Replicas end and start again.
+pub(crate) async fn restart(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
+    let (which, grace) = (&args.which, args.grace.time());
+    let go_on = "`unmoor restart` goes on";
+    on_services(app, signals, which, go_on, async |client, all, run| {
+        client.restart(all, grace, run).await
     })
     .await
 }

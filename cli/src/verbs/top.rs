@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use unmoor::backend::{Feature, Phase, ProcessEntry};
-use unmoor::name::{ReplicaId, ServiceName};
+use unmoor::name::ReplicaId;
 
 use crate::app::App;
+use crate::args::Services;
 use crate::exit::Code;
 use crate::output::{Columns, Formatted, Listing};
 use crate::time::{in_words, rfc3339, since};
@@ -29,16 +30,15 @@ const COLUMNS: Columns = &[
 pub(crate) struct Args {
     #[command(flatten)]
     format: Formatted,
-    /// Only these services
-    #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
-    services: Vec<ServiceName>,
+    #[command(flatten)]
+    which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
     session::need(&client, Feature::Processes)?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let selector = select::services(&client, &stack, &args.which.services).await?;
     let observed = client.observe(&selector).await?;
     let now = client.clock().now();
     let mut listing = Listing::new(COLUMNS);
