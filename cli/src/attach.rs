@@ -228,28 +228,25 @@ impl<'a> Follow<'a> {
         // Log lines go on meanwhile: nothing may be drawn over them.
         let progress = Progress::new(self.app.ui.plain());
         let step = |step| progress.step(step);
-        let mut grace = self.grace;
+        let mut stopping = pin!(self.client.stop(&self.selector, self.grace, told(&step)));
         let mut kills = false;
         let mut followed = false;
-        'stop: loop {
-            let mut stopping = pin!(self.client.stop(&self.selector, grace, told(&step)));
-            loop {
-                tokio::select! {
-                    outcome = &mut stopping => match outcome {
-                        Err(error) if !error.is_not_found() => return Err(error.into()),
-                        _ => break 'stop,
-                    },
-                    _ = &mut following, if !followed => followed = true,
-                    signal = signals.next() => {
-                        if kills {
-                            let advice = "some of it may still run; `unmoor stop` stops it";
-                            return Err(Failure::Interrupted(signal, Some(advice.to_owned())));
-                        }
-                        kills = true;
-                        grace = Some(Duration::ZERO);
-                        self.app.ui.status("killing");
-                        continue 'stop;
+        loop {
+            tokio::select! {
+                outcome = &mut stopping => match outcome {
+                    Err(error) if !error.is_not_found() => return Err(error.into()),
+                    _ => break,
+                },
+                _ = &mut following, if !followed => followed = true,
+                signal = signals.next() => {
+                    if kills {
+                        let advice = "some of it may still run; `unmoor stop` stops it";
+                        return Err(Failure::Interrupted(signal, Some(advice.to_owned())));
                     }
+                    kills = true;
+                    self.app.ui.status("killing");
+                    // The stop goes on beside it, and ends with what is killed.
+                    signals.guard(self.kill()).await?;
                 }
             }
         }
@@ -258,6 +255,26 @@ impl<'a> Follow<'a> {
             let _ = tokio::time::timeout(LAST_WORDS, following).await;
         }
         Ok(())
+    }
+
+    /// Kills the replicas, also those that somebody else is stopping just now.
+    async fn kill(&self) -> Result<(), Failure> {
+        let run = told(&|_| {});
+        let killed = match self.client.capabilities().has(Feature::Signal) {
+            true => {
+                self.client
+                    .signal(&self.selector, unmoor::signal::Signal::KILL, run)
+                    .await
+            }
+            false => {
+                let at_once = Some(Duration::ZERO);
+                self.client.stop(&self.selector, at_once, run).await
+            }
+        };
+        match killed {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The exit code of a service: that of its first replica that did not end with 0.
