@@ -213,6 +213,8 @@ pub(crate) enum Command {
     Create(verbs::create::Args),
     /// Give a service another image, number of replicas or variables
     Update(verbs::update::Args),
+    /// Bring a service back to what it was before its last change
+    Rollback(verbs::rollback::Args),
     /// Fetch the images of services
     Pull(verbs::pull::Args),
     /// Send the images of services to their registries

@@ -28,6 +28,7 @@ pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod pull;
 pub(crate) mod rm;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod start;
@@ -84,6 +85,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
         Command::Unpause(args) => pause::unpause(args, app, signals).await,
         Command::Create(args) => create::run(args, app, signals).await,
         Command::Update(args) => update::run(args, app, signals).await,
+        Command::Rollback(args) => rollback::run(args, app, signals).await,
         Command::Pull(args) => pull::run(args, pull::Way::Pull, app, signals).await,
         Command::Push(args) => pull::run(args, pull::Way::Push, app, signals).await,
         Command::Attach(args) => attach::run(args, app, signals).await,

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::place::{Place, SHOP, ran};
 
-const VERBS: [&str; 45] = [
+const VERBS: [&str; 46] = [
     "up",
     "down",
     "ps",
@@ -39,6 +39,7 @@ const VERBS: [&str; 45] = [
     "attach",
     "wait",
     "watch",
+    "rollback",
     "events",
     "top",
     "stats",

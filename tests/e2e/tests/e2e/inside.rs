@@ -294,3 +294,18 @@ fn a_service_gets_another_variable_and_stays_up() {
     assert_eq!(said, "blue\n");
     assert_eq!(code(&stage, &["update", "web"]).0, Some(64));
 }
+
+#[test]
+fn a_service_goes_back_to_what_it_was() {
+    let Some(stage) = up() else { return };
+    let (nothing, said) = code(&stage, &["rollback", "web"]);
+    assert_eq!(nothing, Some(1), "{said}");
+    let _ = stage.ok(&["update", "--env", "COLOUR=blue", "web"]);
+    let colour = || stage.ok(&["exec", "-T", "web", "sh", "-c", "echo $COLOUR"]);
+    assert_eq!(colour(), "blue\n");
+    let _ = stage.ok(&["rollback", "web"]);
+    assert_eq!(colour(), "\n");
+    // A second time undoes the first.
+    let _ = stage.ok(&["rollback", "web"]);
+    assert_eq!(colour(), "blue\n");
+}
