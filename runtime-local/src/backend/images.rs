@@ -27,7 +27,7 @@ impl Images for LocalBackend {
         if policy != PullPolicy::Always {
             let (wanted, on) = (reference.clone(), platform.clone());
             let find = move |runtime: &Runtime| runtime.find_image(&wanted, &on);
-            if let Some(image) = self.runtime.block("finds an image", find).await? {
+            if let Some(image) = self.runtime.look("finds an image", find).await? {
                 return Ok(resolved(reference, &image));
             }
         }

@@ -68,14 +68,23 @@ impl Runtime {
         reference: &ImageRef,
         platform: &Platform,
     ) -> Result<Option<StoredImage>, LocalError> {
-        let _hold = self.images().hold()?;
+        let _hold = match self.images().try_hold()? {
+            Some(hold) => hold,
+            None => {
+                self.may_wait()?;
+                self.images().hold()?
+            }
+        };
         let Some(image) = self.images().resolve(reference)? else {
             return Ok(None);
         };
         if image.config.platform.arch() != platform.arch() {
             return Ok(None);
         }
-        self.images().unpack(&image)?;
+        if !self.images().is_unpacked(&image) {
+            self.may_wait()?;
+            self.images().unpack(&image)?;
+        }
         Ok(Some(image))
     }
 

@@ -134,12 +134,14 @@ impl Runtime {
         let all = self
             .db()
             .read("read replicas", |c| replicas::list(c, None))?;
+        let mut told = Vec::new();
         for record in &all {
             let on = self.networks_of_replica(record)?;
             let run = self.layout().run(&record.key);
             if !on.iter().any(|network| lost.contains(&network.id)) || !shim::see(&run)?.runs() {
                 continue;
             }
+            told.push(record);
             let asked = Control::connect(&run, &record.id.to_string())
                 .and_then(|mut control| control.ask(&Request::Reload { net: None }));
             if let Err(error) = asked {
@@ -147,6 +149,8 @@ impl Runtime {
                 tracing::warn!(replica = %record.id, "restore its names: {}", error.chain());
             }
         }
+        // Those that were asked first have not heard the last ones yet.
+        self.settle_these(told.into_iter());
         Ok(())
     }
 

@@ -11,9 +11,8 @@ use crate::error::LocalError;
 use crate::net;
 use crate::state::ReplicaRecord;
 
-/// From so many at once on they are left to the kernel, which removes all that are due at once and
-/// each of them sooner than by a request of its own.
-const MANY: usize = 4;
+/// From so many at once on they are left to the kernel: requests are dealt with one by one.
+const MANY: usize = 64;
 /// How long interfaces may take to go.
 const PATIENCE: Duration = Duration::from_millis(500);
 

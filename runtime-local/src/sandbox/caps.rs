@@ -18,5 +18,9 @@ pub(crate) fn bounding() -> LinuxCaps {
 
 /// The capabilities this process has in force.
 pub(crate) fn effective() -> LinuxCaps {
-    own("CapEff").unwrap_or_default()
+    let own = rustix::thread::capabilities(None);
+    own.map_or_else(
+        |_| LinuxCaps::default(),
+        |own| LinuxCaps::from_bits(own.effective.bits()),
+    )
 }

@@ -78,7 +78,7 @@ impl Lock {
         // For the message of those who wait; a lock is no worse without it. Of one width, so that
         // the former holder's is overwritten: a file that was truncated is flushed to the disk
         // when it is closed (ext4), which takes longer than all the rest.
-        let _ = write!(file, "{:>10}", std::process::id());
+        let _ = file.write_all(format!("{:>10}", std::process::id()).as_bytes());
         Ok(Some(Self {
             file,
             path: path.to_owned(),

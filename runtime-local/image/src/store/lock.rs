@@ -43,6 +43,16 @@ impl Store {
         Ok(Hold { _file: file })
     }
 
+    /// The same without a wait: nothing while one prunes.
+    pub fn try_hold(&self) -> Result<Option<Hold>, ImageError> {
+        let file = self.lock_file("store")?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Some(Hold { _file: file })),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+            Err(error) => Err(error).at("lock", self.path()),
+        }
+    }
+
     pub(super) fn alone(&self, patience: Duration) -> Result<Alone, ImageError> {
         let file = self.lock_file("store")?;
         let deadline = Instant::now() + patience;
