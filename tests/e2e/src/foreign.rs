@@ -9,9 +9,9 @@ use crate::program::find;
 pub const COMPOSE: &str = include_str!("../stack/compose.yaml");
 
 /// Programs of busybox that scripts and checks use.
-const TOOLS: [&str; 22] = [
+const TOOLS: [&str; 23] = [
     "cat", "chown", "echo", "env", "false", "grep", "hostname", "httpd", "id", "kill", "ls", "nc",
-    "ps", "pwd", "rm", "sh", "sleep", "stty", "test", "touch", "tty", "wget",
+    "ps", "pwd", "rm", "sh", "sleep", "stty", "test", "touch", "tr", "tty", "wget",
 ];
 
 /// What must be installed to pack the stack.
@@ -94,6 +94,58 @@ pub fn pack_all(directory: &Path) -> Result<Vec<Packed>, PackError> {
             archive,
             name,
             changes,
+        });
+    }
+    Ok(packed)
+}
+
+/// The Compose file of the stack that is changed while visitors come.
+pub const TRAFFIC: &str = include_str!("../stack/traffic.yaml");
+
+/// Packs the images of [`TRAFFIC`] into `directory`.
+///
+/// # Errors
+/// If something is not installed or cannot be written.
+pub fn pack_traffic(directory: &Path) -> Result<Vec<Packed>, PackError> {
+    let front = base()?
+        .program(installed("nginx"))?
+        .file(
+            "etc/nginx/nginx.conf",
+            include_str!("../stack/front.conf"),
+            0o644,
+        )
+        .directory("var/log/nginx", 0o755, 0);
+    let web = base()?
+        .program(installed("redis-cli"))?
+        .file(
+            "www/cgi-bin/visit",
+            include_str!("../stack/visit.sh"),
+            0o755,
+        )
+        .file("www/healthz", "ok\n", 0o644);
+    let images = [
+        ("front", "traffic/nginx:1", front, r#"CMD ["nginx"]"#),
+        (
+            "web",
+            "traffic/web:1",
+            web,
+            r#"CMD ["httpd","-f","-p","8000","-h","/www"]"#,
+        ),
+        (
+            "store",
+            "foreign/redis:1",
+            redis()?,
+            r#"CMD ["redis-server"]"#,
+        ),
+    ];
+    let mut packed = Vec::new();
+    for (file, name, rootfs, command) in images {
+        let archive = directory.join(format!("{file}.tar"));
+        rootfs.write(&archive)?;
+        packed.push(Packed {
+            archive,
+            name,
+            changes: vec![command.to_owned(), "ENV PATH=/usr/bin:/usr/sbin".to_owned()],
         });
     }
     Ok(packed)

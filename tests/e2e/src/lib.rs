@@ -2,7 +2,8 @@
 //!
 //! [`pack`] makes root file systems of programs that this machine has installed, [`foreign`] the
 //! images of the test stack from them, [`shop`] those of the example, [`stage`] the namespaces and directories a test plays in,
-//! [`screen`] what is seen on a terminal, and [`patience`] the waiting for what must become true.
+//! [`screen`] what is seen on a terminal, [`traffic`] the visitors that come meanwhile, and
+//! [`patience`] the waiting for what must become true.
 
 pub mod foreign;
 pub mod pack;
@@ -12,3 +13,4 @@ pub mod program;
 pub mod screen;
 pub mod shop;
 pub mod stage;
+pub mod traffic;

@@ -92,6 +92,15 @@ impl Stage {
         format!("local://{}", self.state().display())
     }
 
+    /// The stage's network namespace, for a thread that enters it.
+    ///
+    /// # Panics
+    /// If the stage has ended.
+    #[must_use]
+    pub fn network(&self) -> fs::File {
+        fs::File::open(format!("/proc/{}/ns/net", self.holder.id())).expect("the stage stands")
+    }
+
     /// A command inside the namespaces; its process is the program itself.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {

@@ -12,5 +12,6 @@ mod library;
 mod packed;
 mod runs;
 mod terminal;
+mod traffic;
 mod verbs;
 mod watch;
