@@ -13,7 +13,7 @@ use unmoor_core::discover::{EndpointEvent, Scope};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{BlobName, VolumeName};
 use unmoor_core::spec::{
-    BlobGrant, BlobId, BlobKind, Health, HealthTest, Link, Mount, Published, Resources,
+    BlobGrant, BlobId, BlobKind, Health, HealthTest, Link, Mount, PortRange, Published, Resources,
     SecretBytes, Service, Volume,
 };
 use unmoor_core::units::{Bytes, MilliCpu};
@@ -124,6 +124,55 @@ async fn a_drained_replica_gets_no_new_connections_and_a_watch_says_so() {
     let seen = host.seen(&host.id("web", 1)).await.expect("there");
     assert!(seen.in_discovery);
     host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_of_ports_gives_each_replica_one_that_leads_to_it_alone() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    host.network("default").await;
+    let range = PortRange {
+        first: 9000,
+        last: 9002,
+    };
+    let published = Published {
+        host_port: Some(range),
+        ..Published::tcp(9000, 80)
+    };
+    let spec = web(image, "$HOSTNAME").publish(published);
+    let service = host.declare("web", spec).await;
+    for slot in 1..=2 {
+        host.start(&service, slot).await.expect("started");
+    }
+    each_port_is_its_own(&host, &[1, 2]).await;
+    // Another takes the first one's place, and its port.
+    let replica = host.id("web", 1);
+    let stop = Action::StopReplica {
+        replica: replica.clone(),
+        grace: Some(Duration::ZERO),
+    };
+    host.apply(stop).await.expect("stopped");
+    let removal = Action::RemoveReplica { replica };
+    host.apply(removal).await.expect("removed");
+    each_port_is_its_own(&host, &[2]).await;
+    host.start(&service, 3).await.expect("started");
+    each_port_is_its_own(&host, &[2, 3]).await;
+    host.down().await;
+}
+
+async fn each_port_is_its_own(host: &Host, slots: &[u32]) {
+    for slot in slots {
+        let seen = host.seen(&host.id("web", *slot)).await.expect("there");
+        let [published] = &seen.ports[..] else {
+            panic!("one port: {:?}", seen.ports)
+        };
+        let port = published.host_port.expect("on record").first;
+        for _ in 0..6 {
+            let answer = fetch(port).await.expect("answered");
+            assert_eq!(answer, format!("t-web-{slot}"), "port {port}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,7 +40,7 @@ impl Ports {
         }))
     }
 
-    /// Makes the ports lead to the replicas that are ready by the zone on disk.
+    /// Makes the ports lead to the replicas that are ready by the zone on disk, or to this one alone.
     ///
     /// The zone is read between asking for the generation of the rules and changing them, so
     /// the last change of all is always made from what is true last.
@@ -103,7 +103,11 @@ fn lead(
     for _ in 0..ATTEMPTS {
         let generation = netlink.generation()?;
         let mut c = change(Some(generation));
-        lead_across(&mut c, chain, &ready_of(&attachment.zone_dir, service));
+        lead_across(
+            &mut c,
+            chain,
+            &ready_of(&attachment.zone_dir, service, None),
+        );
         match netlink.change(&c.finish()) {
             Err(refusal) if refusal.errno == Refusal::RESTART => {}
             // The last link has just been taken back.
@@ -158,13 +162,16 @@ fn ready_now(plan: &NetPlan, port: &PublishedPort) -> Vec<Ipv4Addr> {
     let Some(attachment) = found else {
         return Vec::new();
     };
-    ready_of(&attachment.zone_dir, &plan.service)
+    let only = port.own.then_some(plan.replica.as_str());
+    ready_of(&attachment.zone_dir, &plan.service, only)
 }
 
-fn ready_of(zone: &str, service: &str) -> Vec<Ipv4Addr> {
+/// The ready replicas of a service, or one of them.
+fn ready_of(zone: &str, service: &str, only: Option<&str>) -> Vec<Ipv4Addr> {
     let ready: Vec<_> = endpoints_now(zone)
         .into_values()
         .filter(|endpoint| endpoint.service == service)
+        .filter(|endpoint| only.is_none_or(|only| endpoint.replica == only))
         .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
         .collect();
     slots(&ready, 0)

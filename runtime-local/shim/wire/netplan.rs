@@ -70,7 +70,7 @@ pub struct Attachment {
     pub names: Vec<String>,
 }
 
-/// One port of the host that leads to the replica's service.
+/// One port of the host that leads to the replica or to its service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PublishedPort {
     /// Address of the host to answer on; 0.0.0.0 is every address.
@@ -83,7 +83,13 @@ pub struct PublishedPort {
     pub proto: Proto,
     /// Id of the network whose addresses the connections are sent to.
     pub network: String,
+    /// It leads to this replica alone, and not to every ready one of the service.
+    pub own: bool,
 }
+
+/// Stands beside the host's port for one that leads to a single replica: plans without it are read
+/// as they were meant.
+const OWN: u32 = 1 << 16;
 
 /// Everything about the networks of one replica.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,7 +104,7 @@ pub struct NetPlan {
     pub links: String,
     /// The host's resolvers, asked for names we do not know, in this order.
     pub upstreams: Vec<SocketAddr>,
-    /// Ports of the host that lead to this replica's service.
+    /// Ports of the host that lead to this replica or to its service.
     pub ports: Vec<PublishedPort>,
     /// Share of new connections, relative to the other replicas; 1 is the usual one.
     pub weight: u32,
@@ -139,23 +145,26 @@ impl Attachment {
 
 impl PublishedPort {
     fn encode(&self, w: &mut Writer) {
+        let own = if self.own { OWN } else { 0 };
         w.u32(self.host_ip.to_bits())
-            .u32(u32::from(self.host_port))
+            .u32(u32::from(self.host_port) | own)
             .u32(u32::from(self.port));
         w.u8(self.proto.number()).str(&self.network);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let (host_ip, host_port) = (Ipv4Addr::from_bits(r.u32()?), r.u32()?);
         Ok(Self {
-            host_ip: Ipv4Addr::from_bits(r.u32()?),
-            host_port: port(r)?,
-            port: port(r)?,
+            host_ip,
+            host_port: port(host_port & !OWN)?,
+            port: port(r.u32()?)?,
             proto: match r.u8()? {
                 6 => Proto::Tcp,
                 17 => Proto::Udp,
                 other => return Err(CodecError::Unknown(u32::from(other))),
             },
             network: r.string()?,
+            own: host_port & OWN != 0,
         })
     }
 }
@@ -187,14 +196,24 @@ impl NetPlan {
     }
 }
 
-fn port(r: &mut Reader<'_>) -> Result<u16, CodecError> {
-    let value = r.u32()?;
+fn port(value: u32) -> Result<u16, CodecError> {
     u16::try_from(value).map_err(|_| CodecError::Unknown(value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn published(own: bool) -> PublishedPort {
+        PublishedPort {
+            host_ip: Ipv4Addr::UNSPECIFIED,
+            host_port: 8080,
+            port: 80,
+            proto: Proto::Tcp,
+            network: "shop-default".into(),
+            own,
+        }
+    }
 
     fn sample() -> NetPlan {
         NetPlan {
@@ -218,13 +237,7 @@ mod tests {
                 "127.0.0.53:53".parse().unwrap(),
                 "[::1]:53".parse().unwrap(),
             ],
-            ports: vec![PublishedPort {
-                host_ip: Ipv4Addr::UNSPECIFIED,
-                host_port: 8080,
-                port: 80,
-                proto: Proto::Tcp,
-                network: "shop-default".into(),
-            }],
+            ports: [false, true].map(published).to_vec(),
             weight: 1,
         }
     }

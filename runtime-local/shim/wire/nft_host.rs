@@ -378,6 +378,7 @@ mod tests {
             port: 80,
             proto,
             network: "n".into(),
+            own: false,
         }
     }
 

@@ -72,7 +72,7 @@ impl Runtime {
         };
         let fixed = ports.iter().filter_map(|p| fixed(p).map(|port| (p, port)));
         fixed
-            .map(|(published, port)| port_on(published, port, on))
+            .map(|(published, port)| port_on(published, port, on, false))
             .collect()
     }
 
@@ -153,7 +153,7 @@ impl Runtime {
                 record.ports.pop();
                 continue;
             }
-            let ports = vec![port_on(published, port, on)?];
+            let ports = vec![port_on(published, port, on, true)?];
             match net::publish(&self.publication(&record.id.service, ports, on)?) {
                 Ok(()) => return Ok(()),
                 Err(NetError::PortInUse { .. } | NetError::PortPublished { .. }) => {
@@ -208,8 +208,9 @@ impl Runtime {
             .ports
             .iter()
             .filter_map(|p| fixed(p).map(|port| (p, port)));
+        let own = |port| !record.desired.spec.ports.contains(port);
         ports
-            .map(|(published, port)| port_on(published, port, on))
+            .map(|(published, port)| port_on(published, port, on, own(published)))
             .collect()
     }
 
@@ -240,11 +241,12 @@ pub(super) fn found(
         .collect()
 }
 
-/// A published port as the networks know it.
+/// A published port as the networks know it; `own` is one that leads to a single replica.
 pub(super) fn port_on(
     published: &Published,
     host_port: u16,
     on: &[NetworkRecord],
+    own: bool,
 ) -> Result<PublishedPort, LocalError> {
     let host_ip = match published.host_ip {
         None => Ipv4Addr::UNSPECIFIED,
@@ -273,6 +275,7 @@ pub(super) fn port_on(
         port: published.target,
         proto: proto(published.protocol),
         network: network.id.clone(),
+        own,
     })
 }
 

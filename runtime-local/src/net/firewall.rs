@@ -156,7 +156,8 @@ pub(crate) fn restore(
     Ok(())
 }
 
-/// Makes ports of the host lead to the ready replicas of a service.
+/// Makes ports of the host lead to the ready replicas of a service; a replica's own port leads
+/// nowhere until that replica is ready.
 ///
 /// The replicas' shims keep the targets from then on. The network's rules must be there.
 ///
@@ -205,6 +206,9 @@ fn change_targets(publication: &Publication, make: bool) -> Result<(), NetError>
 }
 
 fn targets(publication: &Publication, port: &PublishedPort) -> Result<Vec<Ipv4Addr>, NetError> {
+    if port.own {
+        return Ok(Vec::new());
+    }
     let zone = publication
         .zones
         .iter()

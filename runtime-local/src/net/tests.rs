@@ -122,6 +122,41 @@ fn a_loopback_port_is_for_the_host_alone() {
 }
 
 #[test]
+fn a_port_of_one_replica_leads_to_no_other() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let own = |host_port| PublishedPort {
+        own: true,
+        ..port(ANY, host_port)
+    };
+    let [first, second] = [own(9001), own(9002)].map(|port| {
+        let published = lan.publication(&front, "web", &[port]);
+        lan.publish(&published).unwrap();
+        published
+    });
+    let one = lan.replica(&front, "web", 1, &first.ports);
+    let two = lan.replica(&front, "web", 2, &second.ports);
+    for replica in [&one, &two] {
+        replica.serve_tcp();
+        replica.set_ready(true);
+    }
+    let ask = |host_port| {
+        let at = SocketAddr::from((lan.host_address(), host_port));
+        let answers: BTreeSet<_> = (0..6).map(|_| lan.call_outside(at).unwrap()).collect();
+        answers.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(ask(9001), "web-1 192.0.2.2");
+    assert_eq!(ask(9002), "web-2 192.0.2.2");
+
+    // The other's end changes nothing, and one that is not ready has no stand-in.
+    two.set_ready(false);
+    assert_eq!(ask(9001), "web-1 192.0.2.2");
+    let at = SocketAddr::from((lan.host_address(), 9002));
+    let refused = lan.call_outside(at).unwrap_err();
+    assert_eq!(refused, ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn packets_for_loopback_that_come_from_elsewhere_reach_nobody() {
     let Some(lan) = Lan::new() else { return };
     let front = lan.network("front", 0, false);

@@ -57,6 +57,7 @@ pub(super) fn port(host_ip: Ipv4Addr, host_port: u16) -> PublishedPort {
         port: 80,
         proto,
         network,
+        own: false,
     }
 }
 
