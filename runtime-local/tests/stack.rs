@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::Host;
@@ -123,6 +124,49 @@ async fn a_drained_replica_gets_no_new_connections_and_a_watch_says_so() {
     );
     let seen = host.seen(&host.id("web", 1)).await.expect("there");
     assert!(seen.in_discovery);
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_returns_when_what_was_asked_has_been_answered() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    host.network("default").await;
+    // Answers when its file is there; until then the request waits.
+    let answer = "while [ ! -e /tmp/go ]; do sleep 0.05; done; echo answer";
+    let serve = format!(
+        "nc -ll -p 80 -e sh -c 'read line; {answer}' & \
+         until netstat -ltn | grep -q :80; do sleep 0.05; done; echo ready; wait"
+    );
+    let spec = Service::new(image).command(["sh".to_owned(), "-c".to_owned(), serve]);
+    let spec = spec.publish(Published::tcp(8083, 80));
+    let service = host.declare("web", spec).await;
+    host.start(&service, 1).await.expect("started");
+    let id = host.id("web", 1);
+    host.said(&id, "ready").await;
+    let mut asked = TcpStream::connect(("127.0.0.1", 8083)).expect("connected");
+    asked.write_all(b"ask\n").expect("asked");
+
+    let allowed = AtomicBool::new(false);
+    let drained = async {
+        let replica = id.clone();
+        let drained = host.apply(Action::DrainReplica { replica }).await;
+        (drained.expect("drained"), allowed.load(Ordering::SeqCst))
+    };
+    let (drained, answered) = tokio::join!(drained, async {
+        host.until(&id, |seen| !seen.in_discovery).await;
+        allowed.store(true, Ordering::SeqCst);
+        let (code, _) = host.exec(&id, &["touch", "/tmp/go"]).await;
+        assert_eq!(code, 0);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            asked.read_to_string(&mut text).map(|_| text)
+        });
+        read.await.expect("asked")
+    });
+    assert_eq!(drained, (Applied::Changed, true), "not before it may");
+    assert_eq!(answered.expect("whole"), "answer\n");
     host.down().await;
 }
 

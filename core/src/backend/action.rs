@@ -103,7 +103,8 @@ pub enum Action {
         replica: ReplicaId,
     },
     /// Take a replica out of discovery: once this returns, no new connection reaches it. Open
-    /// connections go on. Absent or not serving is success.
+    /// connections go on; a backend that sees them returns when no request on them waits for its
+    /// answer any more, at the latest after the service's grace. Absent or not serving is success.
     DrainReplica {
         /// Which.
         replica: ReplicaId,

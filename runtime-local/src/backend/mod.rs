@@ -3,6 +3,7 @@
 mod attach;
 mod capabilities;
 mod connect;
+mod drain;
 mod exec;
 mod images;
 mod inside;
@@ -113,9 +114,7 @@ impl LocalBackend {
                 let work = Runtime::resume_replica;
                 on_replica(runtime, "resumes a replica", replica, work).await
             }
-            Action::DrainReplica { replica } => {
-                on_replica(runtime, "drains a replica", replica, Runtime::drain_replica).await
-            }
+            Action::DrainReplica { replica } => drain::drain(runtime, replica).await,
             Action::StopReplica { replica, grace } => {
                 let work = move |r: &Runtime, id: &ReplicaId| r.stop_replica(id, grace);
                 on_replica(runtime, "stops a replica", replica, work).await

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use unmoor_core::backend::Applied;
 use unmoor_core::name::ReplicaId;
 
@@ -9,6 +10,7 @@ use super::compile::grace;
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
 use crate::failpoint::failpoint;
+use crate::net::Exchanges;
 use crate::shim::{self, Control, Seen};
 use crate::state::{
     Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, addresses, networks,
@@ -123,6 +125,31 @@ impl Runtime {
             true => Applied::Unchanged,
             false => Applied::Changed,
         })
+    }
+
+    /// The connections of a replica that serves, and how long an answer may take: nothing where
+    /// there is nobody to wait for.
+    pub(crate) fn exchanges(
+        &self,
+        id: &ReplicaId,
+    ) -> Result<Option<(Exchanges, Duration)>, LocalError> {
+        let Some(record) = self.replica(id)?.filter(|it| !it.addresses.is_empty()) else {
+            return Ok(None);
+        };
+        let Seen::Alive(status) = self.see_alive(&record)? else {
+            return Ok(None);
+        };
+        let pid = i32::try_from(status.init.pid).ok().and_then(Pid::from_raw);
+        let Some(pid) = pid.filter(|_| status.phase == Phase::Running) else {
+            return Ok(None);
+        };
+        match Exchanges::of(pid) {
+            Ok(exchanges) => Ok(Some((exchanges, grace(&record.desired.spec)))),
+            Err(error) => {
+                tracing::warn!(replica = %id, %error, "its connections cannot be seen");
+                Ok(None)
+            }
+        }
     }
 
     /// Returns when every address map on these networks holds what their zones say now.

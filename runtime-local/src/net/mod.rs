@@ -7,6 +7,7 @@
 
 mod across;
 mod bridge;
+mod exchanges;
 mod firewall;
 mod foreign;
 mod ipam;
@@ -29,6 +30,7 @@ pub(crate) use bridge::{
     Interface, NetworkConfig, await_interfaces, bridge_name, create_network, default_mtu,
     find_interfaces, host_subnets, list_bridges, remove_interface, remove_network, veth_name,
 };
+pub(crate) use exchanges::Exchanges;
 pub(crate) use firewall::{Publication, publish, republish, restore, unpublish};
 pub(crate) use foreign::forward_blockers;
 pub(crate) use ipam::{next_replica, next_stable};

@@ -35,6 +35,11 @@ impl Netlink {
         Self::open(Some(netlink::NETFILTER))
     }
 
+    /// Opens one for the diagnosis of sockets.
+    pub(super) fn diagnosis() -> io::Result<Self> {
+        Self::open(Some(netlink::SOCK_DIAG))
+    }
+
     fn open(protocol: Option<Protocol>) -> io::Result<Self> {
         let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
         let fd = socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
