@@ -108,8 +108,15 @@ pub fn base(c: &mut Change) {
     });
 }
 
-/// Nothing that comes in from anywhere may reach what listens on loopback only.
+/// Nothing that comes in from anywhere may reach what listens on loopback only, and no replica may
+/// speak in the name of another network's.
 fn loopback(c: &mut Change) {
+    c.rule("loopback", |r| {
+        r.input_name(REG);
+        r.is_in(BRIDGES);
+        r.source_is_elsewhere();
+        r.verdict(DROP);
+    });
     c.rule("loopback", |r| {
         r.input_name(REG);
         r.differs(REG, &ifname("lo"));

@@ -169,6 +169,16 @@ impl<'b> Rule<'b> {
         self.equals(REG, &LOCAL.to_ne_bytes());
     }
 
+    /// Continues only if answers to the source would not leave where the packet came in.
+    pub fn source_is_elsewhere(&mut self) {
+        const INTERFACE: u32 = 1;
+        const BY_SOURCE_AND_INPUT: u32 = 1 | 8;
+        const WHETHER: u32 = 32;
+        let flags = BY_SOURCE_AND_INPUT | WHETHER;
+        self.numbers("fib", &[(1, REG), (2, INTERFACE), (3, flags)]);
+        self.equals(REG, &[0]);
+    }
+
     /// Continues only if the set holds what is in the first register.
     pub fn is_in(&mut self, set: &str) {
         self.expr("lookup", |b| {

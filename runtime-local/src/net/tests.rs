@@ -190,6 +190,29 @@ fn packets_for_loopback_that_come_from_elsewhere_reach_nobody() {
 }
 
 #[test]
+fn nobody_speaks_in_the_name_of_another_network() {
+    let Some(lan) = Lan::new() else { return };
+    let (front, back) = (
+        lan.network("front", 0, false),
+        lan.network("back", 1, false),
+    );
+    let evil = lan.replica(&back, "evil", 1, &[]);
+    let own = SocketAddr::from((ANY, 9090));
+    let host = lan.host.run(move || lan::listen(own));
+    let at = SocketAddr::from((lan.host_address(), 9090));
+    evil.inside(move || lan::shout(at));
+    assert!(lan::hears(&host), "in its own name it is heard");
+    for other in [front.address(7), back.config.gateway] {
+        evil.inside(move || lan::shout_as(other, at));
+        assert!(!lan::hears(&host), "in the name of {other}");
+    }
+    // The attack is a real one: without our rules it succeeds.
+    lan.flush_rules();
+    evil.inside(move || lan::shout_as(front.address(7), at));
+    assert!(lan::hears(&host));
+}
+
+#[test]
 fn published_datagrams_move_when_their_replica_ends() {
     let Some(lan) = Lan::new() else { return };
     let front = lan.network("front", 0, false);

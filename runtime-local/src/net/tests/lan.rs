@@ -456,6 +456,13 @@ pub(super) fn shout(address: SocketAddr) {
     socket.send_to(b"hello", address).unwrap();
 }
 
+/// Sends a datagram from an address that is none of the sender's.
+pub(super) fn shout_as(other: Ipv4Addr, address: SocketAddr) {
+    ip(&["address", "replace", &format!("{other}/32"), "dev", "lo"]);
+    let socket = UdpSocket::bind((other, 0)).unwrap();
+    socket.send_to(b"hello", address).unwrap();
+}
+
 /// A socket for [`hears`].
 pub(super) fn listen(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(address).unwrap();
