@@ -100,6 +100,15 @@ fn staged() -> Option<Stage> {
     Some(stage)
 }
 
+/// What nginx says went wrong behind it.
+fn errors_in_front(stage: &Stage) -> BTreeSet<String> {
+    let logs = stage.run(&["logs", "--no-log-prefix", "front"]);
+    let logs = [logs.stdout, logs.stderr].concat();
+    let lines = text(&logs);
+    let errors = lines.lines().filter(|line| line.contains("[error]"));
+    errors.map(str::to_owned).collect()
+}
+
 fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8082))
 }
@@ -124,12 +133,14 @@ fn changes_of_every_kind_fail_no_request() {
         Duration::from_secs(seconds)
     });
     let load = Load::start(&stage, address(), VISITORS, REST);
-    let (mut made, mut kills) = (Vec::new(), Vec::new());
+    let (mut made, mut kills, mut causes) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         for (name, change) in CHANGES {
             load.more(BETWEEN);
             made.push((name, Instant::now()));
+            let before = errors_in_front(&stage);
             kills.extend(change(&stage));
+            causes.extend(&errors_in_front(&stage) - &before);
             eprintln!(
                 "{name}: {:.1} s",
                 made[made.len() - 1].1.elapsed().as_secs_f32()
@@ -172,7 +183,7 @@ fn changes_of_every_kind_fail_no_request() {
             )
         })
         .collect();
-    assert!(failed.is_empty(), "{told:#?}");
+    assert!(failed.is_empty(), "{told:#?}\n{causes:#?}");
     assert!(lost.len() <= 2 * VISITORS * kills.len(), "{lost:?}");
 
     every_visit_counts_once(&visits);
