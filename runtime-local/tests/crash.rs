@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::Host;
 use unmoor_core::backend::{Action, Applied, DesiredService, Phase};
 use unmoor_core::name::{BlobName, NetworkName, ReplicaId, StackName, VolumeName};
@@ -216,6 +217,20 @@ async fn a_shim_that_dies_is_replaced_and_the_replica_never_notices() {
         .1;
     assert_eq!(start(&before), start(&after), "the same process 1");
     host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shim_that_does_not_answer_is_replaced_when_its_replica_is_removed() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let mut spec = Service::new(image);
+    spec.stop.grace = Some(Duration::ZERO);
+    let id = host.run("a", spec).await;
+    let shim = Pid::from_raw(host.shim(&id)).expect("it lives");
+    kill_process(shim, Signal::STOP).expect("stopped");
+    host.down().await;
+    assert_eq!(host.traces(), Vec::<String>::new());
 }
 
 /// A successor waits for the lock of the shim it is to replace, and may get it because that one was

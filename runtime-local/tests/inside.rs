@@ -294,3 +294,35 @@ async fn restarts_follow_the_policy_and_a_stop_ends_them() {
     assert_eq!(host.seen(&id).await.expect("kept").phase, Phase::Stopped);
     host.down().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_whose_input_has_ended_starts_again_with_a_new_one() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let mut spec = Service::new(image).command(["cat"]);
+    spec.stdin_open = true;
+    let id = host.run("a", spec).await;
+    for word in ["one", "two"] {
+        let attach = host.backend.attach().expect("can be joined");
+        let mut session = attach.attach(&id).await.expect("joined");
+        session.write_all(word.as_bytes()).await.expect("written");
+        session.close_stdin().await.expect("closed");
+        let mut echoed = Vec::new();
+        while let Some(output) = session.next().await.expect("read") {
+            match output {
+                ExecOutput::Stdout(bytes) => echoed.extend(bytes),
+                ExecOutput::Stderr(bytes) => panic!("{}", String::from_utf8_lossy(&bytes)),
+                ExecOutput::Exited(code) => assert_eq!(code, 0),
+            }
+        }
+        assert_eq!(echoed, word.as_bytes());
+        host.until(&id, |seen| seen.phase == Phase::Stopped).await;
+        let start = Action::RestartReplica {
+            replica: id.clone(),
+            grace: None,
+        };
+        host.apply(start).await.expect("started again");
+    }
+    host.down().await;
+}

@@ -103,16 +103,24 @@ pub(crate) fn open_shim_ends(plan: &Plan, run: &OwnedFd) -> Outcome<Option<ShimE
     // Also for writing: a FIFO without writer would be "ready" all the time between the end of a
     // program's last descriptor and the end of the program.
     let (stdout, stderr) = (open("stdout", abi::O_RDWR)?, open("stderr", abi::O_RDWR)?);
-    let stdin = plan
-        .process
-        .open_stdin
-        .then(|| open("stdin", abi::O_RDWR))
-        .transpose()?;
     Ok(Some(ShimEnds {
-        stdin,
+        stdin: open_input(plan, run)?,
         stdout,
         stderr,
     }))
+}
+
+/// Opens the shim's end of the input; `None` for a program without.
+///
+/// Also for reading: the program's end can be opened whether or not anybody writes.
+pub(crate) fn open_input(plan: &Plan, run: &OwnedFd) -> Outcome<Option<OwnedFd>> {
+    if plan.process.tty || !plan.process.open_stdin {
+        return Ok(None);
+    }
+    let flags = abi::O_RDWR | abi::O_NONBLOCK | abi::O_NOFOLLOW;
+    fs::open(At::from(run), "stdin", flags, 0)
+        .map(Some)
+        .step("open fifo", format_args!("{}/stdin", plan.run_dir))
 }
 
 /// Opens the program's ends; `None` for a program with a terminal.

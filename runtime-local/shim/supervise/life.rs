@@ -44,6 +44,7 @@ impl Shim {
             self.has_cgroups = true;
         }
         self.oom_before = self.cgroups.oom_kills();
+        self.streams.renew_input(&self.plan, &self.run_dir)?;
         Launch::begin(self.source())
     }
 

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::log::{Log, Stream};
 use crate::fault::{Outcome, Step};
-use crate::start::stdio::ShimEnds;
+use crate::start::stdio::{self, ShimEnds};
 use crate::sys::fs;
 use crate::sys::socket::{self, Pair};
 use crate::sys::{Errno, abi, tty};
+use crate::wire::plan::Plan;
 
 /// Bytes taken from one stream before others get their turn.
 const TURN: usize = 256 * 1024;
@@ -62,6 +63,17 @@ impl Streams {
             held: None,
             input_ends: false,
         }
+    }
+
+    /// Opens the input again for a run that begins, if the one before came to its end.
+    pub(super) fn renew_input(&mut self, plan: &Plan, run: &OwnedFd) -> Outcome<()> {
+        self.input_ends = false;
+        if let Some(ends) = &mut self.ends
+            && ends.stdin.is_none()
+        {
+            ends.stdin = stdio::open_input(plan, run)?;
+        }
+        Ok(())
     }
 
     /// Takes the terminal of a run that begins.

@@ -224,14 +224,20 @@ fn wait_for_end(process: &OwnedFd, limit: Duration) -> bool {
     ended.is_ok_and(|count| count > 0)
 }
 
-/// That a shim which did not do as it was told has died; one that is dying loses its socket before
-/// its lock.
+/// Sees to it that a shim which did not do as it was told has died; one that is dying loses its
+/// socket before its lock. One that lives and does not answer is ended: its successor will.
 fn died(shim: Option<&OwnedFd>, run: &Path, error: LocalError) -> Result<Option<Left>, LocalError> {
     let lost = matches!(error, LocalError::Protocol { .. });
     let ended = match shim {
-        Some(shim) => wait_for_end(shim, if lost { LEAVE } else { Duration::ZERO }),
+        Some(shim) if lost => wait_for_end(shim, LEAVE) || end(shim, &error),
+        Some(shim) => wait_for_end(shim, Duration::ZERO),
         // It was gone before it was asked; whoever holds the lock now is its successor.
         None => lost || !shim::is_shim_alive(run),
     };
     if ended { Ok(None) } else { Err(error) }
+}
+
+fn end(shim: &OwnedFd, why: &LocalError) -> bool {
+    tracing::warn!("a shim is replaced: {why}");
+    pidfd_send_signal(shim, Signal::KILL).is_ok() && wait_for_end(shim, LEAVE)
 }
