@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Plan;
-use crate::backend::{Action, ObservedReplica};
+use crate::backend::{Action, ObservedReplica, Phase};
 
 /// How a replica is retired.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +27,10 @@ pub(super) fn retire(
 ) -> usize {
     let id = || replica.id.clone();
     let mut before = after.to_vec();
-    if replica.in_discovery && way.drains {
+    if way.drains && (replica.in_discovery || may_serve_yet(replica)) {
         let action = Action::DrainReplica { replica: id() };
         before = vec![plan.push(action, way.reason, &before)];
-        if !way.drain.is_zero() {
+        if replica.in_discovery && !way.drain.is_zero() {
             let action = Action::Pause { time: way.drain };
             before = vec![plan.push(action, "connections end by themselves", &before)];
         }
@@ -43,4 +43,13 @@ pub(super) fn retire(
         before = vec![plan.push(action, way.reason, &before)];
     }
     plan.push(Action::RemoveReplica { replica: id() }, way.reason, &before)
+}
+
+/// True for a replica that is not ready now and may be so, with clients, when its turn comes.
+fn may_serve_yet(replica: &ObservedReplica) -> bool {
+    let lives = matches!(
+        replica.phase,
+        Phase::Pending | Phase::Starting | Phase::Running
+    );
+    lives && !replica.is_ready()
 }

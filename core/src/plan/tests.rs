@@ -222,6 +222,28 @@ fn a_changed_stateless_service_starts_first() {
 }
 
 #[test]
+fn a_replica_that_may_serve_by_then_is_drained_and_one_that_has_ended_is_not() {
+    let before = desired(&[("a", service())]);
+    let after = desired(&[("a", service().env("X", "1"))]);
+    let drains = |phase, health| {
+        let mut seen = settled(&before);
+        let replica = &mut seen.replicas[0];
+        (replica.phase, replica.health) = (phase, health);
+        replica.in_discovery = false;
+        let plan = planned(&after, &seen);
+        texts(&plan).contains(&"drain replica t-a-1".to_owned())
+    };
+    assert!(drains(Phase::Starting, HealthState::None));
+    assert!(drains(Phase::Running, HealthState::Starting));
+    assert!(
+        !drains(Phase::Running, HealthState::Healthy),
+        "it is drained"
+    );
+    assert!(!drains(Phase::Stopped, HealthState::None));
+    assert!(!drains(Phase::Failed, HealthState::None));
+}
+
+#[test]
 fn a_service_with_a_volume_stops_first() {
     let volume = VolumeName::parse("data").expect("valid name");
     let with = |spec: Service| {
