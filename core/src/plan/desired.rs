@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Scope;
 use crate::backend::{DesiredService, ResolvedImage};
 use crate::error::Error;
-use crate::name::ServiceName;
+use crate::name::{ServiceName, VolumeName};
 use crate::spec::{
     BlobId, BlobKind, HealthWish, SecretBytes, Service, Stack, never_healthy, waits_for_health,
 };
@@ -65,18 +65,30 @@ const NOT_HASHED: [&str; 11] = [
 ];
 
 /// Hash over what a replica is made from.
-fn spec_hash(service: &Service, image: &ResolvedImage, blobs: &BTreeMap<BlobId, String>) -> String {
+///
+/// The names of volumes of others count where there are any: another name is other data.
+fn spec_hash(
+    service: &Service,
+    image: &ResolvedImage,
+    blobs: &BTreeMap<BlobId, String>,
+    others: &BTreeMap<&VolumeName, &str>,
+) -> String {
     let mut value = serde_json::to_value(service).expect("a service is plain data");
     if let Value::Object(fields) = &mut value {
         fields.retain(|key, _| !NOT_HASHED.contains(&key.as_str()));
     }
     let blobs = serde_json::to_string(blobs).expect("fingerprints are plain data");
-    short_hash(&[
-        b"1",
-        value.to_string().as_bytes(),
-        image.digest.to_string().as_bytes(),
+    let (value, digest) = (value.to_string(), image.digest.to_string());
+    let mut parts = vec![
+        b"1".as_slice(),
+        value.as_bytes(),
+        digest.as_bytes(),
         blobs.as_bytes(),
-    ])
+    ];
+    for (name, other) in others {
+        parts.extend([name.as_str().as_bytes(), other.as_bytes()]);
+    }
+    short_hash(&parts)
 }
 
 impl Desired {
@@ -99,9 +111,14 @@ impl Desired {
                 blobs.insert(id, hash);
             }
         }
+        let others = spec.volumes().filter_map(|name| {
+            let other = self.stack.volumes.get(name)?.external.as_ref()?;
+            Some((name, other.as_str()))
+        });
+        let others = others.collect();
         Some(Arc::new(DesiredService {
             name: name.clone(),
-            spec_hash: spec_hash(spec, image, &blobs),
+            spec_hash: spec_hash(spec, image, &blobs, &others),
             links: spec.links.clone(),
             spec: spec.clone(),
             image: image.clone(),

@@ -100,17 +100,33 @@ impl Planner<'_> {
             .iter()
             .filter(|(name, _)| all || used.contains(name))
         {
-            if !self.observed.volumes.contains(name) {
-                let action = Action::EnsureVolume {
-                    name: name.clone(),
-                    spec: spec.clone(),
-                };
-                let index = self.plan.push(action, "it is missing", &[]);
-                self.ground.push(index);
-            }
+            let reason = if !self.observed.volumes.contains(name) {
+                "it is missing"
+            } else if spec.external.is_some() && self.is_for_changed(name, selected) {
+                "it belongs to others and must be there"
+            } else {
+                continue;
+            };
+            let action = Action::EnsureVolume {
+                name: name.clone(),
+                spec: spec.clone(),
+            };
+            let index = self.plan.push(action, reason, &[]);
+            self.ground.push(index);
         }
         let used: BTreeSet<BlobId> = services().flat_map(Service::blobs).collect();
         self.blobs(&used)
+    }
+
+    /// True if a service that mounts this volume is not there as it is wanted.
+    fn is_for_changed(&self, volume: &VolumeName, selected: &BTreeSet<ServiceName>) -> bool {
+        let stack = &self.desired.stack;
+        let mounts = |name: &&ServiceName| stack.services[*name].volumes().any(|one| one == volume);
+        selected.iter().filter(mounts).any(|name| {
+            let seen = self.observed.services.get(name);
+            let wanted = self.desired.service(name);
+            seen.map(|seen| &seen.spec_hash) != wanted.as_ref().map(|wanted| &wanted.spec_hash)
+        })
     }
 
     fn blobs(&mut self, used: &BTreeSet<BlobId>) -> Result<()> {

@@ -30,7 +30,8 @@ impl Runtime {
             spec: spec.clone(),
         };
         let directory = self.volume_data(&record)?;
-        if known.is_some() && directory.is_dir() {
+        let same = known.is_some_and(|known| known.spec.external == spec.external);
+        if same && directory.is_dir() {
             return Ok(Applied::Unchanged);
         }
         if let Some(external) = &spec.external {

@@ -145,27 +145,22 @@ impl Model {
         name: &VolumeName,
         spec: &Volume,
     ) -> Result<Applied> {
-        let known = self
-            .holding(stack)
-            .is_some_and(|h| h.volumes.contains_key(name));
-        if known {
-            return Ok(Applied::Unchanged);
-        }
         let physical = spec
             .external
             .clone()
             .unwrap_or_else(|| format!("{stack}_{name}"));
+        let wanted = (physical.clone(), spec.external.is_some());
+        let known = self.holding(stack).and_then(|h| h.volumes.get(name));
+        if known == Some(&wanted) {
+            return Ok(Applied::Unchanged);
+        }
         if spec.external.is_some() && !self.volumes.contains_key(&physical) {
             let text = format!("use volume {name}: `{physical}` does not exist");
             return Err(refused(ErrorKind::NotFound, stack, text));
         }
-        self.volumes
-            .entry(physical.clone())
-            .or_insert_with(Tree::new);
+        self.volumes.entry(physical).or_insert_with(Tree::new);
         let holding = self.stacks.entry(stack.clone()).or_default();
-        holding
-            .volumes
-            .insert(name.clone(), (physical, spec.external.is_some()));
+        holding.volumes.insert(name.clone(), wanted);
         self.touch();
         Ok(Applied::Changed)
     }

@@ -14,4 +14,5 @@ mod runs;
 mod terminal;
 mod traffic;
 mod verbs;
+mod volumes;
 mod watch;
