@@ -70,7 +70,11 @@ pub(crate) fn put(path: &str, text: &str, append: bool) -> io::Result<()> {
         .truncate(!append);
     let mut file = options.open(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    match file.sync_all() {
+        // A device has nothing to bring to a disk.
+        Err(_) if !file.metadata()?.is_file() => Ok(()),
+        other => other,
+    }
 }
 
 /// FNV-1a over 64 bits.
