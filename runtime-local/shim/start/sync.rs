@@ -80,18 +80,27 @@ pub(crate) fn send(socket: &impl AsFd, message: &Message) -> Outcome<()> {
 pub(crate) fn receive(socket: &impl AsFd) -> Outcome<Message> {
     // The shim says nothing long.
     let mut buffer = [0; 16];
-    let got = socket::receive(socket.as_fd(), &mut buffer, 0).step("hear the other side", "")?;
-    parse(&buffer, got)
+    let got = past_reset(|| socket::receive(socket.as_fd(), &mut buffer, 0));
+    parse(&buffer, got.step("hear the other side", "")?)
+}
+
+/// Hears what was said before the other side went without having heard all: the kernel tells of
+/// that first, and once.
+fn past_reset<T>(mut hear: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match hear() {
+        Err(Errno::CONNRESET) => hear(),
+        other => other,
+    }
 }
 
 /// Takes the next message if there is one.
 pub(crate) fn try_receive(socket: &impl AsFd) -> Outcome<Option<Message>> {
-    let len = match socket::next_len(socket.as_fd()) {
+    let len = match past_reset(|| socket::next_len(socket.as_fd())) {
         Err(Errno::AGAIN) => return Ok(None),
         other => other.step("hear the other side", "")?,
     };
     let mut buffer = vec![0; len.min(MESSAGE_MAX)];
-    let got = socket::receive(socket.as_fd(), &mut buffer, abi::MSG_DONTWAIT);
+    let got = past_reset(|| socket::receive(socket.as_fd(), &mut buffer, abi::MSG_DONTWAIT));
     parse(&buffer, got.step("hear the other side", "")?).map(Some)
 }
 
@@ -148,6 +157,25 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(try_receive(&b), Ok(Some(Message::End))));
+    }
+
+    #[test]
+    fn who_fails_without_having_heard_all_is_heard() {
+        let told = |message: &Message| {
+            let (a, b) = socket::pair(Pair::Packets).expect("pair");
+            send(&b, &Message::Go).expect("send");
+            send(&a, message).expect("send");
+            b
+        };
+        let failed = failure("mount", Errno::NOENT, "/data");
+        match try_receive(&told(&Message::Failed(failed.clone()))) {
+            Ok(Some(Message::Failed(got))) => assert_eq!(got, failed),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(
+            receive(&told(&Message::Wired)),
+            Ok(Message::Wired)
+        ));
     }
 
     #[test]

@@ -27,6 +27,7 @@ impl Errno {
     pub(crate) const INTR: Self = Self(4);
     pub(crate) const IO: Self = Self(5);
     pub(crate) const AGAIN: Self = Self(11);
+    pub(crate) const CONNRESET: Self = Self(104);
     pub(crate) const ACCES: Self = Self(13);
     pub(crate) const EXIST: Self = Self(17);
     pub(crate) const NOTDIR: Self = Self(20);
