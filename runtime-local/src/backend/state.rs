@@ -8,6 +8,7 @@ use unmoor_core::backend::{Revision, StackLock, State};
 use unmoor_core::name::StackName;
 
 use super::LocalBackend;
+use crate::engine::Subject;
 use crate::error::LocalError;
 use crate::state::{Durability, Lock, Stacks};
 
@@ -33,6 +34,12 @@ impl LocalBackend {
         Ok(())
     }
 
+    /// The record itself: whoever has the stack's lock next waits for a write that a caller who
+    /// gave up has left.
+    fn record_of(&self, stack: &StackName) -> Subject {
+        self.runtime.subject("record", stack, "stack")
+    }
+
     async fn write_record(
         &self,
         stack: &StackName,
@@ -40,6 +47,7 @@ impl LocalBackend {
         expected: Option<Revision>,
         durability: Durability,
     ) -> Result<Revision> {
+        let subject = self.record_of(stack);
         let (stack, record) = (stack.clone(), record.to_vec());
         let store = move |runtime: &crate::engine::Runtime| {
             runtime.db().write("write the stack", durability, |c| {
@@ -54,7 +62,10 @@ impl LocalBackend {
         let written = match durability {
             // The disk is not waited for.
             Durability::Process => self.runtime.look("marks a stack", store).await?,
-            Durability::Power => self.runtime.block("writes a stack", store).await?,
+            Durability::Power => {
+                let written = self.runtime.work(subject, "writes a stack", store);
+                written.await?
+            }
         };
         Ok(revision(written))
     }
@@ -94,6 +105,7 @@ impl State for LocalBackend {
     }
 
     async fn remove(&self, stack: &StackName) -> Result<()> {
+        let subject = self.record_of(stack);
         let stack = stack.clone();
         let remove = move |runtime: &crate::engine::Runtime| {
             runtime
@@ -102,7 +114,8 @@ impl State for LocalBackend {
                     Stacks::remove(c, stack.as_str())
                 })
         };
-        Ok(self.runtime.block("forgets a stack", remove).await?)
+        let removed = self.runtime.work(subject, "forgets a stack", remove);
+        Ok(removed.await?)
     }
 
     async fn stacks(&self) -> Result<Vec<StackName>> {

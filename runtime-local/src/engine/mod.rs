@@ -30,6 +30,7 @@ mod work;
 
 pub(crate) use compile::groups;
 pub(crate) use lookup::Running;
+pub(crate) use work::Subject;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
