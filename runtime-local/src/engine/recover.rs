@@ -103,26 +103,34 @@ impl Runtime {
             }
         }
         for service in &all_services {
-            let (stack, name) = (&service.stack, &service.desired.name);
-            let Some(_lock) = self.try_lock("service", stack, name.as_str())? else {
-                continue;
-            };
-            if self
-                .db()
-                .read(READ, |c| services::load(c, stack, name))?
-                .is_none()
-            {
-                continue;
+            // What cannot be put right keeps nobody from the rest.
+            if let Err(error) = self.restore_rules_of(service, &lost) {
+                let (stack, name) = (&service.stack, &service.desired.name);
+                tracing::warn!(%stack, service = %name, %error, "it could not be put right");
             }
-            let on = self.network_records(stack, name, &service.desired.spec)?;
-            let ports = Self::fixed_ports(&service.desired.spec, &on)?;
-            net::restore(&[], &[self.publication(name, ports, &on)?])?;
-            if on.iter().any(|network| lost.contains(&network.id)) {
-                self.write_zone(service, &on)?;
-            }
-            self.restore_across(service)?;
         }
         self.announce_again(&lost)
+    }
+
+    fn restore_rules_of(&self, service: &ServiceRecord, lost: &[String]) -> Result<(), LocalError> {
+        let (stack, name) = (&service.stack, &service.desired.name);
+        let Some(_lock) = self.try_lock("service", stack, name.as_str())? else {
+            return Ok(());
+        };
+        if self
+            .db()
+            .read(READ, |c| services::load(c, stack, name))?
+            .is_none()
+        {
+            return Ok(());
+        }
+        let on = self.network_records(stack, name, &service.desired.spec)?;
+        let ports = Self::fixed_ports(&service.desired.spec, &on)?;
+        net::restore(&[], &[self.publication(name, ports, &on)?])?;
+        if on.iter().any(|network| lost.contains(&network.id)) {
+            self.write_zone(service, &on)?;
+        }
+        self.restore_across(service)
     }
 
     /// Has the shims on networks whose zones were lost follow the new ones, and say there what

@@ -1,5 +1,6 @@
 //! The host's firewall table: networks and published ports come and go in atomic changes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use super::netlink::{CHANGED_MEANWHILE, Netlink};
 use super::{NetError, NetworkConfig, read_endpoints};
 use crate::wire::names::slots;
 use crate::wire::netplan::{Proto, PublishedPort};
-use crate::wire::nft::{Change, Value, ifname};
+use crate::wire::nft::{Value, ifname};
 use crate::wire::nft_host;
 use crate::wire::nft_host::{
     BRIDGES, GUARDED, HostNetwork, PORTS, PORTS_AT, base, change, port_chain, port_key, set_targets,
@@ -25,6 +26,8 @@ use crate::wire::nft_host::{
 const ROUTES: &str = "unmoor/routes";
 /// How often a change is made anew because others changed the rules meanwhile.
 const ATTEMPTS: u32 = 200;
+/// Ports that are taken back by one change: a message of a few hundred kilobytes.
+const AT_ONCE: usize = 1024;
 
 /// The published ports of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,14 +288,37 @@ pub(crate) fn unpublish(service: &str, ports: &[PublishedPort]) -> Result<(), Ne
         return Ok(());
     }
     let netlink = open()?;
-    for port in ports {
-        let mut c: Change = change(None);
-        nft_host::unpublish(&mut c, port, service);
-        absent_is_fine(netlink.change(&c.finish())).map_err(NetError::kernel(format!(
-            "take back port {}",
-            address(port)
-        )))?;
+    // Many at once: each change waits until no processor reads the rules before it.
+    for ports in ports.chunks(AT_ONCE) {
+        take_back(&netlink, service, ports)?;
     }
     netlink.leave();
     Ok(())
+}
+
+fn take_back(netlink: &Netlink, service: &str, ports: &[PublishedPort]) -> Result<(), NetError> {
+    let failed = || NetError::kernel(format!("take back the ports of {service}"));
+    for _ in 0..ATTEMPTS {
+        let generation = netlink.generation().map_err(failed())?;
+        let mut known = BTreeSet::new();
+        for map in [PORTS, PORTS_AT] {
+            let keys = netlink.keys(map).map_err(failed())?;
+            known.extend(keys.into_iter().map(|(key, owner)| (map, key, owner)));
+        }
+        let ours = |port: &&PublishedPort| {
+            let (map, key) = port_key(port);
+            known.contains(&(map, key, Some(port_chain(port, service))))
+        };
+        let mut there = ports.iter().filter(ours).peekable();
+        if there.peek().is_none() {
+            return Ok(());
+        }
+        let mut c = change(Some(generation));
+        there.for_each(|port| nft_host::unpublish(&mut c, port, service));
+        match netlink.change(&c.finish()) {
+            Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
+            other => return absent_is_fine(other).map_err(failed()),
+        }
+    }
+    Err(NetError::Busy("taking back a port"))
 }

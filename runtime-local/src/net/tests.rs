@@ -11,7 +11,9 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use super::{NetError, create_network, list_bridges, remove_network, republish, restore};
+use super::{
+    NetError, Publication, create_network, list_bridges, remove_network, republish, restore,
+};
 use crate::wire::netplan::{Proto, PublishedPort};
 use lan::{Lan, fetch, port, silent};
 use shim_net::tests::world::ask;
@@ -187,6 +189,31 @@ fn packets_for_loopback_that_come_from_elsewhere_reach_nobody() {
     lan.flush_rules();
     lan.loopback_attack(9090);
     assert!(lan::hears(&host));
+}
+
+#[test]
+fn many_ports_are_taken_back_with_absent_ones_among_them() {
+    let Some(lan) = Lan::new() else { return };
+    let front = lan.network("front", 0, false);
+    let some = |ports: std::ops::Range<u16>| {
+        let ports: Vec<_> = ports.map(|host_port| port(ANY, host_port)).collect();
+        lan.publication(&front, "web", &ports)
+    };
+    lan.publish(&some(8000..9500)).unwrap();
+    let other = Publication {
+        service: "other".to_owned(),
+        ..some(8000..9600)
+    };
+    let refused = lan.publish(&other).unwrap_err();
+    assert!(
+        matches!(refused, NetError::PortPublished { .. }),
+        "{refused}"
+    );
+    lan.unpublish(&some(7000..9600));
+    lan.publish(&other).unwrap();
+    // Those of another service are not taken back.
+    lan.unpublish(&some(8000..9600));
+    assert!(lan.publish(&some(9599..9600)).is_err());
 }
 
 #[test]
