@@ -6,12 +6,12 @@ use std::sync::Mutex;
 
 use unmoor::Uri;
 use unmoor_conformance::{
-    CaseResult, Evidence, Matrix, Options, Report, all_cases, run as run_suite,
+    CaseResult, Evidence, Format, Matrix, Options, Report, all_cases, run as run_suite,
 };
 
 use crate::app::App;
 use crate::exit::{Code, Failure};
-use crate::output::{Table, clean};
+use crate::output::{Table, clean, raw};
 use crate::verbs::Outcome;
 
 /// Check a backend against what every backend promises: named cases, each a claim that is tried.
@@ -27,9 +27,10 @@ pub(crate) struct Args {
     /// List the cases instead
     #[arg(long)]
     list: bool,
-    /// Write the whole result there: JUnit if it ends in `.xml`, else JSON
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    /// Write the result as html, json or junit: into a file (`junit=FILE`), or to standard output,
+    /// with the lines of the run on standard error; repeatable
+    #[arg(long, value_name = "FORMAT[=FILE]", value_parser = wanted)]
+    report: Vec<Wanted>,
     /// Put the result into `matrix.json` and `matrix.md` of this directory
     #[arg(long, value_name = "DIR")]
     matrix: Option<PathBuf>,
@@ -38,6 +39,37 @@ pub(crate) struct Args {
     evidence: Option<Evidence>,
     /// The backend [default: that of -b]
     uri: Option<String>,
+}
+
+/// A report that is asked for.
+#[derive(Debug, Clone)]
+struct Wanted {
+    format: Format,
+    /// Where to; standard output if nowhere.
+    file: Option<PathBuf>,
+}
+
+/// `junit=FILE`, `junit`, or a file whose ending says which.
+fn wanted(text: &str) -> Result<Wanted, String> {
+    if let Some((format, file)) = text.split_once('=') {
+        if file.is_empty() {
+            return Err("there is no file behind the `=`".to_owned());
+        }
+        return Ok(Wanted {
+            format: format.parse()?,
+            file: Some(file.into()),
+        });
+    }
+    match Format::of(Path::new(text)) {
+        Some(format) => Ok(Wanted {
+            format,
+            file: Some(text.into()),
+        }),
+        None => Ok(Wanted {
+            format: text.parse()?,
+            file: None,
+        }),
+    }
 }
 
 fn evidence(text: &str) -> Result<Evidence, String> {
@@ -57,10 +89,19 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         "sim" => Evidence::Model,
         _ => Evidence::Real,
     };
+    // Known before a run that takes minutes, not after it.
+    let to_output = writable(&args.report)?;
+    let line = |text: &str| match to_output {
+        true => {
+            raw(&format!("{text}\n"));
+            Ok(())
+        }
+        false => app.out.line(text),
+    };
     // Lines are told as they come; the first that cannot be written is the failure in the end.
     let unwritten = Mutex::new(None);
     let tell = |result: &CaseResult| {
-        let told = app.out.line(&clean(&result.to_string()));
+        let told = line(&clean(&result.to_string()));
         if let (Err(failure), Ok(mut first)) = (told, unwritten.lock()) {
             first.get_or_insert(failure);
         }
@@ -70,11 +111,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         .on_case(&tell);
     options.filter.clone_from(&args.filter);
     let report = run_suite(backend, &options).await?;
-    app.out.line(&report.closing_line())?;
+    line(&report.closing_line())?;
     if let Some(failure) = unwritten.into_inner().ok().flatten() {
         return Err(failure);
     }
-    keep(&args, &report)?;
+    keep(&args, &report, app)?;
     Ok(if report.is_success() {
         Code::DONE
     } else {
@@ -105,15 +146,36 @@ fn list(app: &App, filter: &[String]) -> Outcome {
     Ok(Code::DONE)
 }
 
-fn keep(args: &Args, report: &Report) -> Result<(), Failure> {
-    if let Some(file) = &args.report {
-        let junit = file.extension() == Some(Path::new("xml").as_os_str());
-        let text = if junit {
-            report.to_junit()
-        } else {
-            report.to_json()
-        };
-        fs::write(file, text).map_err(|error| Failure::System("write the report", error))?;
+/// Whether a report goes to standard output; an error if one cannot go where it should.
+fn writable(reports: &[Wanted]) -> Result<bool, Failure> {
+    let to_output = reports.iter().filter(|wanted| wanted.file.is_none());
+    let to_output = to_output.count();
+    if to_output > 1 {
+        let text = "one report goes to standard output; name files for the others: `html=FILE`";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    for file in reports.iter().filter_map(|wanted| wanted.file.as_ref()) {
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        if !folder.is_dir() || file.is_dir() {
+            let text = format!("the report cannot be written to {}", file.display());
+            return Err(Failure::Usage(text));
+        }
+    }
+    Ok(to_output == 1)
+}
+
+fn keep(args: &Args, report: &Report, app: &App) -> Result<(), Failure> {
+    for Wanted { format, file } in &args.report {
+        let text = report.to(*format);
+        match file {
+            Some(file) => {
+                fs::write(file, text).map_err(|error| Failure::System("write the report", error))?
+            }
+            None => app.out.text(&text)?,
+        }
     }
     if let Some(directory) = &args.matrix {
         let merged = Matrix::read(directory).and_then(|mut matrix| {

@@ -219,6 +219,45 @@ fn capabilities_name_every_feature_with_who_acts() {
 
 #[cfg(feature = "conformance")]
 #[test]
+fn conformance_reports_go_where_they_are_asked_for() {
+    let place = Place::new();
+    let run = |reports: &[&str]| {
+        let mut words = vec!["conformance", "sim:", "--filter", "exec_user"];
+        words.extend(reports.iter().flat_map(|report| ["--report", report]));
+        place.run(&words)
+    };
+    let ran = run(&["json", "junit=a.junit", "html=a.page"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON and nothing else");
+    assert_eq!(json["cases"][0]["name"], "exec_user");
+    assert!(
+        ran.err.contains("pass  exec/exec_user") && ran.err.contains("1 passed"),
+        "{}",
+        ran.err
+    );
+    for (file, start) in [("a.junit", "<?xml "), ("a.page", "<!DOCTYPE html>")] {
+        let text = std::fs::read_to_string(place.path().join(file)).expect("it was written");
+        assert!(text.starts_with(start), "{file}: {text}");
+    }
+    for wrong in [
+        &["yaml"][..],
+        &["junit="],
+        &["json", "html"],
+        &["html=nowhere/a.html"],
+        &["html=."],
+    ] {
+        let ran = run(wrong);
+        assert_eq!(ran.code, Some(64), "{wrong:?}: {}{}", ran.out, ran.err);
+        assert!(
+            !ran.err.contains("pass "),
+            "found out too late: {}",
+            ran.err
+        );
+    }
+}
+
+#[cfg(feature = "conformance")]
+#[test]
 fn conformance_lists_runs_and_reports() {
     let place = Place::new();
     let list = place.run(&["conformance", "--list", "--filter", "exec_user"]);

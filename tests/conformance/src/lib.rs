@@ -3,7 +3,7 @@
 //! ```text
 //! run(backend, options) ─▶ Case (needs, claim, body) ─▶ Fixture (Client, probe, names of its own)
 //!          │                                                └▶ services that run the probe
-//!          └▶ Report ─▶ text, JSON, JUnit, docs/matrix.{json,md}
+//!          └▶ Report ─▶ text, HTML, JSON, JUnit, docs/matrix.{json,md}
 //! ```
 //!
 //! A case needs features and skips where they are missing; nothing in a case names a backend. What
@@ -24,7 +24,7 @@ pub use case::{Case, Failure, Outcome, Verdict};
 pub use dial::{Dial, Sockets};
 pub use fixture::{Fixture, Output, PATIENCE};
 pub use matrix::{Entry, Matrix};
-pub use report::{CaseResult, Evidence, Report};
+pub use report::{CaseResult, Evidence, Format, Report};
 pub use run::{Options, run, select};
 
 /// The program that runs inside services, for those who bring it to a platform themselves; empty

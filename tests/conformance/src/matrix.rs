@@ -37,7 +37,7 @@ pub struct Matrix {
     pub backends: BTreeMap<String, Entry>,
 }
 
-fn support_word(support: &Support, actor: Actor) -> String {
+pub(crate) fn support_word(support: &Support, actor: Actor) -> String {
     let word = match support {
         Support::Native => "native".to_owned(),
         Support::Emulated => "emulated".to_owned(),

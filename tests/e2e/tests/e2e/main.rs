@@ -10,6 +10,7 @@ mod interrupted;
 mod killed;
 mod library;
 mod packed;
+mod reports;
 mod runs;
 mod terminal;
 mod traffic;

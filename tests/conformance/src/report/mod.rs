@@ -1,6 +1,18 @@
-//! What a run came to, as text, JSON or JUnit.
+//! What a run came to, as text, and as documents for people and for other programs.
 
-use std::fmt::{self, Write as _};
+mod escape;
+mod html;
+mod json;
+mod junit;
+
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use unmoor_core::backend::{Capabilities, Info};
@@ -41,6 +53,43 @@ impl Evidence {
     pub fn parse(text: &str) -> Option<Self> {
         let all = [Self::Model, Self::Real, Self::Live, Self::Twin, Self::Tape];
         all.into_iter().find(|evidence| evidence.as_str() == text)
+    }
+}
+
+/// A document that a report can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A page for people, with its style and without anything to fetch.
+    Html,
+    /// Everything that is known, for programs.
+    Json,
+    /// What CI systems read, in the form that they agree on.
+    Junit,
+}
+
+impl Format {
+    /// The format of a file by its ending.
+    #[must_use]
+    pub fn of(file: &Path) -> Option<Self> {
+        match file.extension()?.to_str()? {
+            "html" | "htm" => Some(Self::Html),
+            "json" => Some(Self::Json),
+            "xml" => Some(Self::Junit),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "html" => Ok(Self::Html),
+            "json" => Ok(Self::Json),
+            "junit" => Ok(Self::Junit),
+            _ => Err(format!("`{text}` is none of html, json and junit")),
+        }
     }
 }
 
@@ -123,72 +172,46 @@ impl Report {
         self.failed() == 0 && self.passed() > 0
     }
 
-    /// The last line of every report.
+    /// The last line of the report as text.
     #[must_use]
     pub fn closing_line(&self) -> String {
         let (passed, failed, skipped) = (self.passed(), self.failed(), self.skipped());
         format!("unmoor-conformance: {passed} passed, {failed} failed, {skipped} skipped")
     }
 
-    /// The report as JSON.
-    ///
-    /// # Panics
-    /// Never: a report is plain data.
+    /// How long all cases took together.
+    #[must_use]
+    pub fn milliseconds(&self) -> u64 {
+        self.cases.iter().map(|case| case.milliseconds).sum()
+    }
+
+    /// The report as a document.
+    #[must_use]
+    pub fn to(&self, format: Format) -> String {
+        match format {
+            Format::Html => self.to_html(),
+            Format::Json => self.to_json(),
+            Format::Junit => self.to_junit(),
+        }
+    }
+
+    /// The report as JSON, as `docs/conformance-report.schema.json` describes it.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a report is plain data")
+        json::write(self)
     }
 
-    /// The report as JUnit reads it.
+    /// The report as CI systems read it.
     #[must_use]
     pub fn to_junit(&self) -> String {
-        let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        let _ = writeln!(
-            text,
-            "<testsuite name=\"unmoor-conformance {}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">",
-            escaped(&self.backend.uri),
-            self.cases.len(),
-            self.failed(),
-            self.skipped()
-        );
-        for case in &self.cases {
-            let whole = case.milliseconds / 1000;
-            let part = case.milliseconds % 1000;
-            let _ = write!(
-                text,
-                "  <testcase classname=\"{}\" name=\"{}\" time=\"{whole}.{part:03}\"",
-                case.operation, case.name
-            );
-            let _ = match &case.outcome {
-                Outcome::Pass => writeln!(text, "/>"),
-                Outcome::Fail(reason) => {
-                    let message = escaped(reason);
-                    writeln!(text, "><failure message=\"{message}\"/></testcase>")
-                }
-                Outcome::Skip(reason) | Outcome::Xfail(reason) => {
-                    let message = escaped(reason);
-                    writeln!(text, "><skipped message=\"{message}\"/></testcase>")
-                }
-            };
-        }
-        text.push_str("</testsuite>\n");
-        text
+        junit::write(self)
     }
-}
 
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            c if c.is_control() => safe.push(' '),
-            c => safe.push(c),
-        }
+    /// The report as one page that needs nothing else.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        html::write(self)
     }
-    safe
 }
 
 impl fmt::Display for CaseResult {
@@ -215,59 +238,5 @@ impl fmt::Display for Report {
             writeln!(f, "no case was tried, which is a failure")?;
         }
         writeln!(f, "{}", self.closing_line())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(outcomes: Vec<Outcome>) -> Report {
-        let cases = outcomes
-            .into_iter()
-            .enumerate()
-            .map(|(number, outcome)| CaseResult {
-                name: format!("case{number}"),
-                operation: "spawn".to_owned(),
-                claim: "it holds".to_owned(),
-                outcome,
-                milliseconds: 1234,
-            });
-        let info = Info {
-            scheme: "x".to_owned(),
-            uri: "x:".to_owned(),
-            version: "1".to_owned(),
-            detail: String::new(),
-        };
-        let cases = cases.collect();
-        Report::new(
-            info,
-            Capabilities::none(),
-            Evidence::Twin,
-            "2026-01-01".to_owned(),
-            cases,
-        )
-    }
-
-    #[test]
-    fn nothing_tried_is_a_failure() {
-        assert!(!report(Vec::new()).is_success());
-        assert!(!report(vec![Outcome::Skip("no".to_owned())]).is_success());
-        assert!(report(vec![Outcome::Pass, Outcome::Xfail("known".to_owned())]).is_success());
-        assert!(!report(vec![Outcome::Pass, Outcome::Fail("bad".to_owned())]).is_success());
-    }
-
-    #[test]
-    fn json_reads_back_and_junit_is_escaped() {
-        let report = report(vec![Outcome::Pass, Outcome::Fail("a < \"b\"".to_owned())]);
-        let back: Report = serde_json::from_str(&report.to_json()).expect("reads back");
-        assert_eq!(back, report);
-        assert!(
-            report
-                .to_junit()
-                .contains("message=\"a &lt; &quot;b&quot;\"")
-        );
-        let closing = "unmoor-conformance: 1 passed, 1 failed, 0 skipped\n";
-        assert!(report.to_string().ends_with(closing));
     }
 }
