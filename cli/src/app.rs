@@ -132,7 +132,7 @@ impl App {
         for warning in warnings {
             match warning.level {
                 Level::Note => self.ui.note(&warning.to_string()),
-                Level::Trap | Level::Ignored => self.ui.warn(&warning.to_string()),
+                Level::Trap | Level::Ignored | Level::Gap => self.ui.warn(&warning.to_string()),
             }
         }
     }

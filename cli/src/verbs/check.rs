@@ -1,13 +1,10 @@
 //! `check`: what backends can do of the file, field by field.
 
 use serde_json::json;
-use unmoor::backend::{Capabilities, Support};
-use unmoor::compose::{Level, OnUnsupported};
-use unmoor::plan::fields;
-use unmoor::spec::Stack;
+use unmoor::compose::{Judgement, OnUnsupported, Verdict};
 
 use crate::app::App;
-use crate::exit::Code;
+use crate::exit::{Code, nearer};
 use crate::output::{Columns, Formatted, Listing};
 use crate::project;
 use crate::verbs::Outcome;
@@ -37,85 +34,42 @@ pub(crate) struct Args {
     format: Formatted,
 }
 
-/// What is said about one field.
-struct Verdict {
-    backend: String,
-    field: String,
-    word: &'static str,
-    feature: String,
-    remark: String,
-    place: String,
-}
-
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let loaded = project::load(&app.globals, OnUnsupported::Warn)?;
-    let mut verdicts = Vec::new();
+    let mut listing = Listing::new(COLUMNS);
+    let mut failed = false;
     for uri in app.backends()? {
         let client = unmoor::connect(&uri).await?;
-        for warning in &loaded.warnings {
-            if warning.level != Level::Ignored {
-                continue;
+        for verdict in loaded.verdicts(&client.probe().await?) {
+            failed |= match verdict.judgement {
+                Judgement::Refused => true,
+                Judgement::Ignored | Judgement::Limited => args.strict,
+                Judgement::Exact | Judgement::Emulated => false,
+            };
+            if args.all || verdict.judgement != Judgement::Exact {
+                row(&mut listing, &uri, &verdict);
             }
-            let place = warning
-                .place
-                .as_ref()
-                .map(|p| format!("{}:{}:{}", p.file, p.line, p.column));
-            verdicts.push(Verdict {
-                backend: uri.clone(),
-                field: warning.field.clone(),
-                word: "ignored",
-                feature: String::new(),
-                remark: warning.text.clone(),
-                place: place.unwrap_or_default(),
-            });
         }
-        judge(&uri, &loaded.stack, &client.probe().await?, &mut verdicts);
-    }
-    let bad = |verdict: &Verdict| match verdict.word {
-        "refused" => true,
-        "ignored" | "limited" => args.strict,
-        _ => false,
-    };
-    let failed = verdicts.iter().any(bad);
-    let mut listing = Listing::new(COLUMNS);
-    for verdict in verdicts
-        .iter()
-        .filter(|verdict| args.all || verdict.word != "exact")
-    {
-        let value = json!({
-            "backend": verdict.backend, "field": verdict.field, "verdict": verdict.word,
-            "feature": verdict.feature, "remark": verdict.remark, "place": verdict.place,
-        });
-        let cells = [
-            &verdict.backend,
-            &verdict.field,
-            verdict.word,
-            &verdict.feature,
-            &verdict.remark,
-            &verdict.place,
-        ];
-        listing.row(cells.map(str::to_owned).to_vec(), value);
     }
     listing.print(app.out, &args.format.format)?;
     Ok(if failed { Code::NO } else { Code::DONE })
 }
 
-fn judge(uri: &str, stack: &Stack, capabilities: &Capabilities, verdicts: &mut Vec<Verdict>) {
-    for field in fields(stack, capabilities) {
-        let (word, remark) = match field.support {
-            Support::Native | Support::Injected => ("exact", String::new()),
-            Support::Emulated => ("emulated", String::new()),
-            Support::Limited(limit) => ("limited", limit),
-            Support::Unsupported(hint) => ("refused", hint),
-            _ => ("limited", String::new()),
-        };
-        verdicts.push(Verdict {
-            backend: uri.to_owned(),
-            field: field.path,
-            word,
-            feature: field.feature.to_string(),
-            remark,
-            place: String::new(),
-        });
-    }
+fn row(listing: &mut Listing, backend: &str, verdict: &Verdict) {
+    let feature = verdict.feature.map(|feature| feature.to_string());
+    let feature = feature.unwrap_or_default();
+    let place = verdict.place.as_ref();
+    let place = place.map(|place| nearer(&place.to_string(), place));
+    let place = place.unwrap_or_default();
+    let remark = match (verdict.remark.as_str(), verdict.instead.as_str()) {
+        (remark, "") => remark.to_owned(),
+        (remark, instead) => format!("{remark}: {instead}"),
+    };
+    let word = verdict.judgement.as_str();
+    let value = json!({
+        "backend": backend, "field": verdict.field, "verdict": word, "feature": feature,
+        "remark": verdict.remark, "instead": verdict.instead, "place": place,
+    });
+    let cells = [backend, &verdict.field, word, &feature, &remark, &place];
+    listing.row(cells.map(str::to_owned).to_vec(), value);
 }

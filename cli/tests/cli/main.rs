@@ -1,6 +1,7 @@
 //! The built command line without root, network or engine: words, files, streams.
 
 mod files;
+mod keys;
 mod listings;
 mod place;
 mod progress;

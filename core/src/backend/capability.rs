@@ -114,9 +114,9 @@ features! {
     /// Restarts a replica whenever it ends.
     RestartAlways = "restart-always", guards: "restart";
     /// Runs a service to completion.
-    Jobs = "jobs", guards: "depends_on.condition";
+    Jobs = "jobs", guards: "depends_on, deploy.mode";
     /// Replaces replicas without an interruption.
-    RollingUpdate = "rolling-update", guards: "deploy.update_config";
+    RollingUpdate = "rolling-update", guards: "deploy.update_config, deploy.rollback_config, x-unmoor";
     /// Takes a replica out of discovery before it stops.
     Drain = "drain", guards: "x-unmoor.drain";
     /// Honours the stop signal.
@@ -166,7 +166,7 @@ features! {
     /// Takes images from an archive.
     ImageLoad = "image-load", guards: "-";
     /// Fetches images from a registry.
-    ImagePull = "image-pull", guards: "image";
+    ImagePull = "image-pull", guards: "pull_policy";
     /// Sends images to a registry.
     ImagePush = "image-push", guards: "-";
     /// Stores the desired stack and the journal of changes.

@@ -248,7 +248,13 @@ impl<'e> Context<'e> {
     /// The field is valid, but leaving it out would make the service something else.
     pub(super) fn unsupported(&mut self, at: &At<'_>, consequence: &str, instead: &str) {
         if self.options.unsupported == OnUnsupported::Warn {
-            self.warn(at, Level::Ignored, consequence);
+            self.tell(Warning {
+                place: Some(self.place(at.spot())),
+                field: at.path(),
+                level: Level::Gap,
+                text: consequence.to_owned(),
+                instead: instead.to_owned(),
+            });
             return;
         }
         let mut error = Error::new(ErrorKind::Unsupported, consequence)
@@ -271,13 +277,19 @@ impl<'e> Context<'e> {
         level: Level,
         text: impl Into<String>,
     ) {
-        let warning = Warning {
+        self.tell(Warning {
             place: Some(self.place(spot)),
             field,
             level,
             text: text.into(),
-        };
-        if self.warnings.len() < MAX_WARNINGS && self.warned.insert(warning.to_string()) {
+            instead: String::new(),
+        });
+    }
+
+    fn tell(&mut self, warning: Warning) {
+        // What would be refused is never dropped: a check must not say less than a plan.
+        let has_room = self.warnings.len() < MAX_WARNINGS || warning.level == Level::Gap;
+        if has_room && self.warned.insert(warning.to_string()) {
             self.warnings.push(warning);
         }
     }
@@ -306,6 +318,7 @@ impl<'e> Context<'e> {
                     field: String::new(),
                     level: Level::Trap,
                     text: format!("the variable {name} is not set: {text}"),
+                    instead: String::new(),
                 });
             }
         }

@@ -44,6 +44,7 @@ mod scalar;
 mod template;
 mod text;
 mod tree;
+mod verdict;
 mod yaml;
 
 use std::path::PathBuf;
@@ -53,6 +54,7 @@ pub use environment::{Environment, Files, NoFiles};
 pub use outcome::{Level, LoadErrors, Loaded, Variable, Warning};
 pub use read::{Input, ReadRequest, read};
 pub use render::{to_json, to_yaml};
+pub use verdict::{Judgement, Verdict};
 
 use crate::Place;
 
@@ -239,6 +241,11 @@ pub fn load(
         }),
         _ => Err(LoadErrors { errors, warnings }),
     }
+}
+
+/// Every key that a service may have, in the order of printing.
+pub fn service_keys() -> impl Iterator<Item = &'static str> {
+    format::service_keys()
 }
 
 /// Makes the normal document of Compose files, as `docker compose config` does: what is valid is

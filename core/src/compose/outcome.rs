@@ -16,6 +16,9 @@ pub enum Level {
     Trap,
     /// Is not honoured; the text says what differs.
     Ignored,
+    /// Is left out although the service becomes something else: an error unless
+    /// [`OnUnsupported::Warn`](super::OnUnsupported::Warn) was asked for.
+    Gap,
 }
 
 /// Something to know about a valid file.
@@ -30,6 +33,8 @@ pub struct Warning {
     pub level: Level,
     /// What it means for the stack.
     pub text: String,
+    /// What to write instead; may be empty.
+    pub instead: String,
 }
 
 impl fmt::Display for Warning {

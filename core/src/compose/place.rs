@@ -43,7 +43,10 @@ pub(super) fn all(root: &Node, cx: &Context<'_>) -> Places {
                 true => entry.key.to_string(),
                 false => format!("{path}.{}", entry.key),
             };
-            places.insert(path.clone(), cx.place(entry.spot));
+            // A null of a service asks for nothing; most were filled in.
+            if depth != 3 || !entry.value.is_null() {
+                places.insert(path.clone(), cx.place(entry.spot));
+            }
             if depth < DEEPEST {
                 waiting.push((path, depth + 1, &entry.value));
             }

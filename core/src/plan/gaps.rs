@@ -8,12 +8,13 @@ use crate::backend::{Capabilities, Feature, Gap, Support};
 use crate::error::Place;
 use crate::name::{NetworkName, ServiceName};
 use crate::spec::{
-    Condition, HealthTest, HealthWish, MountSource, NetworkMode, Protocol, RestartPolicy, Service,
-    Stack,
+    Condition, HealthTest, HealthWish, MountSource, NetworkMode, Protocol, PullPolicy,
+    RestartPolicy, Role, Service, Stack, UpdatePolicy,
 };
 
 /// A field that is set, and how far a backend can do what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldSupport {
     /// The service; `None` is the stack.
     pub service: Option<ServiceName>,
@@ -23,122 +24,141 @@ pub struct FieldSupport {
     pub feature: Feature,
     /// How far that goes.
     pub support: Support,
+    /// Where it stands, or the other way to write it that the file uses.
+    pub place: Option<Place>,
 }
 
 /// Every field of a stack that needs something of a backend, in the order of the file, each
-/// feature once a field.
+/// feature once a field. What is unsupported here is what a plan is refused for.
 #[must_use]
 pub fn fields(stack: &Stack, capabilities: &Capabilities) -> Vec<FieldSupport> {
-    let mut found: Vec<FieldSupport> = Vec::new();
-    let mut add = |service: Option<&ServiceName>, path: String, feature: Feature| {
-        let field = FieldSupport {
-            service: service.cloned(),
-            path,
-            feature,
-            support: capabilities.support(feature),
-        };
-        if !found.contains(&field) {
-            found.push(field);
-        }
-    };
-    for (name, service) in &stack.services {
-        for (field, feature) in wanted(service) {
-            add(Some(name), format!("services.{name}.{field}"), feature);
-        }
-    }
-    for (name, network) in &stack.networks {
-        if network.internal {
-            add(
-                None,
-                format!("networks.{name}.internal"),
-                Feature::InternalNetwork,
-            );
-        }
-    }
-    found
+    supports(stack, capabilities, &Scope::All, |_| true)
 }
 
 /// Every gap between the capabilities and what of a stack is asked for, by name.
 pub(super) fn gaps(stack: &Stack, capabilities: &Capabilities, only: &Scope) -> Vec<Gap> {
-    let mut found = Vec::new();
-    let reach = only.reach(stack);
-    let services = || {
-        stack
-            .services
-            .iter()
-            .filter(|(name, _)| reach.contains(*name))
-    };
-    for (name, service) in services() {
-        for (field, feature) in wanted(service) {
-            let path = format!("services.{name}.{field}");
-            push(&mut found, capabilities, Some(name), path, feature);
+    let lacks =
+        |support: &Support| matches!(support, Support::Unsupported(_) | Support::Limited(_));
+    let lacking = supports(stack, capabilities, only, lacks);
+    lacking.into_iter().map(FieldSupport::gap).collect()
+}
+
+impl FieldSupport {
+    fn gap(self) -> Gap {
+        let feature = self.feature;
+        let (fatal, consequence, alternative) = match self.support {
+            Support::Unsupported(hint) => (true, format!("`{feature}` is not possible here"), hint),
+            Support::Limited(limit) => (false, limit, String::new()),
+            _ => (false, String::new(), String::new()),
+        };
+        Gap {
+            service: self.service,
+            path: self.path,
+            feature,
+            fatal,
+            consequence,
+            alternative,
+            place: self.place,
         }
-        if let (Some(limit), Some(grace)) = (capabilities.limits.stop_grace, service.stop.grace)
-            && grace > limit
-        {
-            found.push(Gap {
+    }
+}
+
+/// The fields in the reach of a plan whose support is of interest.
+fn supports(
+    stack: &Stack,
+    capabilities: &Capabilities,
+    only: &Scope,
+    is_of_interest: impl Fn(&Support) -> bool,
+) -> Vec<FieldSupport> {
+    let mut found: Vec<FieldSupport> = Vec::new();
+    // Most stacks are planned as a whole: nothing is copied for them.
+    let reach = (*only != Scope::All).then(|| only.reach(stack));
+    let is_reached = |name: &ServiceName| reach.as_ref().is_none_or(|reach| reach.contains(name));
+    let services = || stack.services.iter().filter(|(name, _)| is_reached(name));
+    for (name, service) in services() {
+        let first = found.len();
+        for (field, feature) in wanted(service) {
+            let support = within(service, field, capabilities);
+            let support = support.unwrap_or_else(|| capabilities.support(feature));
+            if !is_of_interest(&support) {
+                continue;
+            }
+            let path = format!("services.{name}.{field}");
+            let is_said = |old: &FieldSupport| old.path == path && old.feature == feature;
+            if found[first..].iter().any(is_said) {
+                continue;
+            }
+            let place = place(stack, name, &path, feature).cloned();
+            found.push(FieldSupport {
                 service: Some(name.clone()),
-                path: format!("services.{name}.stop_grace_period"),
-                feature: Feature::StopGrace,
-                fatal: false,
-                consequence: format!("replicas are killed after {} s", limit.as_secs()),
-                alternative: String::new(),
-                place: None,
+                path,
+                feature,
+                support,
+                place,
             });
         }
     }
-    let used: BTreeSet<NetworkName> = services().flat_map(|(_, s)| networks_of(s)).collect();
-    for (name, network) in &stack.networks {
-        if network.internal && (*only == Scope::All || used.contains(name)) {
-            let path = format!("networks.{name}.internal");
-            push(
-                &mut found,
-                capabilities,
-                None,
-                path,
-                Feature::InternalNetwork,
-            );
-        }
+    let internal = || {
+        stack
+            .networks
+            .iter()
+            .filter(|(_, network)| network.internal)
+    };
+    if internal().next().is_none() {
+        return found;
     }
-    for gap in &mut found {
-        gap.place = place(stack, gap).cloned();
+    let used: BTreeSet<NetworkName> = services().flat_map(|(_, s)| networks_of(s)).collect();
+    let support = capabilities.support(Feature::InternalNetwork);
+    for (name, _) in internal().filter(|(name, _)| *only == Scope::All || used.contains(*name)) {
+        if is_of_interest(&support) {
+            let path = format!("networks.{name}.internal");
+            found.push(FieldSupport {
+                service: None,
+                feature: Feature::InternalNetwork,
+                support: support.clone(),
+                place: stack.places.of(&path).cloned(),
+                path,
+            });
+        }
     }
     found
 }
 
-/// Where the field of a gap stands: itself, or the other way to write it that the file uses.
-fn place<'s>(stack: &'s Stack, gap: &Gap) -> Option<&'s Place> {
-    if let Some(exact) = stack.places.exactly(&gap.path) {
-        return Some(exact);
+/// What a platform's numbers make of a field.
+fn within(service: &Service, field: &str, capabilities: &Capabilities) -> Option<Support> {
+    let limits = &capabilities.limits;
+    match field {
+        "stop_grace_period" => {
+            let limit = limits
+                .stop_grace
+                .filter(|limit| service.stop.grace > Some(*limit))?;
+            let text = format!("replicas are killed after {} s", limit.as_secs());
+            let is_there = capabilities.has(Feature::StopGrace);
+            is_there.then_some(Support::Limited(text))
+        }
+        "deploy.replicas" => {
+            let most = limits.replicas.filter(|most| service.replicas > *most)?;
+            let text = format!("a service has at most {most} replicas here; ask for fewer");
+            Some(Support::Unsupported(text))
+        }
+        _ => None,
     }
-    let service = gap.service.as_ref()?;
-    let others = gap.feature.guards().split(", ");
-    let mut others = others.map(|field| format!("services.{service}.{field}"));
-    let other = others.find_map(|path| stack.places.exactly(&path));
-    other.or_else(|| stack.places.of(&gap.path))
 }
 
-fn push(
-    found: &mut Vec<Gap>,
-    capabilities: &Capabilities,
-    service: Option<&ServiceName>,
-    path: String,
+/// Where a field stands: itself, or the other way to write it that the file uses.
+fn place<'s>(
+    stack: &'s Stack,
+    service: &ServiceName,
+    path: &str,
     feature: Feature,
-) {
-    let (fatal, consequence, alternative) = match capabilities.support(feature) {
-        Support::Unsupported(hint) => (true, format!("`{feature}` is not possible here"), hint),
-        Support::Limited(limit) => (false, limit, String::new()),
-        Support::Native | Support::Emulated | Support::Injected => return,
-    };
-    found.push(Gap {
-        service: service.cloned(),
-        path,
-        feature,
-        fatal,
-        consequence,
-        alternative,
-        place: None,
-    });
+) -> Option<&'s Place> {
+    if let Some(exact) = stack.places.exactly(path) {
+        return Some(exact);
+    }
+    let others = feature.guards().split(", ");
+    let mut others = others.map(|field| format!("services.{service}.{field}"));
+    let other = others.find_map(|path| stack.places.exactly(&path));
+    other.or_else(|| stack.places.of(path))
 }
 
 /// Fields that are set, with the feature each needs.
@@ -151,6 +171,7 @@ fn wanted(service: &Service) -> Vec<(&'static str, Feature)> {
     };
     want(service.replicas > 1, "deploy.replicas", Feature::Scale);
     want(service.user.is_some(), "user", Feature::User);
+    want(!service.links.is_empty(), "links", Feature::Links);
     want(!service.links.is_empty(), "links", Feature::LinkAlias);
     let across = service.links.iter().any(|link| link.target.stack.is_some());
     want(across, "x-unmoor.links", Feature::LinkAcross);
@@ -188,6 +209,31 @@ fn wanted(service: &Service) -> Vec<(&'static str, Feature)> {
         };
         want(true, "healthcheck", feature);
     }
+    wanted_life(service, &mut want);
+    wanted_files(service, &mut want);
+    wanted_rights(service, &mut want);
+    list
+}
+
+fn wanted_life(service: &Service, want: &mut impl FnMut(bool, &'static str, Feature)) {
+    let pulls = service.pull == PullPolicy::Always;
+    want(pulls, "pull_policy", Feature::ImagePull);
+    want(service.role == Role::Job, "deploy.mode", Feature::Jobs);
+    let policies = [Some(service.update), service.rollback];
+    let rolls = |policy: &UpdatePolicy| {
+        // These two are not about how replicas take turns.
+        let usual = UpdatePolicy {
+            drain: policy.drain,
+            deadline: policy.deadline,
+            ..UpdatePolicy::default()
+        };
+        *policy != usual
+    };
+    want(
+        policies.iter().flatten().any(rolls),
+        "deploy.update_config",
+        Feature::RollingUpdate,
+    );
     let restart = match service.restart {
         RestartPolicy::No => Feature::RestartNo,
         RestartPolicy::OnFailure { .. } => Feature::RestartOnFailure,
@@ -215,9 +261,6 @@ fn wanted(service: &Service) -> Vec<(&'static str, Feature)> {
         "x-unmoor.drain",
         Feature::Drain,
     );
-    wanted_files(service, &mut want);
-    wanted_rights(service, &mut want);
-    list
 }
 
 fn wanted_files(service: &Service, want: &mut impl FnMut(bool, &'static str, Feature)) {
@@ -265,6 +308,7 @@ fn wanted_rights(service: &Service, want: &mut impl FnMut(bool, &'static str, Fe
     want(!rights.sysctls.is_empty(), "sysctls", Feature::Sysctls);
     want(!rights.ulimits.is_empty(), "ulimits", Feature::Ulimits);
     want(service.tty, "tty", Feature::Tty);
+    want(service.stdin_open, "stdin_open", Feature::Attach);
     want(service.init, "init", Feature::Init);
     want(
         !service.extra_hosts.is_empty(),

@@ -197,11 +197,10 @@ pub fn plan(
     if let Some(error) = desired.stack.problems().into_iter().next() {
         return Err(error);
     }
-    check(&desired.stack, capabilities, options)?;
+    let gaps = checked(&desired.stack, capabilities, options)?;
     if let Some(error) = desired.never_healthy(&options.only) {
         return Err(error);
     }
-    let gaps = gaps::gaps(&desired.stack, capabilities, &options.only);
     let facts = facts(observed);
     let mut plan = Plan {
         stack: desired.stack.name.clone(),
@@ -226,6 +225,11 @@ pub fn plan(
 /// `NotFound` if a service is named that the stack does not have; `Unsupported` with **all** gaps
 /// of what the plan is about, unless gaps are allowed.
 pub fn check(stack: &Stack, capabilities: &Capabilities, options: &PlanOptions) -> Result<()> {
+    checked(stack, capabilities, options).map(|_| ())
+}
+
+/// The gaps that a plan goes on with.
+fn checked(stack: &Stack, capabilities: &Capabilities, options: &PlanOptions) -> Result<Vec<Gap>> {
     let mut named = options.only.names().unwrap_or_default().iter();
     if let Some(unknown) = named.find(|name| !stack.services.contains_key(*name)) {
         let text = format!("no service `{unknown}`");
@@ -234,7 +238,7 @@ pub fn check(stack: &Stack, capabilities: &Capabilities, options: &PlanOptions) 
     let gaps = gaps::gaps(stack, capabilities, &options.only);
     let fatal = gaps.iter().filter(|gap| gap.fatal).count();
     if options.allow_gaps || fatal == 0 {
-        return Ok(());
+        return Ok(gaps);
     }
     let text = format!("the backend cannot do {fatal} of the things asked for");
     Err(Error::new(ErrorKind::Unsupported, text)

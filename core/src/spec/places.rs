@@ -31,6 +31,18 @@ impl Places {
         self.0.get(path)
     }
 
+    /// Every field with where it stands, by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Place)> {
+        self.0.iter().map(|(path, place)| (path.as_str(), place))
+    }
+
+    /// The fields whose paths begin with `prefix`.
+    pub fn under(&self, prefix: String) -> impl Iterator<Item = (&str, &Place)> + use<'_> {
+        let from = self.0.range(prefix.clone()..);
+        from.take_while(move |(path, _)| path.starts_with(&prefix))
+            .map(|(path, place)| (path.as_str(), place))
+    }
+
     /// Where a field stands, or the nearest one around it.
     #[must_use]
     pub fn of(&self, path: &str) -> Option<&Place> {

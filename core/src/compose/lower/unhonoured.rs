@@ -25,9 +25,8 @@ const DNS: &str = "names are answered by the stack's own DNS, which asks the nod
 const HOOK: &str = "commands beside the main one are not run";
 
 /// Keys whose value does not matter.
-const ALWAYS: [(&str, Effect, &str); 32] = [
+const ALWAYS: [(&str, Effect, &str); 31] = [
     ("annotations", Differs, "annotations are not kept"),
-    ("attach", Nothing, "only chooses whose output is shown"),
     ("blkio_config", Differs, DISK),
     (
         "cgroup_parent",
@@ -113,6 +112,7 @@ pub(super) fn lower(fields: &[At<'_>], cx: &mut Context<'_>) {
                 "name the volumes of both under `volumes:`",
             ),
             "models" => models(field, cx),
+            "attach" => attach(field, cx),
             "logging" => logging(field, cx),
             "cgroup" | "ipc" | "pid" | "runtime" | "userns_mode" | "uts" => namespace(field, cx),
             _ => {}
@@ -139,6 +139,13 @@ pub(super) fn models(field: &At<'_>, cx: &mut Context<'_>) {
         "models that are called as services are not available",
         "",
     );
+}
+
+fn attach(field: &At<'_>, cx: &mut Context<'_>) {
+    if field.boolean(cx) == Some(false) {
+        let text = "an attached `up` shows its output all the same; `--no-attach` leaves it out";
+        cx.warn(field, Level::Ignored, text);
+    }
 }
 
 fn logging(field: &At<'_>, cx: &mut Context<'_>) {
@@ -191,7 +198,7 @@ mod tests {
     use super::ALWAYS;
 
     /// Keys that the areas read, or that the document has no more.
-    const READ: &str = "build cap_add cap_drop command configs container_name cpu_period \
+    const READ: &str = "attach build cap_add cap_drop command configs container_name cpu_period \
         cpu_quota cpus depends_on deploy devices entrypoint env_file environment expose extends \
         extra_hosts healthcheck hostname image init label_file labels links mem_limit \
         mem_reservation network_mode networks pids_limit platform ports privileged profiles \

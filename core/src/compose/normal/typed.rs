@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::super::Level;
 use super::super::context::Context;
 use super::super::format::{Field, Form, Shape};
 use super::super::gotext::{self, sprint};
@@ -68,7 +69,14 @@ fn formed(
     };
     let mut reader = Reader::new(path, cx);
     match field.form {
-        Form::Drop => None,
+        Form::Drop => {
+            // These two are told of, or taken in, elsewhere.
+            if !matches!(field.key, "version" | "include") {
+                let text = "has no effect, with docker compose neither";
+                cx.warn_spot(spot, path.to_owned(), Level::Note, text);
+            }
+            None
+        }
         Form::Text => reader.text(&node).filter(|text| text.as_text() != Some("")),
         Form::Stringified => Some(Node::text(node.spot, &sprint(&node))),
         Form::Flag => reader.flag(&node).filter(Node::is_true),
