@@ -2,9 +2,9 @@
 
 use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
-use unmoor::compose::{Level, OnUnsupported, Warning};
+use unmoor::compose::{Level, Loaded, OnUnsupported, Warning};
 use unmoor::label::Selector;
-use unmoor::name::StackName;
+use unmoor::name::{ServiceName, StackName};
 use unmoor::spec::Stack;
 
 use crate::args::{Ansi, Globals, Services};
@@ -90,7 +90,7 @@ impl App {
     pub(crate) async fn select(&self, which: &Services) -> Result<(Client, Selector), Failure> {
         let stack = self.stack_name()?;
         let client = self.connect().await?;
-        let selector = select::services(&client, &stack, &which.services).await?;
+        let selector = select::services(self, &client, &stack, &which.services).await?;
         Ok((client, selector))
     }
 
@@ -122,9 +122,22 @@ impl App {
 
     /// The stack of the Compose files, with their warnings told.
     pub(crate) fn stack(&self, unsupported: OnUnsupported) -> Result<Stack, Failure> {
-        let loaded = project::load(&self.globals, unsupported)?;
+        self.loaded(unsupported, &[]).map(|loaded| loaded.stack)
+    }
+
+    /// The same with all there is to know; services that are named are taken in whatever their
+    /// profiles.
+    pub(crate) fn loaded(
+        &self,
+        unsupported: OnUnsupported,
+        named: &[ServiceName],
+    ) -> Result<Loaded, Failure> {
+        let loaded = project::load(&self.globals, unsupported, named)?;
         self.warn(&loaded.warnings);
-        Ok(loaded.stack)
+        for name in named {
+            project::service(&loaded.stack, name)?;
+        }
+        Ok(loaded)
     }
 
     /// Tells what is to be known about the files.

@@ -126,11 +126,7 @@ impl<'a> Follow<'a> {
             shown: Shown::default(),
             since: None,
             ansi: app.globals.ansi,
-            look: LogStyle {
-                prefix: true,
-                timestamps: false,
-                json: false,
-            },
+            look: LogStyle::named(),
             tell_ends: true,
             abort: Abort::Never,
             grace: None,

@@ -76,6 +76,27 @@ pub(crate) async fn on_services(
     Ok(Code::DONE)
 }
 
+/// As [`on_services`], and where none of their replicas is there, there is nothing to do: scripts
+/// stop and remove before they know whether there is something.
+pub(crate) async fn on_services_if_there(
+    app: &App,
+    signals: &mut Interrupts,
+    which: &Services,
+    go_on: &str,
+    act: impl AsyncFnOnce(&Client, &Selector, RunOptions<'_>) -> unmoor::Result<apply::Report>,
+) -> Outcome {
+    let act = async |client: &Client, all: &Selector, run: RunOptions<'_>| match client
+        .observe(all)
+        .await?
+        .replicas()
+        .next()
+    {
+        Some(_) => act(client, all, run).await,
+        None => Ok(apply::Report::default()),
+    };
+    on_services(app, signals, which, go_on, act).await
+}
+
 /// Whether the progress of images is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pulls {

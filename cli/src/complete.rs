@@ -27,9 +27,12 @@ pub(crate) fn of_services() -> ArgValueCompleter {
 
 /// Services of the files that are found from here; none if they cannot be read.
 fn services(begun: &OsStr) -> Vec<CompletionCandidate> {
-    let loaded = project::load(&Globals::none(), OnUnsupported::Warn);
-    let stack = loaded.map(|loaded| loaded.stack).ok();
-    let names = stack.iter().flat_map(|stack| stack.services.keys());
+    let loaded = project::load(&Globals::none(), OnUnsupported::Warn, &[]).ok();
+    // Naming a service switches its profile on, so those count as well.
+    let names = loaded.iter().flat_map(|loaded| {
+        let active = loaded.stack.services.keys().map(ToString::to_string);
+        active.chain(loaded.inactive.keys().cloned())
+    });
     candidates(names, begun)
 }
 

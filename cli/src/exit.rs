@@ -10,7 +10,7 @@ use unmoor::compose::LoadErrors;
 use unmoor::{Error, ErrorKind, Place};
 
 use crate::interrupt::Signal;
-use crate::output::{Out, Ui, clean, raw, snippet};
+use crate::output::{Out, Ui, clean, clean_json, raw, snippet};
 
 /// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub(crate) fn finish(outcome: Result<Code, Failure>, ui: &Ui) -> ExitCode {
     };
     let code = failure.code();
     if ui.json {
-        raw(&format!("{}\n", as_event(&failure, code)));
+        raw(&(clean_json(as_event(&failure, code).to_string()) + "\n"));
     } else if code != NO_READER {
         let _ = io::stderr().write_all(as_text(&failure, ui).as_bytes());
     }
@@ -148,7 +148,7 @@ fn as_event(failure: &Failure, code: u8) -> serde_json::Value {
         }
         Failure::Usage(text) => base("usage", text.clone(), None),
         Failure::Output(error) => base("output", error.to_string(), None),
-        Failure::System(what, error) => base("system", format!("{what}: {error}"), None),
+        Failure::System(what, error) => base("system", format!("{what}: {}", reasons(error)), None),
         Failure::Interrupted(signal, advice) => {
             base("interrupted", signal.to_string(), advice.as_deref())
         }
@@ -176,12 +176,26 @@ fn as_text(failure: &Failure, ui: &Ui) -> String {
         }
         Failure::Usage(text) => format!("{label} {}\n", clean(text)),
         Failure::Output(error) => format!("{label} write to standard output: {error}\n"),
-        Failure::System(what, error) => format!("{label} {what}: {error}\n"),
+        Failure::System(what, error) => format!("{label} {what}: {}\n", clean(&reasons(error))),
         Failure::Interrupted(signal, None) => format!("{}\n", ui.style.yellow(&signal.to_string())),
         Failure::Interrupted(signal, Some(advice)) => {
             format!("{}: {advice}\n", ui.style.yellow(&signal.to_string()))
         }
     }
+}
+
+/// The error with what caused it, where it does not say that itself.
+fn reasons(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let told = next.to_string();
+        if !text.contains(&told) {
+            let _ = write!(text, ": {told}");
+        }
+        cause = next.source();
+    }
+    text
 }
 
 /// The error with its places, causes, gaps, hint and what failed while cleaning up.

@@ -49,23 +49,31 @@ pub(crate) struct Making {
 }
 
 impl Making {
-    /// The stack of the files, with what the command line says over it.
-    pub(crate) fn stack(&self, app: &App) -> Result<Stack, Failure> {
+    /// The stack of the files, with what the command line says over it, and how it is changed.
+    /// Services that are named are taken in whatever their profiles.
+    pub(crate) fn wanted(
+        &self,
+        app: &App,
+        named: &[ServiceName],
+    ) -> Result<(Stack, UpOptions<'static>), Failure> {
         self.building.refuse()?;
-        let mut stack = app.stack(project::on_unsupported(self.allow_gaps))?;
+        let mut options = self.options()?;
+        let loaded = app.loaded(project::on_unsupported(self.allow_gaps), named)?;
+        options.plan.left_out = project::left_out(&loaded);
         for (name, _) in &self.scale {
-            project::service(&stack, name)?;
+            project::active(&loaded, name)?;
         }
+        let mut stack = loaded.stack;
         if let Some(policy) = self.pull {
             for service in stack.services.values_mut() {
                 service.pull = policy;
             }
         }
-        Ok(stack)
+        Ok((stack, options))
     }
 
     /// The options of the change.
-    pub(crate) fn options(&self) -> Result<UpOptions<'static>, Failure> {
+    fn options(&self) -> Result<UpOptions<'static>, Failure> {
         let mut options = UpOptions::new();
         options.plan.orphans = match (self.remove_orphans, is_true(IGNORE_ORPHANS)) {
             (true, true) => {

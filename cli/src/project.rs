@@ -2,6 +2,7 @@
 
 use std::env;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::OnceLock;
 
 use unmoor::compose::{self, Environment, Input, LoadOptions, Loaded, OnUnsupported, ReadRequest};
 use unmoor::name::{ServiceName, StackName};
@@ -19,28 +20,42 @@ pub(crate) fn on_unsupported(allow_gaps: bool) -> OnUnsupported {
     }
 }
 
+/// What was read of the files: a pipe gives what it has only once.
+static READ: OnceLock<Input> = OnceLock::new();
+
 /// Finds and reads the Compose files.
 pub(crate) fn input(globals: &Globals) -> Result<Input, Failure> {
-    read(globals, OnUnsupported::Warn)
+    if let Some(input) = READ.get() {
+        return Ok(input.clone());
+    }
+    let input = read(globals)?;
+    Ok(READ.get_or_init(|| input).clone())
 }
 
-fn read(globals: &Globals, unsupported: OnUnsupported) -> Result<Input, Failure> {
+fn read(globals: &Globals) -> Result<Input, Failure> {
     let directory =
         env::current_dir().map_err(|error| Failure::System("find the working directory", error))?;
-    let mut request =
-        ReadRequest::new(directory, environment()).options(options(globals, unsupported));
+    let mut request = ReadRequest::new(directory, environment()).options(options(globals));
     request.files.clone_from(&globals.files);
     request.env_files.clone_from(&globals.env_files);
     Ok(compose::read(&request)?)
 }
 
-/// Finds, reads and understands the Compose files.
-pub(crate) fn load(globals: &Globals, unsupported: OnUnsupported) -> Result<Loaded, Failure> {
-    Ok(read(globals, unsupported)?.load()?)
+/// Finds, reads and understands the Compose files. Services that are named are taken in whatever
+/// their profiles.
+pub(crate) fn load(
+    globals: &Globals,
+    unsupported: OnUnsupported,
+    named: &[ServiceName],
+) -> Result<Loaded, Failure> {
+    let mut input = input(globals)?;
+    input.options.unsupported = unsupported;
+    input.options.services = named.iter().map(ToString::to_string).collect();
+    Ok(input.load()?)
 }
 
-fn options(globals: &Globals, unsupported: OnUnsupported) -> LoadOptions {
-    let mut options = LoadOptions::default().unsupported(unsupported);
+fn options(globals: &Globals) -> LoadOptions {
+    let mut options = LoadOptions::default();
     options.name.clone_from(&globals.project_name);
     options
         .project_directory
@@ -73,7 +88,7 @@ pub(crate) fn name(globals: &Globals) -> Result<StackName, Failure> {
     if let Some(name) = globals.project_name.clone().or_else(variable) {
         return Ok(StackName::parse(name).map_err(Error::from)?);
     }
-    match load(globals, OnUnsupported::Warn) {
+    match load(globals, OnUnsupported::Warn, &[]) {
         Ok(loaded) => Ok(loaded.stack.name),
         Err(Failure::Library(error)) if error.is_not_found() && globals.files.is_empty() => {
             Err(error
@@ -93,6 +108,32 @@ pub(crate) fn service<'s>(stack: &'s Stack, name: &ServiceName) -> Result<&'s Se
             .on(&stack.name)
             .hint(format!("it has: {}", known.join(", ")))
     })?)
+}
+
+/// A service of the files, or who takes it in if it is left out.
+pub(crate) fn active<'s>(loaded: &'s Loaded, name: &ServiceName) -> Result<&'s Service, Failure> {
+    match loaded
+        .inactive
+        .get(name.as_str())
+        .and_then(|all| all.first())
+    {
+        None => service(&loaded.stack, name),
+        Some(profile) => {
+            let text = format!("no profile of service `{name}` is active");
+            let error = Error::new(ErrorKind::NotFound, text).on(&loaded.stack.name);
+            Err(error
+                .hint(format!("`--profile {profile}` takes it in"))
+                .into())
+        }
+    }
+}
+
+/// Services that the files have and that are left out just now.
+pub(crate) fn left_out(loaded: &Loaded) -> Vec<ServiceName> {
+    let names = loaded.inactive.keys();
+    names
+        .filter_map(|name| ServiceName::parse(name).ok())
+        .collect()
 }
 
 /// A name for a one-off copy of a service that no other copy has.

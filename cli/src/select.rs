@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use unmoor::compose::OnUnsupported;
 use unmoor::label::Selector;
 use unmoor::name::{ReplicaId, ServiceName, StackName};
 use unmoor::{Client, Error, ErrorKind};
 
+use crate::app::App;
 use crate::exit::Failure;
+use crate::project;
 
-/// Selects these services of a stack, or the whole stack; each must be wanted or be there.
+/// Selects these services of a stack, or the whole stack; each must be wanted, be there, or stand in
+/// the files.
 pub(crate) async fn services(
+    app: &App,
     client: &Client,
     stack: &StackName,
     names: &[ServiceName],
@@ -19,8 +24,12 @@ pub(crate) async fn services(
         return Ok(selector);
     }
     let known = known(client, stack).await?;
-    if let Some(unknown) = names.iter().find(|name| !known.contains(*name)) {
-        return Err(no_service(stack, unknown, &known).into());
+    if !names.iter().all(|name| known.contains(name)) {
+        let in_files = of_files(app, stack, names);
+        let there = |name: &&ServiceName| known.contains(*name) || in_files.contains(*name);
+        if let Some(unknown) = names.iter().find(|name| !there(name)) {
+            return Err(no_service(stack, unknown, &known).into());
+        }
     }
     selector.services = names.to_vec();
     Ok(selector)
@@ -51,6 +60,15 @@ pub(crate) async fn known(
     Ok(known)
 }
 
+/// Services of the files here, if they are those of this stack; naming a service switches its
+/// profile on.
+fn of_files(app: &App, stack: &StackName, named: &[ServiceName]) -> BTreeSet<ServiceName> {
+    let loaded = project::load(&app.globals, OnUnsupported::Warn, named).ok();
+    let loaded = loaded.filter(|loaded| loaded.stack.name == *stack);
+    let services = loaded.map(|loaded| loaded.stack.services);
+    services.unwrap_or_default().into_keys().collect()
+}
+
 fn no_service(stack: &StackName, name: &ServiceName, known: &BTreeSet<ServiceName>) -> Error {
     let error = Error::new(ErrorKind::NotFound, format!("no service `{name}`")).on(stack);
     if known.is_empty() {
@@ -62,12 +80,12 @@ fn no_service(stack: &StackName, name: &ServiceName, known: &BTreeSet<ServiceNam
 
 /// One running replica of a service: the one asked for, or the first.
 pub(crate) async fn running(
-    client: &Client,
-    stack: &StackName,
+    app: &App,
+    (client, stack): (&Client, &StackName),
     service: &ServiceName,
     slot: Option<u32>,
 ) -> Result<ReplicaId, Failure> {
-    let selector = services(client, stack, std::slice::from_ref(service)).await?;
+    let selector = services(app, client, stack, std::slice::from_ref(service)).await?;
     let observed = client.observe(&selector).await?.stack(stack);
     let mut replicas: Vec<_> = observed
         .replicas_of(service)
@@ -85,7 +103,10 @@ pub(crate) async fn running(
             Some(slot) => format!("service `{service}` has no replica {slot}"),
             None => format!("service `{service}` has no replica"),
         };
-        return Err(Error::new(ErrorKind::NotFound, text).on(stack).into());
+        let error = Error::new(ErrorKind::NotFound, text).on(stack);
+        return Err(error
+            .hint(format!("`unmoor up -d {service}` starts it"))
+            .into());
     };
     if replica.phase.is_alive() {
         return Ok(replica.id.clone());

@@ -157,6 +157,78 @@ fn what_is_not_a_text_file_is_refused_at_once() {
     assert!(work.done() < Duration::from_secs(5));
 }
 
+/// A pipe that this text comes through, and the number of its descriptor.
+#[cfg(target_os = "linux")]
+fn pipe_with(text: impl Into<Vec<u8>>) -> (std::io::PipeReader, i32) {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let text = text.into();
+    // Who does not read to the end ends the thread as well.
+    std::thread::spawn(move || writer.write_all(&text));
+    let number = reader.as_raw_fd();
+    (reader, number)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_shell_opens_for_us_is_read_like_standard_input() {
+    let folder = Folder::new();
+    let at = |number: i32| {
+        [
+            format!("/dev/fd/{number}"),
+            format!("/proc/self/fd/{number}"),
+        ]
+    };
+    for way in 0..2 {
+        let (_file, file) = pipe_with(WEB);
+        let (_variables, variables) = pipe_with("TAG=piped\n");
+        let mut request = folder.request("").file(&at(file)[way]);
+        request.env_files = vec![PathBuf::from(&at(variables)[way])];
+        let input = read(&request).expect("reads");
+        let directory = input.options.project_directory.as_deref();
+        assert_eq!(directory, Some(folder.0.as_path()), "paths start from here");
+        let loaded = input.load().expect("loads");
+        let web = loaded.stack.services.values().next().expect("a service");
+        assert_eq!(web.image.familiar(), "nginx:piped");
+    }
+    let (_large, large) = pipe_with(vec![b' '; 64 << 20]);
+    let told = error(&folder.request("").file(&at(large)[0])).to_string();
+    assert!(told.contains("larger than 4 MiB"), "{told}");
+    // A FIFO with a name is none of them, opened or not: who writes may never come.
+    let fifo = folder.0.join("fifo.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo runs").success());
+    let opened = fs::File::options().read(true).write(true).open(&fifo);
+    let opened = opened.expect("both ends");
+    let number = std::os::fd::AsRawFd::as_raw_fd(&opened);
+    let fifo = fifo.display().to_string();
+    for path in at(number).iter().chain([&fifo]) {
+        let error = error(&folder.request("").file(path));
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        assert!(
+            error
+                .hint_text()
+                .is_some_and(|hint| hint.contains("`-f -`"))
+        );
+    }
+}
+
+#[test]
+fn an_empty_file_is_called_by_its_name() {
+    let folder = Folder::new();
+    folder.write("a.yaml", "").write("b.yaml", "# nothing\n");
+    let told = |request: ReadRequest| {
+        let failed = read(&request).expect("reads").load().expect_err("empty");
+        failed.to_string()
+    };
+    let one = told(folder.request("").file("a.yaml"));
+    assert!(one.contains("a.yaml is empty"), "{one}");
+    let both = told(folder.request("").file("a.yaml").file("b.yaml"));
+    assert!(both.contains("a.yaml and "), "{both}");
+    assert!(both.contains("b.yaml are empty"), "{both}");
+}
+
 #[test]
 fn nothing_to_read_is_not_found() {
     let folder = Folder::new();

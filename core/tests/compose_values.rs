@@ -454,6 +454,29 @@ fn images_are_those_of_active_services_however_they_are_written() {
 }
 
 #[test]
+fn a_service_that_is_named_switches_its_profiles_on_unless_one_is_on() {
+    let text = "services: {two: {image: x, profiles: [a, b]}, in_b: {image: y, profiles: [b]}, \
+        no: {image: z, profiles: [c]}}\n";
+    let names = |options: &LoadOptions| {
+        let source = Source::new("c.yaml", text).directory("/srv/t");
+        let loaded = load(&[source], &Environment::new(), options).expect("valid");
+        let names: Vec<String> = loaded
+            .stack
+            .services
+            .keys()
+            .map(ToString::to_string)
+            .collect();
+        (names.join(" "), loaded.inactive)
+    };
+    let (active, inactive) = names(&LoadOptions::default().service("two"));
+    assert_eq!(active, "in_b two");
+    assert_eq!(inactive["no"], ["c"]);
+    let (active, inactive) = names(&LoadOptions::default().profile("a").service("two"));
+    assert_eq!(active, "two");
+    assert_eq!(inactive.keys().collect::<Vec<_>>(), ["in_b", "no"]);
+}
+
+#[test]
 fn limits_of_zero_are_read_again() {
     let text = "services: {a: {image: x, ulimits: {core: 0, nofile: {soft: 0, hard: 5}}}}\n";
     let source = |text: &str| [Source::new("c.yaml", text).directory("/srv/t")];

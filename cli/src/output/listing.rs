@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::exit::Failure;
 use crate::output::template::Template;
-use crate::output::{Out, Table, clean};
+use crate::output::{Out, Table, clean, clean_json};
 
 /// How a listing is printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Listing {
             ListFormat::Table => Ok(self.table().to_string()),
             ListFormat::Json => {
                 let text = serde_json::to_string_pretty(&self.values);
-                text.map(|text| text + "\n")
+                text.map(|text| clean_json(text) + "\n")
                     .map_err(|error| Failure::Output(error.into()))
             }
             ListFormat::Template(template) => self.by(template),

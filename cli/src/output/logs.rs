@@ -9,7 +9,8 @@ use unmoor::name::{ReplicaId, ServiceName};
 
 use crate::args::Ansi;
 use crate::exit::Failure;
-use crate::output::{Out, Style, Ui, raw_bytes};
+use crate::output::harmless::harmless;
+use crate::output::{Out, Style, Ui, clean_json, raw_bytes};
 use crate::time::rfc3339;
 
 /// How log lines look.
@@ -21,6 +22,23 @@ pub(crate) struct LogStyle {
     pub(crate) timestamps: bool,
     /// One JSON object a line instead.
     pub(crate) json: bool,
+    /// What replicas wrote to standard error goes to standard output, too, in its order.
+    pub(crate) together: bool,
+    /// Everything that steers a terminal gets there.
+    pub(crate) raw: bool,
+}
+
+impl LogStyle {
+    /// Names before lines, and each stream to its own.
+    pub(crate) fn named() -> Self {
+        Self {
+            prefix: true,
+            timestamps: false,
+            json: false,
+            together: false,
+            raw: false,
+        }
+    }
 }
 
 /// Prints log lines and counts them.
@@ -29,6 +47,8 @@ pub(crate) struct LogPrinter {
     out: Out,
     look: LogStyle,
     styles: [Style; 2],
+    /// Whether standard output and standard error are terminals that get harmless text only.
+    careful: [bool; 2],
     width: usize,
     colours: BTreeMap<ServiceName, usize>,
     printed: BTreeMap<ReplicaId, usize>,
@@ -36,11 +56,13 @@ pub(crate) struct LogPrinter {
 
 impl LogPrinter {
     pub(crate) fn new(out: Out, look: LogStyle, ansi: Ansi) -> Self {
-        let err = Style::for_stream(ansi, io::stderr().is_terminal());
+        let terminals = [io::stdout().is_terminal(), io::stderr().is_terminal()];
+        let err = Style::for_stream(ansi, terminals[1]);
         Self {
             out,
             look,
             styles: [out.style(ansi), err],
+            careful: terminals.map(|terminal| terminal && !look.raw),
             width: 0,
             colours: BTreeMap::new(),
             printed: BTreeMap::new(),
@@ -64,17 +86,16 @@ impl LogPrinter {
         }
     }
 
-    /// Prints lines in order; what was written to standard error goes there.
+    /// Prints lines in order, each to its stream.
     pub(crate) fn print(&mut self, lines: &[LogLine]) -> Result<(), Failure> {
         let mut run = Vec::new();
         let mut channel = Channel::Stdout;
         for line in lines {
             self.expect(std::iter::once(&line.replica));
             *self.printed.entry(line.replica.clone()).or_default() += 1;
-            let target = if self.look.json {
-                Channel::Stdout
-            } else {
-                line.channel
+            let target = match self.look.json || self.look.together {
+                true => Channel::Stdout,
+                false => line.channel,
             };
             if target != channel {
                 self.write(channel, &run)?;
@@ -144,9 +165,11 @@ impl LogPrinter {
                 "service": line.replica.service, "replica": line.replica.to_string(),
                 "channel": line.channel, "text": line.text,
             });
-            into.extend(format!("{value}\n").as_bytes());
+            into.extend(clean_json(value.to_string()).as_bytes());
+            into.push(b'\n');
             return;
         }
+        let stream = usize::from(channel == Channel::Stderr);
         if self.look.prefix {
             let name = format!("{:width$}  | ", short(&line.replica), width = self.width);
             let colour = self
@@ -154,13 +177,15 @@ impl LogPrinter {
                 .get(&line.replica.service)
                 .copied()
                 .unwrap_or(0);
-            let style = self.styles[usize::from(channel == Channel::Stderr)];
-            into.extend(style.nth(colour, &name).as_bytes());
+            into.extend(self.styles[stream].nth(colour, &name).as_bytes());
         }
         if self.look.timestamps {
             into.extend(format!("{} ", rfc3339(line.time)).as_bytes());
         }
-        into.extend(line.text.as_bytes());
+        match self.careful[stream] {
+            true => into.extend(harmless(&line.text).as_bytes()),
+            false => into.extend(line.text.as_bytes()),
+        }
         into.push(b'\n');
     }
 }
@@ -201,17 +226,13 @@ mod tests {
             line("web", 1, "hello"),
             line("database", 12, "\u{1b}[1mraw"),
         ];
-        let look = LogStyle {
-            prefix: true,
-            timestamps: false,
-            json: false,
-        };
+        let look = LogStyle::named();
         let wanted = "web-1        | hello\ndatabase-12  | \u{1b}[1mraw\n";
         assert_eq!(printed(look, &lines), wanted);
         let look = LogStyle {
             prefix: false,
             timestamps: true,
-            json: false,
+            ..LogStyle::named()
         };
         assert_eq!(
             printed(look, &lines[..1]),
@@ -221,11 +242,7 @@ mod tests {
 
     #[test]
     fn a_service_has_its_colour_also_when_it_is_shown_alone() {
-        let look = LogStyle {
-            prefix: true,
-            timestamps: false,
-            json: false,
-        };
+        let look = LogStyle::named();
         let prefix = |lines: &[LogLine]| {
             let mut printer = LogPrinter::new(Out::new(), look, Ansi::Never);
             printer.styles = [Style::for_stream(Ansi::Always, true); 2];
@@ -242,14 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_gets_harmless_text_unless_all_of_it_is_wanted() {
+        let printed = |careful: bool| {
+            let mut printer = LogPrinter::new(Out::new(), LogStyle::named(), Ansi::Never);
+            printer.careful = [careful; 2];
+            let mut text = Vec::new();
+            let line = line("web", 1, "\u{1b}[2J\u{1b}[31mx");
+            printer.format(&line, Channel::Stdout, &mut text);
+            String::from_utf8(text).expect("text")
+        };
+        assert_eq!(printed(true), "web-1  | \\u{1b}[2J\u{1b}[31mx\u{1b}[0m\n");
+        assert_eq!(printed(false), "web-1  | \u{1b}[2J\u{1b}[31mx\n");
+    }
+
+    #[test]
     fn json_lines_hold_escapes_as_text() {
         let look = LogStyle {
-            prefix: true,
-            timestamps: true,
             json: true,
+            ..LogStyle::named()
         };
-        let text = printed(look, &[line("web", 1, "\u{1b}[1mx")]);
-        assert!(!text.contains('\u{1b}'), "{text}");
+        let text = printed(look, &[line("web", 1, "\u{1b}[1mx\u{9b}2J")]);
+        assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text}");
         assert!(text.contains(r#""replica":"shop-web-1""#), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! What is printed: data on standard output, everything else on standard error.
 
+mod harmless;
 mod listing;
 mod live;
 mod logs;
@@ -14,7 +15,7 @@ pub(crate) use listing::{Columns, Formatted, ListFormat, Listing};
 pub(crate) use logs::{LogPrinter, LogStyle};
 pub(crate) use progress::Progress;
 pub(crate) use snippet::snippet;
-pub(crate) use style::{Style, clean};
+pub(crate) use style::{Style, clean, clean_json};
 pub(crate) use table::Table;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -73,13 +74,13 @@ impl Out {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text =
             serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?;
-        self.line(&text)
+        self.line(&clean_json(text))
     }
 
     /// Writes one JSON document on one line.
     pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(|error| Failure::Output(error.into()))?;
-        self.line(&text)
+        self.line(&clean_json(text))
     }
 
     /// Writes a table.
@@ -200,7 +201,7 @@ impl Ui {
         match self.progress {
             ProgressMode::Json => {
                 let event = serde_json::json!({"event": kind, "message": text});
-                raw(&format!("{event}\n"));
+                raw(&(clean_json(event.to_string()) + "\n"));
             }
             ProgressMode::Quiet if kind == "note" => {}
             _ => raw(&format!("{label} {}\n", clean(text))),
@@ -220,7 +221,7 @@ impl Ui {
 
     /// One JSON object of progress on one line.
     pub(crate) fn event(&self, value: &serde_json::Value) {
-        self.write(&format!("{value}\n"));
+        self.write(&(clean_json(value.to_string()) + "\n"));
     }
 
     /// Writes where progress goes.

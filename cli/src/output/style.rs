@@ -75,7 +75,7 @@ impl Style {
 }
 
 /// Characters that steer a terminal or turn the direction of writing.
-fn is_steering(c: char) -> bool {
+pub(super) fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -96,6 +96,23 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// A JSON text with everything that steers a terminal escaped; JSON itself escapes only some of it.
+pub(crate) fn clean_json(text: String) -> String {
+    let steers = |c: char| c != '\n' && is_steering(c);
+    if !text.chars().any(steers) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match steers(c) {
+            // Outside of strings JSON has no such characters, and all of them fit four digits.
+            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => safe.push(c),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +124,15 @@ mod tests {
         assert!(!safe.chars().any(is_steering), "{safe:?}");
         assert!(safe.ends_with('é'));
         assert_eq!(clean("plain ü 字"), "plain ü 字");
+    }
+
+    #[test]
+    fn json_says_the_same_without_steering() {
+        let value = serde_json::json!({"text": "a\u{9b}2J\u{7f}\u{202e}\u{1b}"});
+        let safe = clean_json(value.to_string());
+        assert!(!safe.chars().any(is_steering), "{safe}");
+        let read: serde_json::Value = serde_json::from_str(&safe).expect("JSON");
+        assert_eq!(read, value);
     }
 
     #[test]

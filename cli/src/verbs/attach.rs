@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
     let begin = async {
         let client = app.connect().await?;
         session::need(&client, Feature::Attach)?;
-        let replica = select::running(&client, &stack, &args.service, args.index).await?;
+        let replica = select::running(app, (&client, &stack), &args.service, args.index).await?;
         let wanted = client.record(&stack).await?.effective(&stack);
         let tty = wanted
             .services

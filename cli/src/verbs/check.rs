@@ -35,7 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let loaded = project::load(&app.globals, OnUnsupported::Warn)?;
+    let loaded = project::load(&app.globals, OnUnsupported::Warn, &[])?;
     let mut listing = Listing::new(COLUMNS);
     let mut failed = false;
     for uri in app.backends()? {

@@ -22,8 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let mut options = args.making.options()?;
-    let stack = args.making.stack(app)?;
+    let (stack, mut options) = args.making.wanted(app, &args.which.services)?;
     options.plan.start = Start::Later;
     options = options.only(Scope::services(args.which.services));
     let client = app.connect().await?;

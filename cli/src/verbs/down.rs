@@ -11,7 +11,7 @@ use unmoor::{Client, ErrorKind};
 
 use crate::app::App;
 use crate::args::{Grace, Services};
-use crate::change::{Change, on_services};
+use crate::change::{Change, on_services_if_there};
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
 async fn some(args: &Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let (which, grace) = (&args.which, args.grace.time());
     let go_on = "`unmoor down` with the same services goes on";
-    on_services(app, signals, which, go_on, async |client, all, run| {
+    on_services_if_there(app, signals, which, go_on, async |client, all, run| {
         let stopped = client.stop(all, grace, run).await?;
         let mut report: Report = client.remove_ended(all, run).await?;
         report.changed += stopped.changed;

@@ -4,7 +4,7 @@ use unmoor::signal::Signal;
 
 use crate::app::App;
 use crate::args::Services;
-use crate::change::on_services;
+use crate::change::on_services_if_there;
 use crate::interrupt::Interrupts;
 use crate::verbs::Outcome;
 
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let go_on = "the signal may have reached some; `unmoor ps` shows how they stand";
-    on_services(
+    on_services_if_there(
         app,
         signals,
         &args.which,

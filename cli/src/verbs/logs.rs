@@ -16,10 +16,10 @@ use crate::verbs::Outcome;
 
 const BATCH: usize = 1024;
 
-/// Show what replicas wrote, standard error on standard error.
+/// Show what replicas wrote, on either stream, on standard output.
 ///
 /// `-f` goes on through restarts, and with replicas that come later. Lines are passed on as they
-/// are; with `--format json` escape sequences stay text.
+/// are, but a terminal gets text and colours only: what else would steer it is spelled out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Go on with what is written from now on
@@ -98,7 +98,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         moment("--until", args.until.as_deref(), now)?,
     );
     let client = app.connect().await?;
-    let mut selector = select::services(&client, &stack, &args.which.services).await?;
+    let mut selector = select::services(app, &client, &stack, &args.which.services).await?;
     selector.slot = args.index;
     let ansi = if args.no_color {
         Ansi::Never
@@ -111,10 +111,17 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
             prefix: !args.no_log_prefix,
             timestamps: args.timestamps,
             json: args.format == Format::Json,
+            together: true,
+            raw: false,
         },
     );
     printer.colour(select::known(&client, &stack).await?);
     let observed = client.observe(&selector).await?;
+    if observed.replicas().next().is_none() {
+        app.ui
+            .note("nothing of it is there, so it has written nothing");
+        return Ok(Code::DONE);
+    }
     printer.expect(observed.replicas().map(|replica| &replica.id));
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
     let mut unreadable = false;

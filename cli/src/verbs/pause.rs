@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::args::Services;
-use crate::change::on_services;
+use crate::change::on_services_if_there;
 use crate::interrupt::Interrupts;
 use crate::verbs::Outcome;
 
@@ -16,7 +16,7 @@ pub(crate) struct Args {
 /// Freezes replicas: they keep what they have, do nothing and get no new connections.
 pub(crate) async fn pause(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let go_on = "`unmoor pause` goes on, `unmoor unpause` takes it back";
-    on_services(
+    on_services_if_there(
         app,
         signals,
         &args.which,
@@ -29,7 +29,7 @@ pub(crate) async fn pause(args: Args, app: &App, signals: &mut Interrupts) -> Ou
 /// Lets replicas go on that were paused.
 pub(crate) async fn unpause(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let go_on = "`unmoor unpause` goes on";
-    on_services(
+    on_services_if_there(
         app,
         signals,
         &args.which,

@@ -37,7 +37,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let stack = app.stack(project::on_unsupported(args.allow_gaps))?;
+    let loaded = app.loaded(project::on_unsupported(args.allow_gaps), &args.services)?;
+    let stack = &loaded.stack;
     let client = app.connect().await?;
     let progress = Progress::new(app.ui);
     let pull = |pull| progress.pull(pull);
@@ -46,7 +47,8 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         .only(up::scope(args.services, args.no_deps))
         .on_pull(&pull);
     options.plan.allow_gaps = args.allow_gaps;
-    let planned = client.plan(&stack, &options).await;
+    options.plan.left_out = project::left_out(&loaded);
+    let planned = client.plan(stack, &options).await;
     progress.finish();
     let plan = planned?.plan;
     match args.format {

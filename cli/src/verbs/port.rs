@@ -36,7 +36,7 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
-    let replica = select::running(&client, &stack, &args.service, args.index).await?;
+    let replica = select::running(app, (&client, &stack), &args.service, args.index).await?;
     let selector = unmoor::label::Selector::replica(&replica);
     let observed = client.observe(&selector).await?;
     let ports = observed.replicas().flat_map(|replica| &replica.ports);

@@ -54,7 +54,7 @@ pub(crate) enum Way {
 }
 
 pub(crate) async fn run(args: Args, way: Way, app: &App, signals: &mut Interrupts) -> Outcome {
-    let stack = app.stack(OnUnsupported::Warn)?;
+    let stack = app.loaded(OnUnsupported::Warn, &args.services)?.stack;
     let wanted = images(&stack, &args)?;
     if app.is_dry() {
         let verb = if way == Way::Pull { "pull" } else { "push" };

@@ -7,7 +7,7 @@ use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
 use crate::args::Services;
-use crate::change::on_services;
+use crate::change::on_services_if_there;
 use crate::interrupt::Interrupts;
 use crate::verbs::Outcome;
 
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let go_on = "`unmoor rm` goes on";
-    on_services(
+    on_services_if_there(
         app,
         signals,
         &args.which,

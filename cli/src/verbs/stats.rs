@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
     session::need(&client, Feature::Stats)?;
-    let selector = select::services(&client, &stack, &args.which.services).await?;
+    let selector = select::services(app, &client, &stack, &args.which.services).await?;
     let mut before = by_replica(client.usage(&selector).await?);
     loop {
         client.clock().sleep(PACE).await;

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::args::{Grace, Services};
-use crate::change::on_services;
+use crate::change::on_services_if_there;
 use crate::interrupt::Interrupts;
 use crate::verbs::Outcome;
 
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 pub(crate) async fn stop(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let (which, grace) = (&args.which, args.grace.time());
     let go_on = "`unmoor stop` goes on";
-    on_services(app, signals, which, go_on, async |client, all, run| {
+    on_services_if_there(app, signals, which, go_on, async |client, all, run| {
         client.stop(all, grace, run).await
     })
     .await
@@ -29,7 +29,7 @@ pub(crate) async fn stop(args: Args, app: &App, signals: &mut Interrupts) -> Out
 pub(crate) async fn restart(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let (which, grace) = (&args.which, args.grace.time());
     let go_on = "`unmoor restart` goes on";
-    on_services(app, signals, which, go_on, async |client, all, run| {
+    on_services_if_there(app, signals, which, go_on, async |client, all, run| {
         client.restart(all, grace, run).await
     })
     .await

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
     session::need(&client, Feature::Processes)?;
-    let selector = select::services(&client, &stack, &args.which.services).await?;
+    let selector = select::services(app, &client, &stack, &args.which.services).await?;
     let observed = client.observe(&selector).await?;
     let now = client.clock().now();
     let mut listing = Listing::new(COLUMNS);

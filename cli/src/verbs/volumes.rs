@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
     // Names that nothing has are refused as everywhere.
-    select::services(&client, &stack, &args.services).await?;
+    select::services(app, &client, &stack, &args.services).await?;
     let observed = client
         .observe(&Selector::stack(stack.clone()))
         .await?

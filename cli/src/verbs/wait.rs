@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
-    let selector = select::services(&client, &stack, &args.services).await?;
+    let selector = select::services(app, &client, &stack, &args.services).await?;
     let observed = client.observe(&selector).await?;
     let each: Vec<Selector> = observed
         .replicas()

@@ -189,6 +189,46 @@ fn files_come_from_options_variables_and_standard_input() {
 }
 
 #[test]
+fn a_pipe_may_be_named_and_is_read_once() {
+    let place = Place::with(SHOP);
+    let run = |line: &str| {
+        let mut command = std::process::Command::new("/bin/bash");
+        command
+            .args(["-c", line, env!("CARGO_BIN_EXE_unmoor")])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("UNMOOR_BACKEND", "sim:")
+            .current_dir(place.path());
+        ran(&mut command)
+    };
+    for line in [
+        "\"$0\" -f <(cat compose.yaml) config --services",
+        "cat compose.yaml | \"$0\" -f /dev/stdin config --services",
+        "cat compose.yaml | \"$0\" -f - config --services",
+    ] {
+        let ran = run(line);
+        assert_eq!(ran.out, "api\nweb\n", "{line}: {}", ran.err);
+    }
+    // The name and then the services: both come of what was read once.
+    let ran = run("cat compose.yaml | \"$0\" -f /dev/stdin ps -q --orphans=false web");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let ran = run("\"$0\" --env-file <(echo LEVEL=piped) config --environment");
+    assert!(ran.out.contains("LEVEL=piped\n"), "{}{}", ran.out, ran.err);
+    let ran = run("mkfifo f; \"$0\" -f f config");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("f is not a regular file"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("hint: a Compose file may come through a pipe: `-f -`"),
+        "{}",
+        ran.err
+    );
+    let ran = run("\"$0\" -f <(true) config");
+    assert!(ran.err.contains("/dev/fd/"), "{}", ran.err);
+    assert!(ran.err.contains(" is empty"), "{}", ran.err);
+}
+
+#[test]
 fn a_directory_that_is_gone_is_an_error_not_a_panic() {
     let place = Place::with(SHOP);
     let mut command = std::process::Command::new("/bin/sh");

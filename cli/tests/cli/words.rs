@@ -134,7 +134,7 @@ fn a_hundred_thousand_words_are_survived() {
 #[test]
 fn what_follows_a_double_dash_belongs_to_the_command() {
     let place = Place::with(SHOP);
-    // The service is not there, which is said after the words were understood.
+    // Nothing of it is there, which is said after the words were understood.
     for words in [
         vec!["exec", "-T", "web", "ls", "-la", "--color"],
         vec!["exec", "-T", "web", "--", "ls", "-la"],
@@ -142,7 +142,7 @@ fn what_follows_a_double_dash_belongs_to_the_command() {
         let ran = place.run(&words);
         assert_eq!(ran.code, Some(125), "{words:?}: {}", ran.err);
         assert!(
-            ran.err.contains("no service `web`"),
+            ran.err.contains("service `web` has no replica"),
             "{words:?}: {}",
             ran.err
         );

@@ -139,7 +139,8 @@ impl Client {
         .await
     }
 
-    /// Removes replicas that have ended, with their writable layers; the others stay.
+    /// Removes replicas that have ended or were never started, with their writable layers; the
+    /// others stay.
     ///
     /// # Errors
     /// `NotFound` if nothing is selected; what the backend gives.
@@ -148,7 +149,7 @@ impl Client {
         self.on_each(
             selector,
             run,
-            |phase| matches!(phase, Phase::Stopped | Phase::Failed),
+            |phase| matches!(phase, Phase::Pending | Phase::Stopped | Phase::Failed),
             remove,
         )
         .await

@@ -103,6 +103,7 @@ pub(super) fn model(
     cx: &mut Context<'_>,
 ) -> Option<Node> {
     let mut root: Option<Node> = None;
+    let names: Vec<String> = files.iter().map(|(path, _)| path.clone()).collect();
     for (path, documents) in files {
         let mut frame = frame.clone();
         frame.trail.push(path);
@@ -114,13 +115,25 @@ pub(super) fn model(
     let Some(mut root) = root.filter(|root| root.as_map().is_some_and(|map| !map.is_empty()))
     else {
         if !cx.has_errors() {
-            let error = crate::Error::new(crate::ErrorKind::InvalidSpec, "the file is empty");
-            cx.push(error.hint("a Compose file has at least `services:`"));
+            cx.push(nothing_in(&names));
         }
         return None;
     };
     normal::settle(&mut root, frame, cx);
     Some(root)
+}
+
+/// The error that there is nothing in these files.
+fn nothing_in(files: &[String]) -> crate::Error {
+    let name = |path: &String| match path.ends_with("/-") {
+        true => "standard input".to_owned(),
+        false => shown_path(Path::new(path)),
+    };
+    let names: Vec<String> = files.iter().map(name).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    let text = format!("{} {verb} empty", names.join(" and "));
+    crate::Error::new(crate::ErrorKind::InvalidSpec, text)
+        .hint("a Compose file has at least `services:`")
 }
 
 /// Puts one document onto what the ones before it came to; also says what it clears of them.

@@ -61,8 +61,8 @@ pub(super) struct Context<'e> {
     pub(super) written_name: Option<String>,
     /// How many errors say that things do not fit together.
     pub(super) inconsistencies: usize,
-    /// The profiles of services that are not active.
-    pub(super) disabled_profiles: Vec<String>,
+    /// Services that are not active, with the profiles they name.
+    pub(super) inactive: BTreeMap<String, Vec<String>>,
     files: Vec<File>,
     later: Vec<Error>,
     errors: Vec<Error>,
@@ -87,7 +87,7 @@ impl<'e> Context<'e> {
             used: HashMap::new(),
             written_name: None,
             inconsistencies: 0,
-            disabled_profiles: Vec::new(),
+            inactive: BTreeMap::new(),
             files: Vec::new(),
             later: Vec::new(),
             errors: Vec::new(),

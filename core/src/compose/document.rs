@@ -70,7 +70,7 @@ pub struct TemplateVariable {
 impl Document {
     pub(super) fn new(assembled: Assembled, cx: Context<'_>) -> Self {
         let form = cx.form;
-        let disabled_profiles = cx.disabled_profiles.clone();
+        let disabled_profiles = cx.inactive.values().flatten().cloned().collect();
         let files = cx.file_names();
         let uses = cx.uses();
         let inactive = super::normal::inactive(&assembled.root, &cx);

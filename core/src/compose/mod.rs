@@ -133,7 +133,8 @@ pub struct LoadOptions {
     pub project_directory: Option<PathBuf>,
     /// Active profiles; `*` is all of them.
     pub profiles: Vec<String>,
-    /// Services that are active whatever their profiles, because the caller names them.
+    /// Services that are active whatever their profiles, because the caller names them; their
+    /// profiles are active for all.
     pub services: Vec<String>,
     /// What happens to what cannot be honoured.
     pub unsupported: OnUnsupported,
@@ -231,12 +232,14 @@ pub fn load(
         (stack, assembled.directory)
     });
     let failed = cx.has_errors();
+    let inactive = std::mem::take(&mut cx.inactive);
     let (errors, warnings, variables) = cx.into_findings();
     match stack {
         Some((stack, directory)) if !failed => Ok(Loaded {
             stack,
             warnings,
             variables,
+            inactive,
             directory,
         }),
         _ => Err(LoadErrors { errors, warnings }),

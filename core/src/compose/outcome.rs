@@ -74,6 +74,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// The variables that the files use.
     pub variables: BTreeMap<String, Variable>,
+    /// Services that are left out because none of their profiles is active, with these profiles.
+    pub inactive: BTreeMap<String, Vec<String>>,
     /// What relative paths started from.
     pub directory: PathBuf,
 }

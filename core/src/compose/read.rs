@@ -197,7 +197,8 @@ fn project_directory(request: &ReadRequest, paths: &[PathBuf]) -> PathBuf {
     if let Some(directory) = &request.options.project_directory {
         return join(&request.directory, directory);
     }
-    let first = paths.iter().find(|path| path.as_os_str() != "-");
+    // What comes through a pipe stands nowhere: it belongs to the working directory.
+    let first = paths.iter().find(|path| !is_stream(path));
     let parent = first.and_then(|path| join(&request.directory, path).parent().map(Path::to_owned));
     parent.unwrap_or_else(|| request.directory.clone())
 }
@@ -266,16 +267,42 @@ fn add_variables(path: &Path, environment: &mut Environment) -> crate::Result<()
 
 fn source(path: &Path, directory: &Path) -> crate::Result<Source> {
     if path.as_os_str() == "-" {
-        let mut text = Vec::new();
-        let limit = yaml::MAX_TEXT as u64 + 1;
-        let read = std::io::stdin().lock().take(limit).read_to_end(&mut text);
-        read.map_err(|error| failed(path, error))?;
-        return Ok(Source::new("-", decoded(path, text)?).directory(directory));
+        let text = bounded(std::io::stdin().lock(), path)?;
+        return Ok(Source::new("-", text).directory(directory));
     }
     let absolute = join(directory, path);
     let text = text_file(&absolute)?;
-    let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    let parent = match is_stream(path) {
+        true => directory,
+        false => absolute.parent().unwrap_or(Path::new("/")),
+    };
     Ok(Source::new(shown_path(path), text).directory(parent))
+}
+
+/// True for standard input, and for what a shell opens for a program (`<(command)`).
+fn is_stream(path: &Path) -> bool {
+    path.as_os_str() == "-" || descriptor(path).is_some_and(|found| is_pipe(&found))
+}
+
+/// The descriptor of this process that a path names: `/dev/stdin`, `/dev/fd/3`, `/proc/self/fd/3`.
+fn descriptor(path: &Path) -> Option<PathBuf> {
+    let number = match path.to_str()? {
+        "/dev/stdin" => "0",
+        text => text
+            .strip_prefix("/dev/fd/")
+            .or_else(|| text.strip_prefix("/proc/self/fd/"))?,
+    };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Path::new("/proc/self/fd").join(number))
+}
+
+/// True for a pipe without a name, which ends when nobody writes to it any more. Opening a FIFO
+/// with a name would wait for somebody to write.
+fn is_pipe(descriptor: &Path) -> bool {
+    let target = fs::read_link(descriptor).unwrap_or_default();
+    target
+        .to_str()
+        .is_some_and(|target| target.starts_with("pipe:["))
 }
 
 /// Files of this machine's disk.
@@ -303,18 +330,29 @@ impl Files for Disk {
     }
 }
 
-/// Reads a regular file of at most the size of a Compose file as UTF-8.
+/// Reads a regular file, or a pipe that was opened for this process, of at most the size of a
+/// Compose file as UTF-8.
 fn text_file(path: &Path) -> crate::Result<String> {
     // Opening a FIFO would wait for a writer, and a device has no end: ask before.
     let kind = fs::metadata(path).map_err(|error| failed(path, error))?;
-    if !kind.is_file() {
+    if !kind.is_file() && !is_stream(path) {
         let text = format!("{} is not a regular file", shown_path(path));
-        return Err(Error::new(ErrorKind::InvalidSpec, text));
+        let error = Error::new(ErrorKind::InvalidSpec, text);
+        return Err(match kind.is_dir() {
+            true => error,
+            false => error.hint("a Compose file may come through a pipe: `-f -`"),
+        });
     }
+    bounded(
+        fs::File::open(path).map_err(|error| failed(path, error))?,
+        path,
+    )
+}
+
+fn bounded(from: impl Read, path: &Path) -> crate::Result<String> {
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| failed(path, error))?;
     let limit = yaml::MAX_TEXT as u64 + 1;
-    let read = file.take(limit).read_to_end(&mut bytes);
+    let read = from.take(limit).read_to_end(&mut bytes);
     read.map_err(|error| failed(path, error))?;
     decoded(path, bytes)
 }

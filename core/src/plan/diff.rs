@@ -437,7 +437,9 @@ impl Planner<'_> {
             .map(|replica| &replica.id.service)
             .collect();
         names.extend(self.observed.services.keys());
-        for name in names.into_iter().filter(|name| !known.contains_key(*name)) {
+        let left_out = &self.options.left_out;
+        names.retain(|name| !known.contains_key(*name) && !left_out.contains(name));
+        for name in names {
             if !self.options.orphans.goes(name) {
                 let whole = matches!(self.options.only, Scope::All | Scope::WithDependencies(_));
                 if !whole || self.options.orphans == Orphans::Ignore {

@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use crate::backend::{Action, Capabilities, Gap, ObservedStack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::StackName;
+use crate::name::{ServiceName, StackName};
 use crate::spec::Stack;
 
 /// When replicas that are as wanted are made anew.
@@ -57,6 +57,8 @@ pub enum Start {
 pub struct PlanOptions {
     /// What becomes of services that are observed but not desired.
     pub orphans: Orphans,
+    /// Services that the files have and that are left out just now: they are no orphans.
+    pub left_out: Vec<ServiceName>,
     /// When replicas are made anew.
     pub recreate: Recreate,
     /// Plan although the backend lacks something; what it lacks is in the plan.
@@ -79,6 +81,7 @@ impl Default for PlanOptions {
     fn default() -> Self {
         Self {
             orphans: Orphans::default(),
+            left_out: Vec::new(),
             recreate: Recreate::default(),
             allow_gaps: false,
             only: Scope::default(),

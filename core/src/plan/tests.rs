@@ -381,6 +381,21 @@ fn orphans_go_only_when_asked() {
 }
 
 #[test]
+fn services_that_are_left_out_just_now_are_no_orphans() {
+    let both = desired(&[("a", service()), ("b", service())]);
+    let one = desired(&[("a", service())]);
+    for orphans in [Orphans::Keep, Orphans::Remove] {
+        let options = PlanOptions {
+            orphans,
+            left_out: vec![ServiceName::parse("b").expect("a name")],
+            ..PlanOptions::default()
+        };
+        let kept = plan(&one, &settled(&both), &everything(), &options).expect("plans");
+        assert!(kept.is_empty() && kept.notes.is_empty(), "{kept}");
+    }
+}
+
+#[test]
 fn all_gaps_are_named_at_once() {
     let spec = service().publish(Published::tcp(80, 80)).replicas(2);
     let caps = Capabilities::none().with(&[Feature::Spawn], &Support::Native, Actor::Caller);

@@ -81,11 +81,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     session::need(&client, Feature::Copy)?;
     match sides {
         (Side::Inside(service, path), local @ (Side::Local(_) | Side::Stream)) => {
-            let replica = select::running(&client, &stack, &service, args.index).await?;
+            let replica = select::running(app, (&client, &stack), &service, args.index).await?;
             copy_out(&args, app, &client, &replica, &path, &local).await?;
         }
         (local @ (Side::Local(_) | Side::Stream), Side::Inside(service, path)) => {
-            let replicas = targets(&args, &client, &stack, &service).await?;
+            let replicas = targets(&args, app, (&client, &stack), &service).await?;
             for replica in &replicas {
                 copy_in(&args, &client, &local, replica, &path).await?;
             }
@@ -104,16 +104,16 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
 
 async fn targets(
     args: &Args,
-    client: &Client,
-    stack: &StackName,
+    app: &App,
+    (client, stack): (&Client, &StackName),
     service: &ServiceName,
 ) -> Result<Vec<ReplicaId>, Failure> {
     if !args.all {
         return Ok(vec![
-            select::running(client, stack, service, args.index).await?,
+            select::running(app, (client, stack), service, args.index).await?,
         ]);
     }
-    let selector = select::services(client, stack, std::slice::from_ref(service)).await?;
+    let selector = select::services(app, client, stack, std::slice::from_ref(service)).await?;
     let observed = client.observe(&selector).await?;
     let alive = observed
         .replicas()

@@ -126,16 +126,21 @@ impl Args {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     args.refuse()?;
-    let stack = app.stack(OnUnsupported::Refuse)?;
+    let named = std::slice::from_ref(&args.service);
+    let loaded = app.loaded(OnUnsupported::Refuse, named)?;
+    let stack = &loaded.stack;
     let client = app.connect().await?.in_stack(stack.name.clone());
     let streams = Streams::choose(&args, &client)?;
-    let spec = args.one_off(&stack, streams, app)?;
+    let spec = args.one_off(stack, streams, app)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => project::copy_name(&args.service)?,
     };
     let id = ReplicaId::new(stack.name.clone(), name, 1);
-    let spawned = spawn(&args, app, (&client, &stack, &id.service), spec, signals).await;
+    let mut options = args.options(&id.service);
+    options.plan.left_out = project::left_out(&loaded);
+    let what = (&client, stack, &id.service, spec);
+    let spawned = spawn(&args, app, what, options, signals).await;
     let ended = match spawned {
         // What would be there is not there to be followed.
         Ok(()) if app.is_dry() => Ok(0),
@@ -153,8 +158,8 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
 async fn spawn(
     args: &Args,
     app: &App,
-    (client, stack, name): (&Client, &Stack, &ServiceName),
-    spec: Service,
+    (client, stack, name, spec): (&Client, &Stack, &ServiceName, Service),
+    options: UpOptions<'_>,
     signals: &mut Interrupts,
 ) -> Result<(), Failure> {
     let ui = if args.quiet { app.ui.quiet() } else { app.ui };
@@ -166,7 +171,7 @@ async fn spawn(
             progress.pull(pull);
         }
     };
-    let mut options = args.options(name).on_pull(&pull);
+    let mut options = options.on_pull(&pull);
     options.run = app.told(&step);
     let go_on = format!("`unmoor rm -s {name}` removes what is there of it");
     let change = Change {

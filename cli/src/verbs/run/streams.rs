@@ -73,6 +73,8 @@ impl Streams {
     ) -> Result<i32, Failure> {
         let mut follow = Follow::new(app, client, all_of(id));
         follow.look.prefix = false;
+        // As on the terminal of its own that it could have.
+        follow.look.raw = true;
         follow.tell_ends = false;
         match self {
             Self::None => app.out.line(&id.to_string()).map(|()| 0),

@@ -114,7 +114,7 @@ impl Attached {
         follow.look = LogStyle {
             prefix: !self.no_log_prefix,
             timestamps: self.timestamps,
-            json: false,
+            ..LogStyle::named()
         };
         follow.abort = self.abort();
         follow.grace = about.grace;

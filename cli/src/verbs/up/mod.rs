@@ -90,8 +90,7 @@ pub(crate) fn scope(services: Vec<ServiceName>, no_deps: bool) -> Scope {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     args.refuse()?;
-    let mut options = args.making.options()?;
-    let stack = args.making.stack(app)?;
+    let (stack, mut options) = args.making.wanted(app, &args.services)?;
     args.attached.check(&stack)?;
     if args.wait {
         options = options.wait(Duration::from_secs(args.wait_timeout));

@@ -19,8 +19,8 @@ use crate::args::Services;
 use crate::change::{Pulls, by_plan};
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
-use crate::session;
 use crate::verbs::Outcome;
+use crate::{project, session};
 use carry::Carrier;
 use tree::Tree;
 
@@ -45,20 +45,22 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let rules = rules::read(app, &args.which.services, args.allow_gaps)?;
-    let stack = app.stack(OnUnsupported::Warn)?;
+    let loaded = app.loaded(OnUnsupported::Warn, &args.which.services)?;
+    let stack = &loaded.stack;
     let client = app.connect().await?;
     if rules.iter().any(|rule| rule.target.is_some()) {
         session::need(&client, Feature::Copy)?;
     }
     if !args.no_up {
-        let options = UpOptions::new().only(Scope::services(args.which.services));
+        let mut options = UpOptions::new().only(Scope::services(args.which.services));
+        options.plan.left_out = project::left_out(&loaded);
         let how = (options, Pulls::unless(args.quiet));
         by_plan(
             app,
             signals,
             how,
             "`unmoor watch` goes on",
-            async |options| client.up(&stack, options).await,
+            async |options| client.up(stack, options).await,
         )
         .await?;
     }

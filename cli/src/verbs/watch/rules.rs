@@ -90,7 +90,9 @@ pub(super) fn read(
     services: &[ServiceName],
     allow_gaps: bool,
 ) -> Result<Vec<Rule>, Failure> {
-    let document = project::input(&app.globals)?.document(Form::default())?;
+    let mut input = project::input(&app.globals)?;
+    input.options.services = services.iter().map(ToString::to_string).collect();
+    let document = input.document(Form::default())?;
     let value = document.to_value();
     let mut rules = Vec::new();
     let mut refused = Vec::new();

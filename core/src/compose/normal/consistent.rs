@@ -210,14 +210,19 @@ impl<'n> Service<'n, '_, '_> {
             if disabled && optional {
                 continue;
             }
-            let text = match disabled {
-                true => format!(
-                    "the service `{}` is in no active profile",
-                    shown(&entry.key)
-                ),
-                false => format!("there is no service `{}`", shown(&entry.key)),
-            };
-            self.wrong(entry.spot, "depends_on", text);
+            if !disabled {
+                self.missing(entry.spot, "depends_on", "service", &entry.key);
+                continue;
+            }
+            let name = shown(&entry.key);
+            let text = format!("the service `{name}` is in no active profile");
+            let path = format!("{}.depends_on", self.path);
+            let error = self.cx.invalid(entry.spot, &path, text);
+            let profiles = self.cx.inactive.get(&*entry.key);
+            let first = profiles.and_then(|profiles| profiles.first());
+            let hint = first.map(|profile| format!("`--profile {}` takes it in", shown(profile)));
+            let error = hint.into_iter().fold(error, crate::Error::hint);
+            self.cx.push(error);
         }
     }
 

@@ -53,15 +53,18 @@ fn is_active(service: &Node, active: &HashSet<String>) -> bool {
         || profiles.iter().any(|profile| active.contains(profile))
 }
 
-/// The profiles that are active: what was asked for, and those of services that were.
+/// The profiles that are active: what was asked for, and those of services that were named
+/// although none of their profiles was.
 fn active(services: &[Entry], cx: &Context<'_>) -> HashSet<String> {
-    let mut active: HashSet<String> = cx.options.profiles.iter().cloned().collect();
+    let asked: HashSet<String> = cx.options.profiles.iter().cloned().collect();
     let named = cx.options.services.iter().chain(&cx.options.only);
     let named: HashSet<&str> = named.map(String::as_str).collect();
-    for entry in services.iter().filter(|entry| named.contains(&*entry.key)) {
-        active.extend(profiles(&entry.value));
-    }
-    active
+    let further = services
+        .iter()
+        .filter(|entry| named.contains(&*entry.key) && !is_active(&entry.value, &asked))
+        .flat_map(|entry| profiles(&entry.value))
+        .collect::<Vec<_>>();
+    asked.into_iter().chain(further).collect()
 }
 
 /// The services of a document without an active profile.
@@ -87,7 +90,8 @@ fn disable(root: &mut Node, cx: &mut Context<'_>) -> HashSet<String> {
         let active = is_active(&entry.value, &wanted);
         if !active {
             disabled.insert(entry.key.to_string());
-            cx.disabled_profiles.extend(profiles(&entry.value));
+            let named = profiles(&entry.value);
+            cx.inactive.insert(entry.key.to_string(), named);
         }
         active
     });
