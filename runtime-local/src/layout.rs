@@ -10,6 +10,7 @@
 //! run/net/<id>/        the zone of a network
 //! locks/               a file for each held lock
 //! shim-<hash>          the shim
+//! rules                the state in which the host's firewall rules were last found right
 //! room                 takes up room for commands on a full disk
 //! ```
 
@@ -96,6 +97,11 @@ impl Layout {
 
     pub(crate) fn run(&self, key: &str) -> PathBuf {
         self.runs().join(key)
+    }
+
+    /// The state in which the host's rules were last found right.
+    pub(crate) fn rules(&self) -> PathBuf {
+        self.root.join("rules")
     }
 
     /// The zones of all networks.

@@ -52,9 +52,9 @@ impl Ports {
             if missing {
                 rebuild(&mut c, plan);
             }
+            let slots = Ready::now(plan);
             for port in &plan.ports {
-                let targets = ready_now(plan, port);
-                set_targets(&mut c, port, &plan.service, &targets);
+                set_targets(&mut c, port, &plan.service, slots.targets(plan, port));
             }
             match self.netlink.change(&c.finish()) {
                 Ok(()) => return Ok(()),
@@ -154,16 +154,24 @@ fn network(attachment: &Attachment) -> HostNetwork<'_> {
     }
 }
 
-fn ready_now(plan: &NetPlan, port: &PublishedPort) -> Vec<Ipv4Addr> {
-    let found = plan
-        .attachments
-        .iter()
-        .find(|attachment| attachment.network == port.network);
-    let Some(attachment) = found else {
-        return Vec::new();
-    };
-    let only = port.own.then_some(plan.replica.as_str());
-    ready_of(&attachment.zone_dir, &plan.service, only)
+/// Where ports lead: for each attachment, those of the whole service and those of this replica.
+struct Ready(Vec<[Vec<Ipv4Addr>; 2]>);
+
+impl Ready {
+    fn now(plan: &NetPlan) -> Self {
+        let slots = |attachment: &Attachment| {
+            let of = |only| ready_of(&attachment.zone_dir, &plan.service, only);
+            [of(None), of(Some(plan.replica.as_str()))]
+        };
+        Self(plan.attachments.iter().map(slots).collect())
+    }
+
+    fn targets(&self, plan: &NetPlan, port: &PublishedPort) -> &[Ipv4Addr] {
+        let on = |attachment: &Attachment| attachment.network == port.network;
+        let found = plan.attachments.iter().position(on);
+        let found = found.and_then(|at| self.0.get(at));
+        found.map_or(&[], |slots| &slots[usize::from(port.own)])
+    }
 }
 
 /// The ready replicas of a service, or one of them.

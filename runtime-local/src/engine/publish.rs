@@ -1,5 +1,6 @@
 //! Published ports: which host port leads where, for services and for single replicas.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::wire::netplan::{Proto, PublishedPort};
 
 /// Tries to find a free port when any will do.
 const TRIES: u32 = 32;
+/// Most host ports of one service: all of them come in one change of the firewall, and the kernel
+/// takes no message of much more than 4 MiB.
+const MOST_PORTS: usize = 16_384;
 
 /// The one host port that is asked for, if it is one.
 pub(super) fn fixed(published: &Published) -> Option<u16> {
@@ -70,6 +74,15 @@ impl Runtime {
             true => &[],
             false => spec.ports.as_slice(),
         };
+        if ports.len() > MOST_PORTS {
+            return Err(LocalError::Unsupported {
+                what: format!(
+                    "publish {} ports for one service: {MOST_PORTS} at most",
+                    ports.len()
+                ),
+                hint: "publish fewer, or use `network_mode: host`".to_owned(),
+            });
+        }
         let fixed = ports.iter().filter_map(|p| fixed(p).map(|port| (p, port)));
         fixed
             .map(|(published, port)| port_on(published, port, on, false))
@@ -208,10 +221,21 @@ impl Runtime {
             .ports
             .iter()
             .filter_map(|p| fixed(p).map(|port| (p, port)));
-        let own = |port| !record.desired.spec.ports.contains(port);
+        let desired: HashSet<_> = record.desired.spec.ports.iter().collect();
+        let own = |port| !desired.contains(port);
         ports
             .map(|(published, port)| port_on(published, port, on, own(published)))
             .collect()
+    }
+
+    /// The ports that lead to this replica alone.
+    pub(super) fn own_ports(
+        record: &ReplicaRecord,
+        on: &[NetworkRecord],
+    ) -> Result<Vec<PublishedPort>, LocalError> {
+        let mut ports = Self::published_ports(record, on)?;
+        ports.retain(|port| port.own);
+        Ok(ports)
     }
 
     /// Takes back the ports that only this replica had; absent ones are fine.
@@ -220,10 +244,7 @@ impl Runtime {
         record: &ReplicaRecord,
         on: &[NetworkRecord],
     ) -> Result<(), LocalError> {
-        let mut own = record.clone();
-        own.ports
-            .retain(|port| !record.desired.spec.ports.contains(port));
-        let ports = Self::published_ports(&own, on)?;
+        let ports = Self::own_ports(record, on)?;
         Ok(net::unpublish(record.id.service.as_str(), &ports)?)
     }
 }

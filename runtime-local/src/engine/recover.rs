@@ -5,8 +5,8 @@ use crate::error::LocalError;
 use crate::net;
 use crate::shim::{self, Control, Seen};
 use crate::state::{
-    Durability, Intent, IntentKind, Lock, ReplicaRecord, ServiceRecord, boot_id, meta, networks,
-    remove_if_empty, replicas, services, volumes,
+    Durability, Intent, IntentKind, Lock, NetworkRecord, ReplicaRecord, ServiceRecord, boot_id,
+    meta, networks, remove_if_empty, replicas, services, volumes,
 };
 use crate::wire::control::Request;
 use crate::wire::plan::{Plan, Restart};
@@ -15,6 +15,17 @@ use crate::wire::plan::{Plan, Restart};
 const READ: &str = "read what an intent is about";
 /// The boot in which the kernel's objects were made.
 pub(super) const BOOT: &str = "boot";
+
+/// What is found of the host's side of networks, and done about it.
+struct Host {
+    there: Vec<net::Bridge>,
+    /// Nobody has changed the rules since they were found right.
+    intact: bool,
+    /// Everything could be looked at.
+    whole: bool,
+    /// Networks whose zones are gone.
+    lost: Vec<String>,
+}
 
 impl Runtime {
     /// Looks for what is left over and puts it right.
@@ -69,7 +80,8 @@ impl Runtime {
 
     /// Puts back bridges and rules that others have removed, as a reload of the firewall does.
     ///
-    /// What another command works on is left to it.
+    /// What another command works on is left to it. Rules that nobody has changed since they were
+    /// found right are not looked at.
     fn restore_host(&self) -> Result<(), LocalError> {
         let (all_networks, all_services) = self.db().read("read the record", |c| {
             Ok((networks::list(c, None)?, services::list(c, None)?))
@@ -77,52 +89,90 @@ impl Runtime {
         if all_networks.is_empty() {
             return Ok(());
         }
-        let there = net::list_bridges()?;
-        let mut lost = Vec::new();
+        let before = net::Rules::now()?;
+        let mut host = Host {
+            there: net::list_bridges()?,
+            intact: self.was_right(&before),
+            whole: true,
+            lost: Vec::new(),
+        };
+        // What cannot be put right keeps nobody from the rest.
         for network in &all_networks {
-            let (stack, name) = (&network.stack, &network.name);
-            let Some(_lock) = self.try_lock("network", stack, name.as_str())? else {
-                continue;
-            };
-            if self
-                .db()
-                .read(READ, |c| networks::load(c, stack, name))?
-                .is_none()
-            {
-                continue;
-            }
-            let config = self.network_config(network)?;
-            let has_zone = net::has_zone(&self.zone(network)?);
-            if has_zone && there.iter().any(|bridge| bridge.name == config.bridge) {
-                net::restore(&[config], &[])?;
-            } else {
-                self.make_network(network)?;
-            }
-            if !has_zone {
-                lost.push(network.id.clone());
+            if let Err(error) = self.restore_network(network, &mut host) {
+                let (stack, name) = (&network.stack, &network.name);
+                host.whole = false;
+                tracing::warn!(%stack, network = %name, %error, "it could not be put right");
             }
         }
+        if host.intact && host.lost.is_empty() {
+            return Ok(());
+        }
         for service in &all_services {
-            // What cannot be put right keeps nobody from the rest.
-            if let Err(error) = self.restore_rules_of(service, &lost) {
+            let done = self.restore_rules_of(service, &host.lost);
+            host.whole &= matches!(done, Ok(true));
+            if let Err(error) = done {
                 let (stack, name) = (&service.stack, &service.desired.name);
                 tracing::warn!(%stack, service = %name, %error, "it could not be put right");
             }
         }
-        self.announce_again(&lost)
+        self.announce_again(&host.lost)?;
+        let after = net::Rules::now()?;
+        if host.whole && host.lost.is_empty() && before.followed_by(&after) {
+            self.found_right(&after);
+        }
+        Ok(())
     }
 
-    fn restore_rules_of(&self, service: &ServiceRecord, lost: &[String]) -> Result<(), LocalError> {
-        let (stack, name) = (&service.stack, &service.desired.name);
-        let Some(_lock) = self.try_lock("service", stack, name.as_str())? else {
+    /// True if the rules were found right in this very state.
+    fn was_right(&self, rules: &net::Rules) -> bool {
+        let noted = std::fs::read_to_string(self.layout().rules());
+        noted.is_ok_and(|noted| noted == format!("{} {rules}", boot_id()))
+    }
+
+    /// Notes it. A note that cannot be written, or is torn, costs the next command a look.
+    fn found_right(&self, rules: &net::Rules) {
+        let _ = std::fs::write(self.layout().rules(), format!("{} {rules}", boot_id()));
+    }
+
+    fn restore_network(&self, network: &NetworkRecord, host: &mut Host) -> Result<(), LocalError> {
+        let (stack, name) = (&network.stack, &network.name);
+        let Some(_lock) = self.try_lock("network", stack, name.as_str())? else {
+            host.whole = false;
             return Ok(());
         };
-        if self
-            .db()
-            .read(READ, |c| services::load(c, stack, name))?
-            .is_none()
-        {
+        let load = |c: &_| networks::load(c, stack, name);
+        if self.db().read(READ, load)?.is_none() {
             return Ok(());
+        }
+        let config = self.network_config(network)?;
+        let has_zone = net::has_zone(&self.zone(network)?);
+        let there = host.there.iter().any(|bridge| bridge.name == config.bridge);
+        if !has_zone {
+            host.lost.push(network.id.clone());
+        }
+        if !has_zone || !there {
+            host.intact = false;
+            self.make_network(network)
+        } else if !host.intact {
+            Ok(net::restore(&[config], &[])?)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// False where another command is at work.
+    fn restore_rules_of(
+        &self,
+        service: &ServiceRecord,
+        lost: &[String],
+    ) -> Result<bool, LocalError> {
+        let (stack, name) = (&service.stack, &service.desired.name);
+        let Some(_lock) = self.try_lock("service", stack, name.as_str())? else {
+            return Ok(false);
+        };
+        let load = |c: &_| services::load(c, stack, name);
+        if self.db().read(READ, load)?.is_none() {
+            return Ok(true);
         }
         let on = self.network_records(stack, name, &service.desired.spec)?;
         let ports = Self::fixed_ports(&service.desired.spec, &on)?;
@@ -130,15 +180,13 @@ impl Runtime {
         if on.iter().any(|network| lost.contains(&network.id)) {
             self.write_zone(service, &on)?;
         }
-        self.restore_across(service)
+        self.restore_across(service)?;
+        Ok(true)
     }
 
     /// Has the shims on networks whose zones were lost follow the new ones, and say there what
-    /// they have said before.
+    /// they have said before; and those whose own ports were taken from the rules put them back.
     fn announce_again(&self, lost: &[String]) -> Result<(), LocalError> {
-        if lost.is_empty() {
-            return Ok(());
-        }
         let all = self
             .db()
             .read("read replicas", |c| replicas::list(c, None))?;
@@ -146,7 +194,8 @@ impl Runtime {
         for record in &all {
             let on = self.networks_of_replica(record)?;
             let run = self.layout().run(&record.key);
-            if !on.iter().any(|network| lost.contains(&network.id)) || !shim::see(&run)?.runs() {
+            let moved = on.iter().any(|network| lost.contains(&network.id));
+            if !(moved || Self::lacks_own_ports(record, &on)?) || !shim::see(&run)?.runs() {
                 continue;
             }
             told.push(record);
@@ -338,12 +387,16 @@ impl Runtime {
         })
     }
 
+    /// True if ports that lead to this replica alone are not in the rules.
+    fn lacks_own_ports(record: &ReplicaRecord, on: &[NetworkRecord]) -> Result<bool, LocalError> {
+        let ports = Self::own_ports(record, on)?;
+        let service = record.id.service.as_str();
+        Ok(!ports.is_empty() && !net::is_published(service, &ports)?)
+    }
+
     fn restore_replica(&self, record: &ReplicaRecord) -> Result<(), LocalError> {
         let on = self.networks_of_replica(record)?;
-        let mut own = record.clone();
-        own.ports
-            .retain(|port| !record.desired.spec.ports.contains(port));
-        let ports = Self::published_ports(&own, &on)?;
+        let ports = Self::own_ports(record, &on)?;
         net::publish(&self.publication(&record.id.service, ports, &on)?)?;
         self.relaunch(record)
     }

@@ -67,7 +67,7 @@ fn make(to: &Across, make: bool, from: &[Ipv4Addr]) -> Result<(), NetError> {
             }
         }
         lead_across(&mut c, &chain, &slots(&ready, 0));
-        match netlink.change(&c.finish()) {
+        match netlink.change_rules(&c.finish()) {
             Ok(()) => return Ok(()),
             Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
             Err(error) if !make && error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -97,12 +97,12 @@ pub(crate) fn unlink(which: impl Fn(Ipv4Addr, Ipv4Addr) -> bool) -> Result<(), N
         }
         let mut c = change(None);
         unlink_key(&mut c, key, &chain);
-        fine(netlink.change(&c.finish()), &[]).map_err(failed())?;
+        fine(netlink.change_rules(&c.finish()), &[]).map_err(failed())?;
         let mut c = change(None);
         c.flush_chain(&chain);
         c.del_chain(&chain);
         // Others lead there still; then the batch changes nothing.
-        fine(netlink.change(&c.finish()), &[Errno::BUSY]).map_err(failed())?;
+        fine(netlink.change_rules(&c.finish()), &[Errno::BUSY]).map_err(failed())?;
     }
     netlink.leave();
     Ok(())

@@ -1,9 +1,9 @@
 //! The host's firewall table: networks and published ports come and go in atomic changes.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
@@ -55,12 +55,48 @@ fn open() -> Result<Netlink, NetError> {
     Netlink::netfilter().map_err(NetError::kernel("open a netfilter socket"))
 }
 
+/// A state of this host's firewall rules: whose they are, and how often they have been changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    namespace: u64,
+    generation: u32,
+    changes: u32,
+}
+
+impl Rules {
+    /// The state now.
+    pub(crate) fn now() -> Result<Self, NetError> {
+        let namespace = rustix::fs::stat("/proc/thread-self/ns/net")
+            .map_err(io::Error::from)
+            .map_err(NetError::kernel("look at the network namespace"))?;
+        let generation = open()?.generation();
+        Ok(Self {
+            namespace: namespace.st_ino,
+            generation: generation.map_err(NetError::kernel("read the generation of rules"))?,
+            changes: Netlink::changes(),
+        })
+    }
+
+    /// True if what was changed since then was changed by this process alone.
+    pub(crate) fn followed_by(&self, later: &Self) -> bool {
+        let passed = later.generation.wrapping_sub(self.generation);
+        self.namespace == later.namespace && passed == later.changes.wrapping_sub(self.changes)
+    }
+}
+
+/// As it is noted: equal for two looks between which nobody changed anything.
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.namespace, self.generation)
+    }
+}
+
 /// Adds a network; makes the table with the first, and puts its fixed rules right in any case.
 pub(super) fn add_network(network: &NetworkConfig) -> Result<(), NetError> {
     let mut c = change(None);
     base(&mut c);
     network.rules().add(&mut c);
-    let changed = open()?.change(&c.finish());
+    let changed = open()?.change_rules(&c.finish());
     changed.map_err(NetError::kernel(format!(
         "add firewall rules for {}",
         network.bridge
@@ -74,7 +110,7 @@ pub(super) fn guard(interfaces: &[&str]) -> Result<(), NetError> {
     for name in interfaces.iter().chain([&ROUTES]) {
         c.add_key(GUARDED, &ifname(name), Value::None, false);
     }
-    let changed = open()?.change(&c.finish());
+    let changed = open()?.change_rules(&c.finish());
     changed.map_err(NetError::kernel("guard the other interfaces of this host"))
 }
 
@@ -103,7 +139,7 @@ pub(super) fn remove_network(network: &NetworkConfig) -> Result<(), NetError> {
                 c.del_key(set, &key, value);
             }
         }
-        match netlink.change(&c.finish()) {
+        match netlink.change_rules(&c.finish()) {
             Ok(()) => {
                 netlink.leave();
                 return Ok(());
@@ -133,7 +169,7 @@ fn remove_keys(netlink: &Netlink, network: &NetworkConfig) -> io::Result<()> {
     for (set, key, value) in network.rules().keys() {
         let mut c = change(None);
         c.del_key(set, &key, value);
-        absent_is_fine(netlink.change(&c.finish()))?;
+        absent_is_fine(netlink.change_rules(&c.finish()))?;
     }
     Ok(())
 }
@@ -157,6 +193,33 @@ pub(crate) fn restore(
         change_targets(publication, true)?;
     }
     Ok(())
+}
+
+/// Whether all of these ports are published for the service.
+pub(crate) fn is_published(service: &str, ports: &[PublishedPort]) -> Result<bool, NetError> {
+    let known = published(&open()?);
+    let known = known.map_err(NetError::kernel("list the published ports"))?;
+    Ok(ports
+        .iter()
+        .all(|port| known.contains(&entry(port, service))))
+}
+
+type Entry = (&'static str, Vec<u8>, Option<String>);
+
+/// Every published port: its map, its key, its chain.
+fn published(netlink: &Netlink) -> io::Result<BTreeSet<Entry>> {
+    let mut known = BTreeSet::new();
+    for map in [PORTS, PORTS_AT] {
+        let keys = netlink.keys(map)?;
+        known.extend(keys.into_iter().map(|(key, owner)| (map, key, owner)));
+    }
+    Ok(known)
+}
+
+/// A port of a service as it stands there.
+fn entry(port: &PublishedPort, service: &str) -> Entry {
+    let (map, key) = port_key(port);
+    (map, key, Some(port_chain(port, service)))
 }
 
 /// Makes ports of the host lead to the ready replicas of a service; a replica's own port leads
@@ -191,15 +254,13 @@ fn change_targets(publication: &Publication, make: bool) -> Result<(), NetError>
                 nft_host::publish(&mut c, port, &publication.service);
             }
         }
+        let ready = ready(publication)?;
         for port in &publication.ports {
-            set_targets(
-                &mut c,
-                port,
-                &publication.service,
-                &targets(publication, port)?,
-            );
+            let here = ready.get(port.network.as_str()).filter(|_| !port.own);
+            let here = here.map(Vec::as_slice).unwrap_or_default();
+            set_targets(&mut c, port, &publication.service, here);
         }
-        match netlink.change(&c.finish()) {
+        match netlink.change_rules(&c.finish()) {
             Ok(()) => return Ok(()),
             Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
             Err(error) => return Err(failed()(error)),
@@ -208,37 +269,36 @@ fn change_targets(publication: &Publication, make: bool) -> Result<(), NetError>
     Err(NetError::Busy("publishing a port"))
 }
 
-fn targets(publication: &Publication, port: &PublishedPort) -> Result<Vec<Ipv4Addr>, NetError> {
-    if port.own {
-        return Ok(Vec::new());
+/// The slots of the service's ready replicas, by the network's id.
+fn ready(publication: &Publication) -> Result<BTreeMap<&str, Vec<Ipv4Addr>>, NetError> {
+    let mut found = BTreeMap::new();
+    for (network, zone) in &publication.zones {
+        let ready: Vec<_> = read_endpoints(zone)?
+            .into_iter()
+            .filter(|endpoint| endpoint.service == publication.service)
+            .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
+            .collect();
+        found.insert(network.as_str(), slots(&ready, 0));
     }
-    let zone = publication
-        .zones
-        .iter()
-        .find(|(network, _)| *network == port.network);
-    let Some((_, zone)) = zone else {
-        return Ok(Vec::new());
-    };
-    let ready: Vec<_> = read_endpoints(zone)?
-        .into_iter()
-        .filter(|endpoint| endpoint.service == publication.service)
-        .filter_map(|endpoint| Some((endpoint.address?, endpoint.weight)))
-        .collect();
-    Ok(slots(&ready, 0))
+    Ok(found)
 }
 
 /// Refuses ports that another service has, on the same address or on every address.
 fn no_overlap(netlink: &Netlink, publication: &Publication) -> Result<(), NetError> {
-    let mut known = Vec::new();
-    for map in [PORTS, PORTS_AT] {
-        let keys = netlink.keys(map);
-        known.extend(keys.map_err(NetError::kernel("list the published ports"))?);
+    let mut known: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Option<String>)>> = BTreeMap::new();
+    let all = published(netlink).map_err(NetError::kernel("list the published ports"))?;
+    for (_, key, owner) in all {
+        let same = known.entry(same_port(&key).to_vec()).or_default();
+        same.push((key, owner));
     }
     for port in &publication.ports {
         let chain = port_chain(port, &publication.service);
         let (_, wanted) = port_key(port);
-        let clash = known.iter().any(|(key, owner)| {
-            owner.as_deref() != Some(chain.as_str()) && same_port(key, &wanted)
+        let others = known.get(same_port(&wanted)).into_iter().flatten();
+        let clash = others.into_iter().any(|(key, owner)| {
+            // Equal ports want the same packets on equal addresses, or where one is "every".
+            let same = key.len() != wanted.len() || *key == wanted;
+            same && owner.as_deref() != Some(chain.as_str())
         });
         if clash {
             let (address, proto) = (address(port), port.proto.name());
@@ -248,10 +308,9 @@ fn no_overlap(netlink: &Netlink, publication: &Publication) -> Result<(), NetErr
     Ok(())
 }
 
-/// True when two keys want the same packets: equal ports on addresses of which one is "every".
-fn same_port(one: &[u8], other: &[u8]) -> bool {
-    let port = |key: &[u8]| key[key.len().saturating_sub(8)..].to_vec();
-    port(one) == port(other) && (one.len() != other.len() || one == other)
+/// The part of a key that is its protocol and port.
+fn same_port(key: &[u8]) -> &[u8] {
+    &key[key.len().saturating_sub(8)..]
 }
 
 fn address(port: &PublishedPort) -> SocketAddrV4 {
@@ -300,22 +359,15 @@ fn take_back(netlink: &Netlink, service: &str, ports: &[PublishedPort]) -> Resul
     let failed = || NetError::kernel(format!("take back the ports of {service}"));
     for _ in 0..ATTEMPTS {
         let generation = netlink.generation().map_err(failed())?;
-        let mut known = BTreeSet::new();
-        for map in [PORTS, PORTS_AT] {
-            let keys = netlink.keys(map).map_err(failed())?;
-            known.extend(keys.into_iter().map(|(key, owner)| (map, key, owner)));
-        }
-        let ours = |port: &&PublishedPort| {
-            let (map, key) = port_key(port);
-            known.contains(&(map, key, Some(port_chain(port, service))))
-        };
+        let known = published(netlink).map_err(failed())?;
+        let ours = |port: &&PublishedPort| known.contains(&entry(port, service));
         let mut there = ports.iter().filter(ours).peekable();
         if there.peek().is_none() {
             return Ok(());
         }
         let mut c = change(Some(generation));
         there.for_each(|port| nft_host::unpublish(&mut c, port, service));
-        match netlink.change(&c.finish()) {
+        match netlink.change_rules(&c.finish()) {
             Err(error) if error.raw_os_error() == Some(CHANGED_MEANWHILE) => {}
             other => return absent_is_fine(other).map_err(failed()),
         }

@@ -27,11 +27,13 @@ use thiserror::Error;
 
 pub(crate) use across::{Across, link, relead, unlink};
 pub(crate) use bridge::{
-    Interface, NetworkConfig, await_interfaces, bridge_name, create_network, default_mtu,
+    Bridge, Interface, NetworkConfig, await_interfaces, bridge_name, create_network, default_mtu,
     find_interfaces, host_subnets, list_bridges, remove_interface, remove_network, veth_name,
 };
 pub(crate) use exchanges::Exchanges;
-pub(crate) use firewall::{Publication, publish, republish, restore, unpublish};
+pub(crate) use firewall::{
+    Publication, Rules, is_published, publish, republish, restore, unpublish,
+};
 pub(crate) use foreign::forward_blockers;
 pub(crate) use ipam::{next_replica, next_stable};
 pub(crate) use resolv::{host_resolvers, replica_resolv_conf};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +19,9 @@ use crate::wire::nft;
 
 /// The rules changed since the generation that a change was made for (`ERESTART`).
 pub(super) const CHANGED_MEANWHILE: i32 = 85;
+
+/// How many changes of rules this process has made; each is one generation of the kernel's.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
 
 /// A netlink socket in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -87,6 +91,18 @@ impl Netlink {
             Err(Errno::NODEV) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How many changes of rules this process has made.
+    pub(super) fn changes() -> u32 {
+        CHANGES.load(Ordering::SeqCst)
+    }
+
+    /// Sends one change of rules, of which the kernel takes all or nothing.
+    pub(super) fn change_rules(&self, bytes: &[u8]) -> io::Result<()> {
+        self.change(bytes)?;
+        CHANGES.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Sends changes and reports the first refusal.
