@@ -92,6 +92,11 @@ async fn users_limits_and_read_only_roots_are_as_asked() {
             .await
             .1;
         assert!(caps.ends_with("0000000000000000"), "{user}: {caps}");
+        let home = ["sh", "-c", "echo $HOME"];
+        let own = host.exec(&id, &home).await.1;
+        assert_eq!(own, if user == "4000" { "/" } else { "/home/ann" });
+        let (_, other) = host.exec_as(&id, "root", &home).await;
+        assert_eq!(other, "/root", "a command has the home of its own user");
         host.down().await;
     }
     for wrong in ["4294967296", "-1", "nobody-there", "1000:nothing"] {

@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use support::Host;
 use unmoor_core::backend::{Applied, LogOptions, Phase};
 use unmoor_core::label::Selector;
-use unmoor_core::spec::Service;
+use unmoor_core::spec::{Mount, MountSource, Service};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_starts_runs_and_goes_without_a_trace() {
@@ -129,5 +130,79 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
             .code,
         137
     );
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_etc_are_bounded_and_read_only_where_the_root_is() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let open = host.run("open", Service::new(image.clone())).await;
+    let append = ["sh", "-c", "echo 10.0.0.9 nine >> /etc/hosts"];
+    assert_eq!(host.exec(&open, &append).await.0, 0);
+    let fill = "dd if=/dev/zero of=/etc/hosts bs=1M count=8";
+    let (code, text) = host.exec(&open, &["sh", "-c", fill]).await;
+    assert_ne!(code, 0, "memory of the node is not for the taking: {text}");
+    let mut spec = Service::new(image);
+    spec.security.read_only = true;
+    let closed = host.run("closed", spec).await;
+    for file in ["hosts", "hostname", "resolv.conf"] {
+        let write = format!("echo x >> /etc/{file}");
+        assert_ne!(
+            host.exec(&closed, &["sh", "-c", &write]).await.0,
+            0,
+            "{file}"
+        );
+        let look = format!("/etc/{file}");
+        assert_eq!(
+            host.exec(&closed, &["test", "-s", &look]).await.0,
+            0,
+            "{file}"
+        );
+    }
+    host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_made_for_a_bind_is_open_to_all_and_a_file_is_no_directory() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let place = tempfile::tempdir().expect("a directory");
+    let made = place.path().join("one/two");
+    let mut spec = Service::new(image.clone()).mount(Mount::bind(&made, "/data"));
+    let MountSource::Bind { create, .. } = &mut spec.mounts[0].source else {
+        panic!("{:?}", spec.mounts);
+    };
+    *create = true;
+    // The mask belongs to the whole process, which runs this test alone.
+    let former = rustix::process::umask(rustix::fs::Mode::from_bits_retain(0o077));
+    host.run("a", spec).await;
+    rustix::process::umask(former);
+    for path in [&made, made.parent().expect("one")] {
+        let mode = std::fs::metadata(path).expect("made").permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{}", path.display());
+    }
+    let file = place.path().join("file");
+    std::fs::write(&file, "x").expect("written");
+    for (source, target, why) in [
+        (
+            &file,
+            "/tmp",
+            "is a directory here, and what comes there is a file",
+        ),
+        (
+            &made,
+            "/etc/passwd",
+            "is a file here, and what comes there is a directory",
+        ),
+    ] {
+        let spec = Service::new(image.clone()).mount(Mount::bind(source, target));
+        let service = host.declare("b", spec).await;
+        let error = host.start(&service, 1).await.expect_err("they do not fit");
+        let text = error.chain().to_string();
+        assert!(text.contains(&format!("{target} {why}")), "{text}");
+    }
     host.down().await;
 }

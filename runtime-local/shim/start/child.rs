@@ -124,7 +124,7 @@ impl Child<'_> {
         sysctl::write_late(&refused)?;
         fs::umask(0);
         rights::set_host_name(&plan.hostname).step("set host name", &plan.hostname)?;
-        let stage = root::make_stage(run.as_fd())?;
+        let stage = root::make_stage(plan, run.as_fd())?;
         let count = root::prepared_count(plan);
         if prepared.len() < count + usize::from(plan.host_network) {
             return Err(refuse("attach root", "too few mounts were prepared"));

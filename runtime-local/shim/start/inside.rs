@@ -142,7 +142,18 @@ impl Inside {
         if there.is_same(&root.step("look at mount target", "/")?) {
             return Err(refuse("mount", format_args!("{path} leads to the root")));
         }
-        Ok(target)
+        let is_directory = u32::from(there.mode) & abi::S_IFMT == abi::S_IFDIR;
+        match (kind, is_directory) {
+            (Kind::File, true) => {
+                let why = "is a directory here, and what comes there is a file";
+                Err(refuse("mount", format_args!("{path} {why}")))
+            }
+            (Kind::Directory, false) => {
+                let why = "is a file here, and what comes there is a directory";
+                Err(refuse("mount", format_args!("{path} {why}")))
+            }
+            _ => Ok(target),
+        }
     }
 }
 

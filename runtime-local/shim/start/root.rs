@@ -12,10 +12,14 @@ use crate::fault::{Outcome, Step, refuse};
 use crate::sys::fs::{self, At};
 use crate::sys::mount::{self, Depth};
 use crate::sys::{Errno, abi};
-use crate::wire::plan::{Plan, Root};
+use crate::wire::plan::{MountKind, Plan, Root};
 
 /// `mount(2)` takes its options in one page.
 const OPTIONS_MAX: usize = 4095;
+/// What the stage takes beyond the plan's files: its directories, and edits of `/etc/hosts`.
+const STAGE_ROOM: usize = 1 << 20;
+/// Memory is given in pieces of this size.
+const STAGE_PAGE: usize = 4096;
 
 /// Makes the detached mounts that the root is built from; runs in the shim.
 pub(crate) fn prepare(
@@ -69,12 +73,28 @@ pub(crate) fn prepared_count(plan: &Plan) -> usize {
 /// A directory in memory, hidden from the program, on which the root is put together.
 ///
 /// `at` is a directory of the child's own mount namespace.
-pub(crate) fn make_stage(at: BorrowedFd<'_>) -> Outcome<OwnedFd> {
+///
+/// It takes the plan's files and little more, because the program may write to some of them.
+pub(crate) fn make_stage(plan: &Plan, at: BorrowedFd<'_>) -> Outcome<OwnedFd> {
     let guarded = abi::MOUNT_ATTR_NOSUID | abi::MOUNT_ATTR_NODEV;
-    let stage = mount::new_fs("tmpfs", &[("source", "tmpfs"), ("mode", "700")], guarded)
-        .step("make stage", "")?;
+    let size = format!("{}k", stage_size(plan).div_ceil(1024));
+    let options = [
+        ("source", "tmpfs"),
+        ("mode", "700"),
+        ("size", size.as_str()),
+    ];
+    let stage = mount::new_fs("tmpfs", &options, guarded).step("make stage", "")?;
     mount::attach(stage.as_fd(), at).step("make stage", "attach")?;
     Ok(stage)
+}
+
+fn stage_size(plan: &Plan) -> usize {
+    let whole_pages = |len: usize| len.div_ceil(STAGE_PAGE).saturating_mul(STAGE_PAGE);
+    let files = plan.mounts.iter().map(|mount| match &mount.kind {
+        MountKind::File { content, .. } => whole_pages(content.len()),
+        _ => 0,
+    });
+    files.fold(STAGE_ROOM, usize::saturating_add)
 }
 
 /// Puts the root together on the stage; runs in the child, as the replica's root.

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use unmoor_core::Result;
 use unmoor_core::backend::{Exec, ExecOptions, ExecSession};
 use unmoor_core::name::ReplicaId;
+use unmoor_image::RootfsUser;
 
 use super::LocalBackend;
 use crate::engine::{Running, Runtime, groups};
@@ -43,10 +44,20 @@ fn request(running: &Running, wanted: &ExecOptions) -> Result<control::Exec, Loc
         None => None,
         Some(text) => Some(resolve(running, text)?),
     };
+    let home = user
+        .as_ref()
+        .filter(|_| !running.names_home)
+        .map(|user| user.home.as_deref().unwrap_or("/"));
+    let env = environment(&process.env, home, wanted);
+    let user = user.map(|user| control::ExecUser {
+        uid: user.uid,
+        gid: user.gid,
+        groups: groups(&user),
+    });
     let (columns, rows) = wanted.tty.unwrap_or_default();
     Ok(control::Exec {
         argv: wanted.command.clone(),
-        env: environment(&process.env, wanted),
+        env,
         cwd: wanted.working_dir.clone().unwrap_or_default(),
         user,
         tty: wanted.tty.is_some(),
@@ -55,14 +66,17 @@ fn request(running: &Running, wanted: &ExecOptions) -> Result<control::Exec, Loc
     })
 }
 
-/// The replica's own variables, those of the command over them.
-fn environment(own: &[String], wanted: &ExecOptions) -> Vec<String> {
+/// The replica's own variables, the home of another user and those of the command over them.
+fn environment(own: &[String], home: Option<&str>, wanted: &ExecOptions) -> Vec<String> {
     let key = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let home = home.filter(|_| !wanted.env.contains_key("HOME"));
     let mut env: Vec<String> = own
         .iter()
         .filter(|pair| !wanted.env.contains_key(&key(pair)))
+        .filter(|pair| home.is_none() || key(pair) != "HOME")
         .cloned()
         .collect();
+    env.extend(home.map(|home| format!("HOME={home}")));
     let asked = wanted.env.iter();
     env.extend(asked.map(|(key, value)| format!("{key}={value}")));
     if wanted.tty.is_some() && !env.iter().any(|pair| pair.starts_with("TERM=")) {
@@ -72,17 +86,13 @@ fn environment(own: &[String], wanted: &ExecOptions) -> Vec<String> {
 }
 
 /// Finds a user in the files of the running replica, which may have changed since the image.
-fn resolve(running: &Running, text: &str) -> Result<control::ExecUser, LocalError> {
+fn resolve(running: &Running, text: &str) -> Result<RootfsUser, LocalError> {
     let path = format!("/proc/{}/root", running.init_pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root: OwnedFd = rustix::fs::open(&path, flags, Mode::empty())
         .map_err(|source| LocalError::io("open", path.as_ref(), source))?;
     let user = unmoor_image::rootfs_user(&[root], text).map_err(unmoor_image::ImageError::from)?;
-    Ok(control::ExecUser {
-        uid: user.uid,
-        gid: user.gid,
-        groups: groups(&user),
-    })
+    Ok(user)
 }
 
 #[cfg(test)]
@@ -93,11 +103,24 @@ mod tests {
     fn a_variable_stands_once_and_the_command_s_own_wins() {
         let own = ["A=1".to_owned(), "TERM=dumb".to_owned()];
         let tty = ExecOptions::new(["sh"]).tty(Some((80, 24)));
-        let kept = environment(&own, &tty);
+        let kept = environment(&own, None, &tty);
         assert_eq!(kept, ["A=1", "TERM=dumb"]);
-        let asked = environment(&own[..1], &tty.clone().env("TERM", "vt100"));
+        let asked = environment(&own[..1], None, &tty.clone().env("TERM", "vt100"));
         assert_eq!(asked, ["A=1", "TERM=vt100"]);
-        assert_eq!(environment(&own[..1], &tty), ["A=1", "TERM=xterm"]);
-        assert_eq!(environment(&own[..1], &ExecOptions::new(["sh"])), ["A=1"]);
+        assert_eq!(environment(&own[..1], None, &tty), ["A=1", "TERM=xterm"]);
+        let plain = ExecOptions::new(["sh"]);
+        assert_eq!(environment(&own[..1], None, &plain), ["A=1"]);
+    }
+
+    #[test]
+    fn another_user_has_a_home_of_its_own_unless_one_is_given() {
+        let own = ["HOME=/root".to_owned()];
+        let plain = ExecOptions::new(["sh"]);
+        assert_eq!(
+            environment(&own, Some("/home/joe"), &plain),
+            ["HOME=/home/joe"]
+        );
+        let given = plain.env("HOME", "/srv");
+        assert_eq!(environment(&own, Some("/home/joe"), &given), ["HOME=/srv"]);
     }
 }

@@ -285,6 +285,9 @@ impl Runtime {
         } else if is_on_node(&record.desired.spec) {
             mounts.extend(files::node_resolv_conf()?);
         }
+        if record.desired.spec.security.read_only {
+            mounts.iter_mut().for_each(files::make_read_only);
+        }
         Ok(mounts)
     }
 

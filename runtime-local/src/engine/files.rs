@@ -122,6 +122,13 @@ pub(super) fn file(target: &str, content: impl Into<Vec<u8>>) -> Mount {
     }
 }
 
+/// Nobody may change the file, as nobody may change a root that is read-only.
+pub(super) fn make_read_only(mount: &mut Mount) {
+    if let MountKind::File { read_only, .. } = &mut mount.kind {
+        *read_only = true;
+    }
+}
+
 /// `/etc/resolv.conf`: the replica's own shim answers.
 pub(super) fn resolv_conf(search: &[String]) -> Mount {
     file("/etc/resolv.conf", net::replica_resolv_conf(search, &[]))

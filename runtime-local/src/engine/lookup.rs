@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use unmoor_core::backend::DesiredService;
 use unmoor_core::image::{ImageRef, Platform};
 use unmoor_core::label::Selector;
 use unmoor_core::name::ReplicaId;
@@ -23,6 +24,14 @@ pub(crate) struct Running {
     pub(crate) init_pid: u32,
     /// What it was started from.
     pub(crate) plan: Plan,
+    /// Its image or its specification says where its home is, whoever runs.
+    pub(crate) names_home: bool,
+}
+
+/// True if somebody has said where the home is, so that it does not depend on the user.
+fn names_home(desired: &DesiredService) -> bool {
+    let mut of_image = desired.image.defaults.env.iter();
+    desired.spec.environment.contains_key("HOME") || of_image.any(|pair| pair.starts_with("HOME="))
 }
 
 impl Runtime {
@@ -39,6 +48,7 @@ impl Runtime {
             run_dir: self.layout().run(&record.key),
             init_pid: status.init.pid,
             plan: self.kept_plan(&record)?,
+            names_home: names_home(&record.desired),
         })
     }
 

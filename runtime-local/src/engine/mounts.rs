@@ -1,5 +1,6 @@
 //! From a service's mounts, secrets and configs to those of the shim's plan.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use unmoor_core::backend::DesiredService;
@@ -134,6 +135,22 @@ fn volume(data: &Path, read_only: bool) -> Result<MountKind, LocalError> {
     })
 }
 
+/// Makes a missing directory that everyone may enter, whatever the caller's mask.
+fn make_for_all(path: &Path) -> Result<(), LocalError> {
+    let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
+    for path in missing.into_iter().rev() {
+        match std::fs::create_dir(path) {
+            Ok(()) => {}
+            // Somebody else has just made it, and knows for whom.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            Err(source) => return Err(LocalError::io("make directory", path, source)),
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+            .map_err(|source| LocalError::io("open to all", path, source))?;
+    }
+    Ok(())
+}
+
 /// A path of the host: its files keep their owners' numbers inside, so that a file of user 1000
 /// is one of user 1000 there, and root's are root's. Set-user-id programs and devices on it mean
 /// nothing inside.
@@ -145,8 +162,7 @@ fn bind(path: &Path, create: bool, read_only: bool) -> Result<MountKind, LocalEr
     match std::fs::metadata(path) {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
-            std::fs::create_dir_all(path)
-                .map_err(|source| LocalError::io("make directory", path, source))?;
+            make_for_all(path)?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = format!(

@@ -262,9 +262,25 @@ impl Host {
 
     /// Runs a command inside: its exit code and what it wrote.
     pub(crate) async fn exec(&self, id: &ReplicaId, command: &[&str]) -> (i32, String) {
-        let exec = self.backend.exec().expect("has exec");
         let options = ExecOptions::new(command.iter().copied());
-        let mut session = exec.exec(id, &options).await.expect("begun");
+        self.exec_with(id, &options).await
+    }
+
+    /// The same, as another user.
+    pub(crate) async fn exec_as(
+        &self,
+        id: &ReplicaId,
+        user: &str,
+        command: &[&str],
+    ) -> (i32, String) {
+        let options = ExecOptions::new(command.iter().copied());
+        self.exec_with(id, &options.user(Some(user.to_owned())))
+            .await
+    }
+
+    async fn exec_with(&self, id: &ReplicaId, options: &ExecOptions) -> (i32, String) {
+        let exec = self.backend.exec().expect("has exec");
+        let mut session = exec.exec(id, options).await.expect("begun");
         let mut text = Vec::new();
         while let Some(output) = session.next().await.expect("read") {
             match output {

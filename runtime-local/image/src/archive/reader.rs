@@ -112,6 +112,10 @@ impl ArchiveReader {
                 let file = match openat2(dir, path.as_bytes(), flags, Mode::empty(), resolve) {
                     Ok(file) => File::from(file),
                     Err(Errno::NOENT) => return Ok(None),
+                    Err(Errno::XDEV) => {
+                        let why = "is a link that leads out of the archive; copy the file there";
+                        return Err(self.bad(&format!("{} {why}", shown())));
+                    }
                     Err(error) => return Err(error).at("open", self.path.join(shown())),
                 };
                 let known = file.metadata().at("look at", self.path.join(shown()))?;

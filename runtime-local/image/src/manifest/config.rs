@@ -150,6 +150,8 @@ struct HealthFields {
 
 /// Ranges make it easy to write more ports down than anyone can have.
 const MOST_PORTS: usize = 10_000;
+/// Volumes that an image may declare: each is a directory and a mount of every replica.
+const MOST_VOLUMES: usize = 1_000;
 const KNOWN: [&str; 5] = ["architecture", "os", "variant", "config", "rootfs"];
 
 impl ImageConfig {
@@ -231,7 +233,15 @@ impl ImageConfig {
         }
         self.exposed_ports.sort();
         self.exposed_ports.dedup();
-        for volume in run.volumes.unwrap_or_default().into_keys() {
+        let volumes = run.volumes.unwrap_or_default();
+        if volumes.len() > MOST_VOLUMES {
+            let text = format!(
+                "it declares {} volumes; {MOST_VOLUMES} at most",
+                volumes.len()
+            );
+            return Err(ImageError::document(what, &text));
+        }
+        for volume in volumes.into_keys() {
             match inside(&volume) {
                 Some(path) if path != "/" => self.volumes.push(path),
                 _ => self.warn("Volumes", &volume),
