@@ -285,17 +285,16 @@ fn ready(publication: &Publication) -> Result<BTreeMap<&str, Vec<Ipv4Addr>>, Net
 
 /// Refuses ports that another service has, on the same address or on every address.
 fn no_overlap(netlink: &Netlink, publication: &Publication) -> Result<(), NetError> {
-    let mut known: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Option<String>)>> = BTreeMap::new();
     let all = published(netlink).map_err(NetError::kernel("list the published ports"))?;
-    for (_, key, owner) in all {
-        let same = known.entry(same_port(&key).to_vec()).or_default();
-        same.push((key, owner));
+    let mut known: BTreeMap<&[u8], Vec<&Entry>> = BTreeMap::new();
+    for entry in &all {
+        known.entry(same_port(&entry.1)).or_default().push(entry);
     }
     for port in &publication.ports {
         let chain = port_chain(port, &publication.service);
         let (_, wanted) = port_key(port);
         let others = known.get(same_port(&wanted)).into_iter().flatten();
-        let clash = others.into_iter().any(|(key, owner)| {
+        let clash = others.into_iter().any(|(_, key, owner)| {
             // Equal ports want the same packets on equal addresses, or where one is "every".
             let same = key.len() != wanted.len() || *key == wanted;
             same && owner.as_deref() != Some(chain.as_str())
