@@ -13,6 +13,7 @@ mod process;
 mod soak;
 mod test;
 mod totals;
+mod traffic;
 mod vm;
 
 use std::fmt;
@@ -35,6 +36,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   images       packs the example's images into target/images
   soak         [CYCLES]  brings the example up and down, and looks for leaks each time
   soak lives   ten thousand lives of a stack in the model, by seed, and every await of every operation
+  soak traffic [SECONDS]  a real stack changed in every way while visitors come, of whom none may
+               notice; ten minutes unless said; the counts go into docs/soak/traffic.md
   soak fuzz    [SECONDS [SEED]]  mutated Compose files: no panic, no hang, bounded memory
   soak oracle  [CASES [SEED]]  generated Compose files against docker compose, which
                UNMOOR_COMPOSE_ORACLE names
@@ -95,6 +98,8 @@ fn dispatch(words: &[&str]) -> Option<Outcome> {
         ["images"] => images::build_all().map(|_| ()),
         ["soak"] => soak::run(50),
         ["soak", "lives"] => soak::lives(),
+        ["soak", "traffic"] => traffic::run(600),
+        ["soak", "traffic", seconds] => traffic::run(seconds.parse().ok()?),
         ["soak", "fuzz", rest @ ..] => {
             let [seconds, seed] = numbers(rest, [3600, 1])?;
             generated::fuzz(seconds, seed)
@@ -109,6 +114,7 @@ fn dispatch(words: &[&str]) -> Option<Outcome> {
         ["inside", "init", rest @ ..] => inside::init(rest),
         ["inside", "test"] => test::inside(),
         ["inside", "conformance", uris @ ..] => conformance::inside(uris),
+        ["inside", "soak-traffic", seconds] => traffic::inside(seconds.parse().ok()?),
         ["inside", "soak", cycles] => soak::inside(cycles.parse().ok()?),
         _ => return None,
     })

@@ -102,6 +102,55 @@ fn open_connections_outlive_their_endpoint() {
 }
 
 #[test]
+fn a_refusal_by_one_that_has_just_died_is_tried_again() {
+    let Some(world) = World::new("tried") else {
+        return;
+    };
+    let vip = world.service("web", 200, Mode::Stable);
+    let one = world.replica("web", 1, 11);
+    let two = world.replica("web", 2, 12);
+    let client = world.replica("client", 1, 10);
+    // Every map still leads to the first, where nobody listens any more.
+    two.serve_tcp();
+    one.set_ready(true);
+    two.set_ready(true);
+    let deadline = Instant::now() + PATIENCE;
+    let mut late = 0;
+    while late < 2 {
+        let (answer, took) = client.inside(move || {
+            let asked = Instant::now();
+            (who(vip), asked.elapsed())
+        });
+        // Before the map knows both, nobody may be there, or the first alone.
+        match answer {
+            Ok(text) => {
+                assert_eq!(text, "web-2 10.77.0.10");
+                late += usize::from(took > Duration::from_millis(500));
+            }
+            Err(error) => {
+                assert_eq!(late, 0, "{error}");
+                assert!(Instant::now() < deadline, "{error}");
+            }
+        }
+    }
+    // Nobody at all: that is told, though not at once. At its own address it is.
+    two.set_ready(false);
+    client.sees(vip, &[]);
+    let refused = |address: Ipv4Addr| {
+        client.inside(move || {
+            let asked = Instant::now();
+            (who(address).unwrap_err().kind(), asked.elapsed())
+        })
+    };
+    let (kind, took) = refused(vip);
+    assert_eq!(kind, std::io::ErrorKind::ConnectionRefused);
+    assert!(took > Duration::from_millis(500), "{took:?}");
+    let (kind, took) = refused(world.address(11));
+    assert_eq!(kind, std::io::ErrorKind::ConnectionRefused);
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
 fn nothing_of_a_replica_has_an_ipv6_address_but_its_loopback() {
     let addresses = || {
         let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();

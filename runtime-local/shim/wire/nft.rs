@@ -1,6 +1,7 @@
 //! nf_tables messages: one atomic batch of tables, chains, sets and rules of the `ip` family.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::netlink::{ACK, APPEND, Attrs, Batch, CREATE, DUMP, EXCL, Message};
 use super::nft_rule::{GOTO, REG, Rule, data, verdict};
@@ -44,6 +45,8 @@ pub enum Hook {
 pub mod types {
     /// An IPv4 address.
     pub const ADDRESS: u32 = 7;
+    /// An IPv4 address and a port.
+    pub const ADDRESS_PORT: u32 = 7 << 6 | 13;
     /// Two IPv4 addresses.
     pub const ADDRESS_PAIR: u32 = 7 << 6 | 7;
     /// A number in the machine's order.
@@ -64,6 +67,7 @@ const SET_ANONYMOUS: u32 = 1;
 const SET_CONSTANT: u32 = 2;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
+const SET_TIMED: u32 = 16;
 const SET_LEARNED: u32 = 32;
 /// The most keys of one message: its list has room for 64 KiB.
 const KEYS_MAX: usize = 1000;
@@ -84,6 +88,17 @@ pub enum Leads {
     Addresses,
 }
 
+/// Whether rules add keys to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learned {
+    /// They do not.
+    No,
+    /// They do, and keys stay until they are removed.
+    Kept,
+    /// They do, and each key is forgotten after this time.
+    For(Duration),
+}
+
 /// A set or map to make.
 #[derive(Debug, Clone, Copy)]
 pub struct Set<'a> {
@@ -98,7 +113,7 @@ pub struct Set<'a> {
     /// What its keys lead to.
     pub leads: Leads,
     /// Rules add keys to it.
-    pub learned: bool,
+    pub learned: Learned,
 }
 
 /// What a key of a map leads to.
@@ -204,8 +219,10 @@ impl Change {
         if set.leads != Leads::Nowhere {
             flags |= SET_MAP;
         }
-        if set.learned {
-            flags |= SET_LEARNED;
+        match set.learned {
+            Learned::No => {}
+            Learned::Kept => flags |= SET_LEARNED,
+            Learned::For(_) => flags |= SET_LEARNED | SET_TIMED,
         }
         let b = self.start(NEWSET, CREATE).attr_str(2, set.name);
         b.attr(3, &flags.to_be_bytes());
@@ -221,12 +238,16 @@ impl Change {
                     .attr(7, &4_u32.to_be_bytes());
             }
         }
-        if set.learned {
+        if set.learned != Learned::No {
             b.nest(9, &[], |b| {
                 b.attr(1, &LEARNED_MAX.to_be_bytes());
             });
         }
         b.attr(10, &id.to_be_bytes());
+        if let Learned::For(time) = set.learned {
+            let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            b.attr(11, &time.to_be_bytes());
+        }
         if set.key == types::IFNAME {
             b.attr(13, &HOST_ORDER);
         }

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use super::nft::{Change, Hook, Leads, Set, Value, types};
-use super::nft_rule::{REG, Rule};
+use super::nft::{Change, Hook, Leads, Learned, Set, Value, types};
+use super::nft_rule::{DROP, REG, REG_PART1, Rule};
 
 /// Name of our tables, here and on the host.
 pub const TABLE: &str = "unmoor";
@@ -20,6 +21,12 @@ pub const NOBODY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 12);
 
 /// The set of stable addresses from which datagrams have been sent to [`NOBODY`].
 pub const REFUSED: &str = "refused";
+
+/// The set of connections that were refused once.
+const TRIED: &str = "tried";
+
+/// How long a refusal is remembered: longer than the kernel waits before its second try.
+const TRY: Duration = Duration::from_secs(3);
 
 /// The map of stable addresses that several targets share in turn, to the chains that do so.
 const BALANCED: &str = "stable";
@@ -69,7 +76,7 @@ impl Client {
             key_len: 4,
             ranges: false,
             leads: Leads::Verdicts,
-            learned: false,
+            learned: Learned::No,
         };
         c.set(&balanced_by_chains);
         c.set(&Set {
@@ -80,9 +87,11 @@ impl Client {
         c.set(&Set {
             name: REFUSED,
             leads: Leads::Nowhere,
-            learned: true,
+            learned: Learned::Kept,
             ..balanced_by_chains
         });
+        tried(&mut c);
+        second_try(&mut c, "closed");
         for (protocol, port) in [(17, self.dns.0), (6, self.dns.1)] {
             c.rule("redirect", |r| {
                 r.destination(REG);
@@ -229,6 +238,34 @@ fn change(c: &mut Change, keys: &mut Keys, address: Ipv4Addr, (before, now): (&W
             add(c, keys, address, now);
         }
     }
+}
+
+/// The set that [`second_try`] needs.
+pub(super) fn tried(c: &mut Change) {
+    c.set(&Set {
+        name: TRIED,
+        key: types::ADDRESS_PORT,
+        key_len: 8,
+        ranges: false,
+        leads: Leads::Nowhere,
+        learned: Learned::For(TRY),
+    });
+}
+
+/// Keeps the first refusal of a redirected connection from whoever asked for it: between the death
+/// of a target and the moment when every map leads around it, its address refuses. The kernel asks
+/// again a second later, is redirected anew, because it forgets a connection that was refused, and
+/// a refusal then is told.
+pub(super) fn second_try(c: &mut Change, chain: &str) {
+    c.rule(chain, |r| {
+        r.is_refusal();
+        r.was_redirected();
+        r.destination(REG);
+        r.port(REG_PART1);
+        r.is_not_in(TRIED);
+        r.remember(TRIED);
+        r.verdict(DROP);
+    });
 }
 
 fn to_nobody(r: &mut Rule<'_>) {

@@ -7,8 +7,8 @@
 use std::net::Ipv4Addr;
 
 use super::netplan::PublishedPort;
-use super::nft::{Change, Hook, Leads, Set, Value, ifname, types};
-use super::nft_client::TABLE;
+use super::nft::{Change, Hook, Leads, Learned, Set, Value, ifname, types};
+use super::nft_client::{TABLE, second_try, tried};
 use super::nft_rule::{
     ACCEPT, DROP, ESTABLISHED, NEW, REG, REG_PART1, REG_PART2, REG2, RELATED, RETURN, Rule,
 };
@@ -68,7 +68,7 @@ pub fn base(c: &mut Change) {
             key_len,
             ranges,
             leads: Leads::Nowhere,
-            learned: false,
+            learned: Learned::No,
         });
     }
     for (name, key, key_len) in [
@@ -82,9 +82,10 @@ pub fn base(c: &mut Change) {
             key_len,
             ranges: false,
             leads: Leads::Verdicts,
-            learned: false,
+            learned: Learned::No,
         });
     }
+    tried(c);
     for (name, kind, hook, priority) in [
         ("loopback", "filter", Hook::Prerouting, -300),
         ("published", "nat", Hook::Prerouting, -100),
@@ -95,6 +96,9 @@ pub fn base(c: &mut Change) {
     ] {
         c.base_chain(name, kind, hook, priority);
         c.flush_chain(name);
+    }
+    for chain in ["forward", "input"] {
+        second_try(c, chain);
     }
     loopback(c);
     published(c);

@@ -195,6 +195,17 @@ impl<'b> Rule<'b> {
         });
     }
 
+    /// Continues only for the refusal of a connection: a reset in answer to its first packet.
+    pub fn is_refusal(&mut self) {
+        const RESET_AND_ACKNOWLEDGED: u8 = 0x14;
+        self.protocol_is(6);
+        self.numbers("payload", &[(1, REG), (2, 2), (3, 13), (4, 1)]);
+        self.equals(REG, &[RESET_AND_ACKNOWLEDGED]);
+        // Whoever has said nothing yet counts from nothing.
+        self.numbers("payload", &[(1, REG), (2, 2), (3, 4), (4, 4)]);
+        self.equals(REG, &[0; 4]);
+    }
+
     /// Adds what is in the first register to the set.
     pub fn remember(&mut self, set: &str) {
         const ADD: u32 = 0;

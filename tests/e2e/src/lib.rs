@@ -5,6 +5,7 @@
 //! [`screen`] what is seen on a terminal, [`traffic`] the visitors that come meanwhile, and
 //! [`patience`] the waiting for what must become true.
 
+pub mod account;
 pub mod foreign;
 pub mod pack;
 pub mod patience;

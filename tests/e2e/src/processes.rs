@@ -41,6 +41,18 @@ pub(crate) fn first(name: &str, directory: &Path) -> Option<u32> {
     all().filter(|pid| is_named(*pid) && is_below(*pid)).min()
 }
 
+/// The first process of the process namespace that this one is in: with it, all others end.
+pub(crate) fn first_of_its_space(pid: u32) -> Option<u32> {
+    let is_first = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        numbers.is_some_and(|line| line.split_whitespace().last() == Some("1"))
+    };
+    std::iter::successors(Some(pid), |pid| parent(*pid))
+        .take(DEPTH)
+        .find(is_first)
+}
+
 /// Processes in the network or mount namespace of this one, itself left out.
 pub(crate) fn beside(holder: u32) -> Vec<u32> {
     let inode = |pid: u32, kind: &str| {

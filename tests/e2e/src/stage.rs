@@ -375,6 +375,14 @@ impl Stage {
         let pid = processes::first(program, &self.state())?;
         Pid::from_raw(i32::try_from(pid).ok()?)
     }
+
+    /// The first process of the replica that this process is of: its end is the replica's.
+    #[must_use]
+    pub fn replica_of(&self, pid: Pid) -> Option<Pid> {
+        let pid = u32::try_from(pid.as_raw_nonzero().get()).ok()?;
+        let first = processes::first_of_its_space(pid)?;
+        Pid::from_raw(i32::try_from(first).ok()?)
+    }
 }
 
 impl Drop for Stage {

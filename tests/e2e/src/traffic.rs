@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// One request: when it began and ended, and the page or what went wrong.
 #[derive(Debug)]
 pub struct Visit {
+    /// The number that the request carries, so that others can tell of it.
+    pub number: usize,
     /// When the visitor asked for a connection.
     pub began: Instant,
     /// When the answer was whole, or had failed.
@@ -33,8 +35,15 @@ pub struct Visit {
 #[derive(Debug)]
 pub struct Load {
     began: Instant,
-    answered: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     visitors: Vec<(Sender<()>, JoinHandle<Vec<Visit>>)>,
+}
+
+/// What the visitors count together.
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
 }
 
 impl Load {
@@ -45,17 +54,18 @@ impl Load {
     #[must_use]
     pub fn start(stage: &Stage, address: SocketAddr, visitors: usize, rest: Duration) -> Self {
         let began = Instant::now();
-        let answered = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::new(Counts::default());
         let visitors = (0..visitors).map(|_| {
             let network = stage.network();
-            let answered = Arc::clone(&answered);
+            let counts = Arc::clone(&counts);
             let (stop, stopped) = mpsc::channel();
             let visitor = std::thread::spawn(move || {
                 enter(&network);
                 let mut visits = Vec::new();
                 while stopped.recv_timeout(rest) == Err(RecvTimeoutError::Timeout) {
-                    visits.push(visit(address));
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    let number = counts.begun.fetch_add(1, Ordering::Relaxed);
+                    visits.push(visit(address, number));
+                    counts.ended.fetch_add(1, Ordering::Relaxed);
                 }
                 visits
             });
@@ -64,7 +74,7 @@ impl Load {
         Self {
             began,
             visitors: visitors.collect(),
-            answered,
+            counts,
         }
     }
 
@@ -79,9 +89,9 @@ impl Load {
     /// # Panics
     /// If the visitors do not come on.
     pub fn more(&self, requests: usize) {
-        let goal = self.answered.load(Ordering::Relaxed) + requests;
+        let goal = self.counts.ended.load(Ordering::Relaxed) + requests;
         until("visitors come on", 2 * PATIENCE, || {
-            let now = self.answered.load(Ordering::Relaxed);
+            let now = self.counts.ended.load(Ordering::Relaxed);
             if now >= goal { Ok(()) } else { Err(now) }
         });
     }
@@ -109,17 +119,18 @@ fn enter(network: &File) {
         .expect("the stage's network");
 }
 
-fn visit(address: SocketAddr) -> Visit {
+fn visit(address: SocketAddr, number: usize) -> Visit {
     let began = Instant::now();
-    let page = fetch(address);
+    let page = fetch(address, number);
     Visit {
+        number,
         began,
         ended: Instant::now(),
         page,
     }
 }
 
-fn fetch(address: SocketAddr) -> Result<String, String> {
+fn fetch(address: SocketAddr, number: usize) -> Result<String, String> {
     let told = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let mut stream =
         TcpStream::connect_timeout(&address, PATIENCE).map_err(told("not connected"))?;
@@ -127,7 +138,7 @@ fn fetch(address: SocketAddr) -> Result<String, String> {
         .set_read_timeout(Some(PATIENCE))
         .map_err(told("no limit"))?;
     stream
-        .write_all(b"GET / HTTP/1.0\r\nHost: shop\r\n\r\n")
+        .write_all(format!("GET /?{number} HTTP/1.0\r\nHost: shop\r\n\r\n").as_bytes())
         .map_err(told("not asked"))?;
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
