@@ -189,6 +189,8 @@ pub(crate) enum Command {
     Config(verbs::config::Args),
     /// Show what `up` would change, and why; changes nothing
     Plan(verbs::plan::Args),
+    /// Carry out a plan that `plan -o` wrote, if everything is as it was
+    Apply(verbs::apply::Args),
     /// List the addresses that answer
     Endpoints(verbs::endpoints::Args),
     /// Show everything known about a service or replica

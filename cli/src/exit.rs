@@ -131,6 +131,9 @@ fn as_event(failure: &Failure, code: u8) -> serde_json::Value {
         Failure::Library(error) | Failure::Engine(error) => {
             let mut event = base(error.kind().as_str(), error.chain(), error.hint_text());
             event["gaps"] = json!(error.gaps());
+            if !error.log().is_empty() {
+                event["log"] = json!(error.log());
+            }
             event
         }
         Failure::Files(failed) => {
@@ -222,6 +225,9 @@ fn explain(error: &Error, ui: &Ui) -> String {
     while let Some(next) = cause {
         let _ = writeln!(text, "  because: {}", clean(&next.to_string()));
         cause = next.source();
+    }
+    for line in error.log() {
+        let _ = writeln!(text, "  {} {}", style.blue("it wrote:"), clean(line));
     }
     for gap in error.gaps() {
         let mark = if gap.fatal {

@@ -126,6 +126,7 @@ struct Inner {
     retry: Option<Retry>,
     gaps: Vec<Gap>,
     cleanup: Vec<Error>,
+    log: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -142,6 +143,7 @@ impl Error {
             retry: None,
             gaps: Vec::new(),
             cleanup: Vec::new(),
+            log: Vec::new(),
             source: None,
         };
         Self {
@@ -188,6 +190,13 @@ impl Error {
     #[must_use]
     pub fn with_cleanup(mut self, failed: Vec<Error>) -> Self {
         self.inner.cleanup.extend(failed);
+        self
+    }
+
+    /// Attaches what the replica that failed wrote last.
+    #[must_use]
+    pub fn with_log(mut self, lines: Vec<String>) -> Self {
+        self.inner.log = lines;
         self
     }
 
@@ -246,6 +255,12 @@ impl Error {
     #[must_use]
     pub fn cleanup(&self) -> &[Error] {
         &self.inner.cleanup
+    }
+
+    /// What the replica that failed wrote last, cut to a few lines that steer no terminal.
+    #[must_use]
+    pub fn log(&self) -> &[String] {
+        &self.inner.log
     }
 
     /// True if what was named does not exist.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use unmoor_tools::ledger::{Change, Ledger, LedgerError, Section};
 
@@ -25,6 +25,10 @@ const SKIP_FILE: &str = "skipped";
 const ISOLATED: &str = "UNMOOR_TEST_ISOLATED";
 /// Places where a test may end a command; without them the tests of crashes would not be built.
 pub(crate) const FAILPOINTS: &str = "unmoor-runtime-local/failpoints";
+/// Says which life of the simulation is the first.
+const SEED: &str = "UNMOOR_SEED_FROM";
+/// More than the tests live through in one run, so that each day has its own.
+const SEEDS_A_DAY: u64 = 1000;
 /// Where the example's packed images lie, for tests that start them.
 const IMAGES: &str = "UNMOOR_TEST_IMAGES";
 
@@ -100,8 +104,20 @@ fn left_in_scratch() -> Vec<String> {
     names.filter(|name| !known(name)).collect()
 }
 
+/// Which life of the simulation is the first: another one each day, the same all day long.
+fn first_seed() -> String {
+    let given = std::env::var(SEED).ok().filter(|text| !text.is_empty());
+    given.unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let days = since.map_or(0, |time| time.as_secs() / (24 * 60 * 60));
+        (days * SEEDS_A_DAY).to_string()
+    })
+}
+
 /// The inner half: the suites one after another, then the sum.
 pub(crate) fn inside() -> Outcome {
+    let seed = first_seed();
+    println!("test: {SEED}={seed} (set it to live the same lives again)");
     let isolated = std::env::var_os(ISOLATED).is_some();
     let before = if isolated {
         Some(Ledger::take().map_err(|error| unread(&error))?)
@@ -110,6 +126,7 @@ pub(crate) fn inside() -> Outcome {
     };
     let mut totals = Totals::default();
     for (mut command, budget) in suites()? {
+        command.env(SEED, &seed);
         totals += suite(&mut command, budget);
     }
     totals.set_skipped(report_skipped());

@@ -13,7 +13,7 @@ use unmoor_core::spec::{Dependency, Mount, Service, Stack, Volume};
 use unmoor_core::{Client, Error};
 use unmoor_sim::{MARKER, Sim, VirtualClock, drive};
 
-/// How many runs there are, unless `UNMOOR_SEEDS` says otherwise.
+/// How many runs there are, unless `UNMOOR_SEEDS` says otherwise; `UNMOOR_SEED_FROM` is the first.
 const SEEDS: u64 = 400;
 
 /// SplitMix64, as the world's own.
@@ -175,9 +175,12 @@ async fn run(seed: u64, clock: VirtualClock) -> Result<(), Error> {
 
 #[test]
 fn whatever_happened_the_next_up_gets_there() {
-    let wanted = std::env::var("UNMOOR_SEEDS");
-    let seeds = wanted.ok().and_then(|text| text.parse().ok());
-    for seed in 0..seeds.unwrap_or(SEEDS) {
+    let setting = |name| {
+        let wanted = std::env::var(name);
+        wanted.ok().and_then(|text| text.parse::<u64>().ok())
+    };
+    let from = setting("UNMOOR_SEED_FROM").unwrap_or(0);
+    for seed in from..from + setting("UNMOOR_SEEDS").unwrap_or(SEEDS) {
         let clock = VirtualClock::manual();
         if let Err(error) = drive(&clock, run(seed, clock.clone())) {
             panic!("seed {seed}: {error:?}");

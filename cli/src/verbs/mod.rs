@@ -1,5 +1,6 @@
 //! One file a verb: from its arguments to one call of the library, and its answer to the output.
 
+pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod backends;
 pub(crate) mod capabilities;
@@ -85,6 +86,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
         Command::Unpause(args) => pause::unpause(args, app, signals).await,
         Command::Create(args) => create::run(args, app, signals).await,
         Command::Update(args) => update::run(args, app, signals).await,
+        Command::Apply(args) => apply::run(args, app, signals).await,
         Command::Rollback(args) => rollback::run(args, app, signals).await,
         Command::Pull(args) => pull::run(args, pull::Way::Pull, app, signals).await,
         Command::Push(args) => pull::run(args, pull::Way::Push, app, signals).await,

@@ -1,15 +1,21 @@
 //! `plan`: what `up` would change and why.
 
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
-use unmoor::client::UpOptions;
+use unmoor::client::StoredPlan;
 use unmoor::name::ServiceName;
 use unmoor::plan::Plan;
 
 use crate::app::App;
 use crate::args::Format;
-use crate::exit::Code;
+use crate::change::Pulls;
+use crate::exit::{Code, Failure};
+use crate::making::Making;
 use crate::output::{Progress, clean};
-use crate::project;
 use crate::verbs::{Outcome, up};
 
 /// Show what `up` would change, and why. Nothing is changed; missing images are fetched, because
@@ -19,15 +25,14 @@ pub(crate) struct Args {
     /// Exit code 2 if there is something to change
     #[arg(long)]
     detailed_exitcode: bool,
-    /// Plan the removal of services that the file no longer has
-    #[arg(long)]
-    remove_orphans: bool,
-    /// Plan without what the backend cannot do
-    #[arg(long)]
-    allow_gaps: bool,
+    #[command(flatten)]
+    making: Making,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+    /// Also write the plan to this file, for `unmoor apply`
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Only the services named, without what they depend on
     #[arg(long, requires = "services")]
     no_deps: bool,
@@ -37,20 +42,29 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    let loaded = app.loaded(project::on_unsupported(args.allow_gaps), &args.services)?;
-    let stack = &loaded.stack;
+    if args.output.is_some() && app.globals.dry_run {
+        let text = "a dry run writes nothing: leave out --output or --dry-run";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let (stack, options) = args.making.wanted(app, &args.services)?;
     let client = app.connect().await?;
     let progress = Progress::new(app.ui);
-    let pull = |pull| progress.pull(pull);
-    let mut options = UpOptions::new()
-        .remove_orphans(args.remove_orphans)
+    let pull = |pull| {
+        if args.making.pulls() == Pulls::Shown {
+            progress.pull(pull);
+        }
+    };
+    let options = options
         .only(up::scope(args.services, args.no_deps))
         .on_pull(&pull);
-    options.plan.allow_gaps = args.allow_gaps;
-    options.plan.left_out = project::left_out(&loaded);
-    let planned = client.plan(stack, &options).await;
+    let planned = client.plan(&stack, &options).await;
     progress.finish();
-    let plan = planned?.plan;
+    let planned = planned?;
+    if let Some(path) = &args.output {
+        let failed = |error| Failure::System("write the plan", error);
+        keep(path, &planned.store(&client)).map_err(failed)?;
+    }
+    let plan = planned.plan;
     match args.format {
         Format::Json => app.out.json(&as_json(&plan))?,
         Format::Table => {
@@ -61,6 +75,28 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     }
     let changes = args.detailed_exitcode && !plan.is_empty();
     Ok(if changes { Code::CHANGES } else { Code::DONE })
+}
+
+/// Writes the plan whole or not at all; environments of services are in it, so it is the owner's.
+fn keep(path: &Path, plan: &StoredPlan) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    let written = file
+        .write_all(&plan.encode())
+        .and_then(|()| file.sync_all());
+    let kept = written.and_then(|()| fs::rename(&beside, path));
+    if kept.is_err() {
+        // The error that counts is told; what is left is an unfinished file.
+        let _ = fs::remove_file(&beside);
+    }
+    kept
 }
 
 fn as_json(plan: &Plan) -> Value {

@@ -1,5 +1,6 @@
 //! Carrying out a plan: in order, as parallel as it allows, with undo and progress.
 
+mod last_words;
 mod monitor;
 mod run;
 mod state;

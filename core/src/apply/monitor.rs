@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::last_words::with_last_words;
 use super::wait::{Wanted, pause};
 use crate::backend::{Applied, Backend, ObservedReplica};
 use crate::clock::Clock;
@@ -38,7 +39,8 @@ pub(super) async fn stays_ready(
                     let run = (replica.restarts, replica.started);
                     let same = *runs.entry(*slot).or_insert(run) == run;
                     if !(same && replica.is_ready()) {
-                        return Err(fell(replica, same, time));
+                        let error = fell(replica, same, time);
+                        return Err(with_last_words((backend, clock), &replica.id, error).await);
                     }
                 }
                 None if whole => return Err(lost(wanted, *slot, time)),
@@ -59,9 +61,7 @@ fn fell(replica: &ObservedReplica, same: bool, time: Duration) -> Error {
         false => format!("its program ended within {seconds} s of serving, and was started again"),
         true => format!("it did not go on to serve for {seconds} s"),
     };
-    Error::new(ErrorKind::WrongPhase, text)
-        .on(format!("replica {}", replica.id))
-        .hint(format!("see `unmoor logs {}`", replica.id.service))
+    Error::new(ErrorKind::WrongPhase, text).on(format!("replica {}", replica.id))
 }
 
 fn lost(wanted: &Wanted<'_>, slot: u32, time: Duration) -> Error {

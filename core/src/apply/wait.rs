@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::last_words::with_last_words;
 use crate::backend::{Applied, Backend, HealthState, Notices, ObservedReplica, Phase, Until};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,11 +43,11 @@ pub(super) async fn until(
             .replicas_of(wanted.service)
             .filter(|replica| wanted.slots.is_empty() || wanted.slots.contains(&replica.id.slot))
             .collect();
-        if let Some(error) = replicas
+        let mut hopeless = replicas
             .iter()
-            .find_map(|replica| hopeless(replica, wanted.until))
-        {
-            return Err(error);
+            .filter_map(|replica| Some((&replica.id, hopeless(replica, wanted.until)?)));
+        if let Some((replica, error)) = hopeless.next() {
+            return Err(with_last_words((backend, clock), replica, error).await);
         }
         let enough = replicas.len() >= wanted.slots.len().max(1);
         if whole && enough && replicas.iter().all(|replica| holds(replica, wanted.until)) {
@@ -54,7 +55,12 @@ pub(super) async fn until(
         }
         let waited = clock.monotonic().saturating_sub(start);
         if waited >= deadline {
-            return Err(late(wanted, &replicas, deadline));
+            let error = late(wanted, &replicas, deadline);
+            let behind = replicas.iter().find(|seen| !holds(seen, wanted.until));
+            return Err(match behind {
+                Some(behind) => with_last_words((backend, clock), &behind.id, error).await,
+                None => error,
+            });
         }
         match pause(&mut notices, clock, pace.min(deadline - waited)).await {
             Pause::Told => {}
@@ -128,11 +134,7 @@ fn hopeless(replica: &ObservedReplica, until: Until) -> Option<Error> {
         }
         _ => return None,
     };
-    Some(
-        Error::new(ErrorKind::WrongPhase, text)
-            .on(format!("replica {}", replica.id))
-            .hint(format!("see `unmoor logs {}`", replica.id.service)),
-    )
+    Some(Error::new(ErrorKind::WrongPhase, text).on(format!("replica {}", replica.id)))
 }
 
 fn late(wanted: &Wanted<'_>, replicas: &[&ObservedReplica], deadline: Duration) -> Error {

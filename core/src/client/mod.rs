@@ -5,15 +5,19 @@ mod handle;
 mod inside;
 mod observe;
 mod once;
+mod planned;
 mod record;
 mod resolve;
 mod rollback;
 mod single;
 mod stack;
+mod stored;
 
 pub use handle::ServiceHandle;
+pub use planned::PlannedStack;
 pub use record::{Change, Former, Hand, StackRecord};
-pub use stack::{DownOptions, PlannedStack, UpOptions};
+pub use stack::{DownOptions, UpOptions};
+pub use stored::{StoredEntry, StoredPlan};
 
 use std::sync::Arc;
 

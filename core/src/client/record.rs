@@ -262,7 +262,7 @@ impl StackRecord {
     }
 }
 
-fn forget_content(blob: &mut Blob) {
+pub(super) fn forget_content(blob: &mut Blob) {
     if let BlobSource::Inline(content) = &blob.source {
         blob.source = BlobSource::Stored(content.fingerprint());
     }

@@ -132,13 +132,13 @@ fn used_blobs<'s>(stack: &'s Stack, reach: &BTreeSet<ServiceName>) -> Vec<(BlobI
         .collect()
 }
 
-enum Content {
+pub(super) enum Content {
     Bytes(SecretBytes),
     Known(String),
     External,
 }
 
-fn content(id: &BlobId, blob: &Blob) -> Result<Content> {
+pub(super) fn content(id: &BlobId, blob: &Blob) -> Result<Content> {
     let wrong = |text: String| Error::new(ErrorKind::InvalidSpec, text).on(id);
     match &blob.source {
         BlobSource::Inline(bytes) => Ok(Content::Bytes(bytes.clone())),

@@ -67,6 +67,7 @@ impl Client {
                 let text = "the update failed and was taken back; it is as it was before";
                 Error::new(error.kind(), text)
                     .on(format!("service {service}"))
+                    .with_log(error.log().to_vec())
                     .because(error)
             }
         }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::planned::{Ground, Prepared};
 use super::rollback::remember;
-use super::{Change, Client, Hand, StackRecord};
+use super::stored::Asked;
+use super::{Change, Client, Hand, PlannedStack, StackRecord};
 use crate::apply::{self, Failed, Progress, Report, RunOptions};
-use crate::backend::{Commit, OnPull, Revision, StackLock};
+use crate::backend::{Commit, ObservedStack, OnPull, Revision, StackLock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
 use crate::name::{ServiceName, StackName};
@@ -154,17 +156,6 @@ impl<'a> DownOptions<'a> {
     }
 }
 
-/// A plan together with the record it leads to.
-#[derive(Debug, Clone)]
-pub struct PlannedStack {
-    /// The plan.
-    pub plan: Plan,
-    record: StackRecord,
-    former: StackRecord,
-    revision: Option<Revision>,
-    scope: Scope,
-}
-
 /// Why a plan was not carried out to its end.
 #[derive(Debug)]
 pub(super) struct Stopped {
@@ -215,28 +206,18 @@ impl Client {
         let (former, revision) = self.load_record(&stack.name).await?;
         let mut record = former.clone();
         take_up(&mut record, stack, &options.scale);
-        self.plan_record(&stack.name, record, former, revision, options)
-            .await
-    }
-
-    /// Carries out a plan made before.
-    ///
-    /// # Errors
-    /// `Conflict` if what was observed changed since; else what the actions give.
-    pub async fn apply(&self, planned: &PlannedStack, options: &UpOptions<'_>) -> Result<Report> {
-        let stack = &planned.plan.stack;
-        let _lock = self.lock(stack).await?;
-        let observed = self
-            .observe(&Selector::stack(stack.clone()))
-            .await?
-            .stack(stack);
-        if crate::plan::facts(&observed) != planned.plan.facts {
-            let text = "the stack changed since the plan was made";
-            return Err(Error::new(ErrorKind::Conflict, text)
-                .on(stack)
-                .hint("plan again"));
-        }
-        self.carry_out(planned.clone(), options.run).await
+        let Prepared { plan, ground } = self
+            .plan_record(&stack.name, record, former, revision, options)
+            .await?;
+        let asked = Asked {
+            file: stack.clone(),
+            scale: options.scale.clone(),
+        };
+        Ok(PlannedStack {
+            plan,
+            ground,
+            asked,
+        })
     }
 
     /// Brings a stack up: plans and applies. Idempotent: the same stack again writes nothing.
@@ -338,7 +319,7 @@ impl Client {
         former: StackRecord,
         revision: Option<Revision>,
         options: &UpOptions<'_>,
-    ) -> Result<PlannedStack> {
+    ) -> Result<Prepared> {
         let stack = record.effective(name);
         if let Some(problem) = stack.problems().into_iter().next() {
             return Err(problem);
@@ -348,33 +329,32 @@ impl Client {
         crate::plan::check(&stack, &capabilities, &options.plan)?;
         let reach = options.plan.only.reach(&stack);
         let desired = self.resolve(stack, &reach, options.on_pull).await?;
-        let observed = self.backend.observe(&Selector::stack(name.clone())).await?;
-        if observed.partial {
-            let text = "the backend gave only a part of what there is";
-            return Err(Error::new(ErrorKind::Unavailable, text).on(name));
-        }
-        let mut plan = plan(
-            &desired,
-            &observed.stack(name),
-            &capabilities,
-            &options.plan,
-        )?;
-        plan.notes.extend(record.notes());
-        let mut record = record;
-        record.settle(&desired.fingerprints);
-        remember(&mut record, &former, &plan, &observed.stack(name));
-        let known = &desired.stack.services;
-        record.former.retain(|name, _| known.contains_key(name));
-        Ok(PlannedStack {
-            plan,
+        let observed = self.whole(name).await?;
+        let ground = Ground {
             record,
             former,
             revision,
-            scope: options.plan.only.clone(),
-        })
+            desired,
+            options: options.plan.clone(),
+        };
+        self.derive(ground, &observed)
     }
 
-    async fn carry_out(&self, planned: PlannedStack, run: RunOptions<'_>) -> Result<Report> {
+    /// Plans, with nothing left to look up.
+    pub(super) fn derive(&self, ground: Ground, observed: &ObservedStack) -> Result<Prepared> {
+        let mut ground = ground;
+        let desired = &ground.desired;
+        let mut plan = plan(desired, observed, &self.capabilities(), &ground.options)?;
+        let record = &mut ground.record;
+        plan.notes.extend(record.notes());
+        record.settle(&desired.fingerprints);
+        remember(record, &ground.former, &plan, observed);
+        let known = &desired.stack.services;
+        record.former.retain(|name, _| known.contains_key(name));
+        Ok(Prepared { plan, ground })
+    }
+
+    pub(super) async fn carry_out(&self, planned: Prepared, run: RunOptions<'_>) -> Result<Report> {
         let stack = planned.plan.stack.clone();
         match self.carry_out_once(planned, run).await {
             Ok(report) => Ok(report),
@@ -384,16 +364,18 @@ impl Client {
 
     pub(super) async fn carry_out_once(
         &self,
-        planned: PlannedStack,
+        planned: Prepared,
         run: RunOptions<'_>,
     ) -> std::result::Result<Report, Stopped> {
-        let PlannedStack {
-            plan,
+        let Prepared { plan, ground } = planned;
+        let Ground {
             mut record,
             former,
             revision,
-            scope,
-        } = planned;
+            options,
+            ..
+        } = ground;
+        let scope = options.only;
         let name = plan.stack.clone();
         if plan.is_empty() {
             // Nothing can be interrupted, so the record needs no mark of a change under way; and one
@@ -484,7 +466,7 @@ impl Client {
 }
 
 /// Makes a stack the one that is wanted, with these numbers of replicas over its own.
-fn take_up(record: &mut StackRecord, stack: &Stack, scale: &BTreeMap<ServiceName, u32>) {
+pub(super) fn take_up(record: &mut StackRecord, stack: &Stack, scale: &BTreeMap<ServiceName, u32>) {
     let mut file = stack.clone();
     for (name, replicas) in scale {
         if let Some(service) = file.services.get_mut(name) {

@@ -22,7 +22,7 @@ pub use scope::{Orphans, Scope};
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{Action, Capabilities, Gap, ObservedStack};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +30,8 @@ use crate::name::{ServiceName, StackName};
 use crate::spec::Stack;
 
 /// When replicas that are as wanted are made anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recreate {
     /// If their specification changed.
     #[default]
@@ -42,7 +43,8 @@ pub enum Recreate {
 }
 
 /// Whether replicas that are made are also started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Start {
     /// At once.
     #[default]
@@ -52,7 +54,7 @@ pub enum Start {
 }
 
 /// How a plan is made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlanOptions {
     /// What becomes of services that are observed but not desired.

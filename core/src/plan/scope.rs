@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::PlanOptions;
 use crate::name::ServiceName;
 use crate::spec::Stack;
 
 /// Which services a plan is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Scope {
     /// All of the stack.
@@ -107,7 +110,8 @@ pub(super) fn link_targets(
 }
 
 /// What becomes of services that are there and that the stack does not have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Orphans {
     /// They stay, and the plan tells of them.

@@ -25,6 +25,13 @@ const OPERATIONS: &[(&[&str], &str)] = &[
         &["up a:1x2 b:1x1 c:1x1 --wait"],
         "up a:1x2 b:1x1 --orphans --wait",
     ),
+    (
+        &[
+            "up a:1x2+check b:1x1 --wait",
+            "plan a:2x2+check b:1x1 d:1x1+data --wait",
+        ],
+        "apply",
+    ),
     (&["up a:1x2+check b:1x1 --wait"], "update a 2"),
     (&["up a:1x1 b:1x1 d:1x1+data --wait"], "update d 2"),
     (&["up a:1x2+check b:1x1 --wait", "update a 2"], "rollback a"),

@@ -84,7 +84,7 @@ fn op_beside(draw: &mut Draw) -> Op {
 
 fn op(draw: &mut Draw) -> Op {
     let any = ["a", "b", "c"];
-    match draw.below(22) {
+    match draw.below(25) {
         0..6 => up(draw),
         6 => Op::Down {
             volumes: draw.percent(50),
@@ -112,10 +112,27 @@ fn op(draw: &mut Draw) -> Op {
         18 | 19 => Op::Rollback {
             service: draw.one_of(&["a", "b", "c", WRITER]).to_owned(),
         },
+        20 => plan(draw),
+        21 | 22 => Op::Apply,
         _ => Op::Kill {
             service: draw.one_of(&any).to_owned(),
             slot: 1 + draw.below(3),
         },
+    }
+}
+
+fn plan(draw: &mut Draw) -> Op {
+    match up(draw) {
+        Op::Up {
+            items,
+            orphans,
+            wait,
+        } => Op::Plan {
+            items,
+            orphans,
+            wait,
+        },
+        other => other,
     }
 }
 

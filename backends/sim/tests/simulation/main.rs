@@ -40,9 +40,9 @@ fn played(script: &Script, bug: Option<Bug>) -> Played {
 }
 
 /// What is said of a script that broke a promise: the smallest of its kind, to be played again.
-fn complaint(script: &Script, why: &str) -> String {
-    let small = shrunk(script.clone(), |less| played(less, None).is_err());
-    let small_why = played(&small, None).err().unwrap_or_default();
+fn complaint(script: &Script, why: &str, bug: Option<Bug>) -> String {
+    let small = shrunk(script.clone(), |less| played(less, bug).is_err());
+    let small_why = played(&small, bug).err().unwrap_or_default();
     format!(
         "seed {}: {why}\n\nas a smaller script: {small_why}\n\n{small}\n\
          put these lines into a file and play them again with\n\
@@ -65,7 +65,7 @@ fn live(from: u64, count: u64) {
             }
             let script = script(seed);
             if let Err(why) = played(&script, None) {
-                complaints.push(complaint(&script, &why));
+                complaints.push(complaint(&script, &why, None));
             }
         }
     };
@@ -131,6 +131,34 @@ fn a_script_does_the_same_each_time() {
         let script = script(seed);
         assert_eq!(play(&script, None), play(&script, None), "seed {seed}");
     }
+}
+
+/// What a failing seed prints is a script that breaks the same promise when it is played again.
+#[test]
+fn a_complaint_holds_a_script_that_can_be_played_again() {
+    let bug = Some(Bug::RemoveLeavesReplica);
+    let found = (0..60).find_map(|seed| {
+        let script = script(seed);
+        let why = played(&script, bug).err()?;
+        Some(complaint(&script, &why, bug))
+    });
+    let text = found.expect("the bug breaks something");
+    let after = text
+        .split("\n\n")
+        .find(|part| part.starts_with("seed ") && part.contains('\n'));
+    let lines = after.expect("a script").lines();
+    let lines = lines.take_while(|line| !line.starts_with("put these lines"));
+    let again: Script = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .parse()
+        .expect("it reads");
+    let why = played(&again, bug).expect_err("it breaks the promise again");
+    assert!(text.contains(&why), "{why}\n{text}");
+    assert!(
+        played(&again, None).is_ok(),
+        "the promise holds without the bug"
+    );
 }
 
 /// The promises can be broken: worlds with these faults of their own are found out.

@@ -71,10 +71,13 @@ fn play_line(
         return Ok(());
     }
     let scaled = world.record().hand.scale;
-    watch.lower(&line.op, &scaled);
-    if let Some(op) = &line.harm.beside {
-        watch.lower(op, &scaled);
+    for op in [Some(&line.op), line.harm.beside.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        watch.lower(&meant(world, op), &scaled);
     }
+    let before = world.sim.version();
     if line.harm.stale.is_some() {
         // Who is shown the past cannot know what serves now; it must get there all the same.
         watch.promise_nothing();
@@ -95,21 +98,36 @@ fn play_line(
             ensure!(!must, "it failed undisturbed: {error}");
         }
         Some(Ok(())) if line.harm.beside.is_none() && line.harm.stale.is_none() => {
-            acknowledged(world, watch, &line.op)?;
+            let planned = matches!(line.op, Op::Plan { .. });
+            ensure!(
+                !planned || world.sim.version() == before,
+                "planning changed something"
+            );
+            let op = meant(world, &line.op);
+            acknowledged(world, watch, &op)?;
         }
         Some(Ok(())) => {}
     }
     Ok(())
 }
 
+/// What an operation leads to: that of a plan which was kept is what it was made of.
+fn meant(world: &World, op: &Op) -> Op {
+    match (op, &*world.shelf.borrow()) {
+        (Op::Apply, Some((_, planned))) => planned.clone(),
+        _ => op.clone(),
+    }
+}
+
 /// Asks for what a line says, disturbed as it says; `None` if the caller died.
 fn call(world: &mut World, watch: &mut Watch, line: &Line) -> Option<Result<(), String>> {
     let (first, second) = (world.client(), world.client());
-    let (sim, stack) = (world.sim.clone(), world.stack.clone());
+    let (sim, stack, shelf) = (world.sim.clone(), world.stack.clone(), world.shelf.clone());
     disturb(world, &line.harm);
-    let mut callers = vec![Caller::new(ask(&first, &stack, &line.op)).dies_after(line.harm.dies)];
+    let at = (&stack, &shelf);
+    let mut callers = vec![Caller::new(ask(&first, at, &line.op)).dies_after(line.harm.dies)];
     if let Some(op) = &line.harm.beside {
-        callers.push(Caller::new(ask(&second, &stack, op)));
+        callers.push(Caller::new(ask(&second, at, op)));
     }
     let mut outcomes = world.scheduler.run(callers, || watch.look(&sim, &stack));
     world.sim.faults().clear();
@@ -186,7 +204,7 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
             ensure!(!there, "it is there still: {seen:?}");
         }
         Op::Down { volumes } => gone(&seen, *volumes)?,
-        Op::Kill { .. } => {}
+        Op::Plan { .. } | Op::Apply | Op::Kill { .. } => {}
     }
     Ok(())
 }
@@ -276,8 +294,8 @@ pub(crate) fn end(world: &mut World, watch: &mut Watch, mut last: Vec<Item>) -> 
     watch.lower(&up, &world.record().hand.scale);
     for again in [false, true] {
         let client = world.client();
-        let (sim, stack) = (world.sim.clone(), world.stack.clone());
-        let caller = Caller::new(ask(&client, &stack, &up));
+        let (sim, stack, shelf) = (world.sim.clone(), world.stack.clone(), world.shelf.clone());
+        let caller = Caller::new(ask(&client, (&stack, &shelf), &up));
         let outcome = world
             .scheduler
             .run(vec![caller], || watch.look(&sim, &stack))
@@ -303,11 +321,11 @@ pub(crate) fn end(world: &mut World, watch: &mut Watch, mut last: Vec<Item>) -> 
         "a change is called unfinished"
     );
     let client = world.client();
-    let stack = world.stack.clone();
+    let (stack, shelf) = (world.stack.clone(), world.shelf.clone());
     let down = Op::Down { volumes: true };
     world
         .scheduler
-        .run_one(ask(&client, &stack, &down))
+        .run_one(ask(&client, (&stack, &shelf), &down))
         .map_err(|error| error.chain())?;
     gone(&world.observed(), true)?;
     let stacks = world.scheduler.run_one(client.stacks());

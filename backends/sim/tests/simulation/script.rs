@@ -43,6 +43,14 @@ pub(crate) enum Op {
         orphans: bool,
         wait: bool,
     },
+    /// Plans that and keeps the plan as a file.
+    Plan {
+        items: Vec<Item>,
+        orphans: bool,
+        wait: bool,
+    },
+    /// Applies the plan that was kept last, if there is one.
+    Apply,
     Down {
         volumes: bool,
     },
@@ -150,14 +158,23 @@ impl fmt::Display for Op {
                 items,
                 orphans,
                 wait,
+            }
+            | Self::Plan {
+                items,
+                orphans,
+                wait,
             } => {
-                f.write_str("up")?;
+                f.write_str(match self {
+                    Self::Plan { .. } => "plan",
+                    _ => "up",
+                })?;
                 for item in items {
                     write!(f, " {item}")?;
                 }
                 f.write_str(if *orphans { " --orphans" } else { "" })?;
                 f.write_str(if *wait { " --wait" } else { "" })
             }
+            Self::Apply => f.write_str("apply"),
             Self::Down { volumes } => f.write_str(match volumes {
                 true => "down --volumes",
                 false => "down",
@@ -269,15 +286,25 @@ impl FromStr for Op {
         let mut words = text.split_whitespace();
         let verb = words.next().unwrap_or_default();
         Ok(match verb {
-            "up" => {
+            "up" | "plan" => {
                 let words: Vec<&str> = words.collect();
                 let items = words.iter().filter(|word| !word.starts_with("--"));
-                Self::Up {
-                    items: items.map(|word| word.parse()).collect::<Result<_, _>>()?,
-                    orphans: words.contains(&"--orphans"),
-                    wait: words.contains(&"--wait"),
+                let items = items.map(|word| word.parse()).collect::<Result<_, _>>()?;
+                let (orphans, wait) = (words.contains(&"--orphans"), words.contains(&"--wait"));
+                match verb {
+                    "plan" => Self::Plan {
+                        items,
+                        orphans,
+                        wait,
+                    },
+                    _ => Self::Up {
+                        items,
+                        orphans,
+                        wait,
+                    },
                 }
             }
+            "apply" => Self::Apply,
             "down" => Self::Down {
                 volumes: words.next() == Some("--volumes"),
             },

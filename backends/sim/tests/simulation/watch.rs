@@ -66,6 +66,8 @@ impl Watch {
             Op::Remove { service } | Op::Kill { service, .. } => {
                 self.lower_to(&named(service), 0);
             }
+            // What a plan leads to is lowered to when it is applied.
+            Op::Plan { .. } | Op::Apply => {}
             Op::Update { .. } | Op::Rollback { .. } | Op::Link { .. } | Op::Unlink { .. } => {}
         }
     }

@@ -1,12 +1,14 @@
 //! One world, the files that are asked for in it, and how a line of a script becomes a call.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use unmoor_core::apply::Report;
 use unmoor_core::backend::{ImageInput, Images, ObservedStack};
-use unmoor_core::client::{DownOptions, StackRecord, UpOptions};
+use unmoor_core::client::{DownOptions, StackRecord, StoredPlan, UpOptions};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{Alias, ServiceName, StackName, VolumeName};
 use unmoor_core::spec::{
@@ -22,6 +24,9 @@ pub(crate) const VERSION: &str = "version";
 /// Longest wait for a stack to serve.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The plan that was kept last, and what it was made of.
+pub(crate) type Shelf = Rc<RefCell<Option<(Vec<u8>, Op)>>>;
+
 /// A call on its way.
 pub(crate) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Report, Error>> + 'a>>;
 
@@ -29,6 +34,7 @@ pub(crate) struct World {
     pub(crate) sim: Sim,
     pub(crate) scheduler: Scheduler,
     pub(crate) stack: StackName,
+    pub(crate) shelf: Shelf,
 }
 
 pub(crate) fn named(name: &str) -> ServiceName {
@@ -49,6 +55,7 @@ impl World {
             sim: builder.build(),
             scheduler: Scheduler::new(clock, seed),
             stack: StackName::parse("s").expect("valid"),
+            shelf: Shelf::default(),
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let program = folder.path().join("probe");
@@ -155,20 +162,67 @@ pub(crate) fn file(name: &StackName, items: &[Item]) -> Stack {
     stack
 }
 
+fn options(orphans: bool, wait: bool) -> UpOptions<'static> {
+    let options = UpOptions::new().remove_orphans(orphans);
+    match wait {
+        true => options.wait(PATIENCE),
+        false => options,
+    }
+}
+
+/// Plans and keeps the plan.
+async fn keep(client: &Client, stack: &StackName, op: &Op, shelf: &Shelf) -> Result<(), Error> {
+    let Op::Plan {
+        items,
+        orphans,
+        wait,
+    } = op
+    else {
+        return Ok(());
+    };
+    let options = options(*orphans, *wait);
+    let planned = client.plan(&file(stack, items), &options).await?;
+    let bytes = planned.store(client).encode();
+    let up = Op::Up {
+        items: items.clone(),
+        orphans: *orphans,
+        wait: *wait,
+    };
+    *shelf.borrow_mut() = Some((bytes, up));
+    Ok(())
+}
+
+/// Applies the plan that was kept, as another program would that has nothing but the file.
+async fn apply_kept(client: &Client, shelf: &Shelf) -> Result<Report, Error> {
+    let kept = shelf.borrow().as_ref().map(|(bytes, _)| bytes.clone());
+    let Some(bytes) = kept else {
+        return Ok(Report::default());
+    };
+    let stored = StoredPlan::decode(&bytes)?;
+    let planned = client.recall(&stored, &|_| {}).await?;
+    client.apply(&planned, &UpOptions::new()).await
+}
+
 /// Asks for what a line says.
-pub(crate) fn ask<'a>(client: &'a Client, stack: &'a StackName, op: &'a Op) -> Asked<'a> {
+pub(crate) fn ask<'a>(
+    client: &'a Client,
+    (stack, shelf): (&'a StackName, &'a Shelf),
+    op: &'a Op,
+) -> Asked<'a> {
     match op {
         Op::Up {
             items,
             orphans,
             wait,
         } => Box::pin(async move {
-            let mut options = UpOptions::new().remove_orphans(*orphans);
-            if *wait {
-                options = options.wait(PATIENCE);
-            }
+            let options = options(*orphans, *wait);
             client.up(&file(stack, items), &options).await
         }),
+        Op::Plan { .. } => Box::pin(async move {
+            keep(client, stack, op, shelf).await?;
+            Ok(Report::default())
+        }),
+        Op::Apply => Box::pin(apply_kept(client, shelf)),
         Op::Down { volumes } => Box::pin(async move {
             let options = DownOptions::new().volumes(*volumes);
             client.down(stack, &options).await

@@ -59,7 +59,11 @@ impl<P: Policy> Images for Wrapped<P> {
             .inner
             .images()
             .ok_or_else(|| absent(Feature::ImagePull))?;
-        self.run(Operation::ResolveImage(reference), || {
+        let operation = match policy {
+            PullPolicy::Never => Operation::FindImage(reference),
+            PullPolicy::Missing | PullPolicy::Always => Operation::ResolveImage(reference),
+        };
+        self.run(operation, || {
             facet.resolve(reference, platform, policy, progress)
         })
         .await
@@ -110,7 +114,7 @@ impl<P: Policy> Images for Wrapped<P> {
 impl<P: Policy> State for Wrapped<P> {
     async fn load(&self, stack: &StackName) -> Result<Option<(Vec<u8>, Revision)>> {
         let facet = self.inner.state().ok_or_else(|| absent(Feature::State))?;
-        self.run(Operation::State(stack), || facet.load(stack))
+        self.run(Operation::LoadRecord(stack), || facet.load(stack))
             .await
     }
 
@@ -121,7 +125,7 @@ impl<P: Policy> State for Wrapped<P> {
         expected: Option<Revision>,
     ) -> Result<Revision> {
         let facet = self.inner.state().ok_or_else(|| absent(Feature::State))?;
-        self.run(Operation::State(stack), || {
+        self.run(Operation::WriteRecord(stack), || {
             facet.store(stack, record, expected)
         })
         .await
@@ -134,7 +138,7 @@ impl<P: Policy> State for Wrapped<P> {
         expected: Option<Revision>,
     ) -> Result<Revision> {
         let facet = self.inner.state().ok_or_else(|| absent(Feature::State))?;
-        self.run(Operation::State(stack), || {
+        self.run(Operation::WriteRecord(stack), || {
             facet.mark(stack, record, expected)
         })
         .await
@@ -142,7 +146,7 @@ impl<P: Policy> State for Wrapped<P> {
 
     async fn remove(&self, stack: &StackName) -> Result<()> {
         let facet = self.inner.state().ok_or_else(|| absent(Feature::State))?;
-        self.run(Operation::State(stack), || facet.remove(stack))
+        self.run(Operation::WriteRecord(stack), || facet.remove(stack))
             .await
     }
 

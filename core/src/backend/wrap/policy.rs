@@ -38,8 +38,10 @@ pub enum Operation<'a> {
     WriteFiles(&'a ReplicaId),
     /// `attach().attach`.
     Attach(&'a ReplicaId),
-    /// `images().resolve`.
+    /// `images().resolve`, which may fetch it.
     ResolveImage(&'a ImageRef),
+    /// `images().resolve` of what must be there already.
+    FindImage(&'a ImageRef),
     /// `images().load`.
     LoadImage,
     /// `images().push`.
@@ -48,8 +50,10 @@ pub enum Operation<'a> {
     ListImages,
     /// `images().remove`.
     RemoveImage(&'a ImageRef),
-    /// Reading and writing a stack's record.
-    State(&'a StackName),
+    /// `state().load`.
+    LoadRecord(&'a StackName),
+    /// `state().store`, `mark` and `remove`.
+    WriteRecord(&'a StackName),
     /// Locking a stack.
     Lock(&'a StackName),
 }
@@ -69,6 +73,8 @@ impl Operation<'_> {
                 | Self::Processes(_)
                 | Self::ReadFiles(_)
                 | Self::ListImages
+                | Self::FindImage(_)
+                | Self::LoadRecord(_)
         )
     }
 }
@@ -91,10 +97,12 @@ impl fmt::Display for Operation<'_> {
             Self::Attach(replica) => write!(f, "attach to {replica}"),
             Self::PushImage(image) => write!(f, "push image {image}"),
             Self::ResolveImage(image) => write!(f, "resolve image {image}"),
+            Self::FindImage(image) => write!(f, "find image {image}"),
             Self::LoadImage => f.write_str("load image"),
             Self::ListImages => f.write_str("list images"),
             Self::RemoveImage(image) => write!(f, "remove image {image}"),
-            Self::State(stack) => write!(f, "record of stack {stack}"),
+            Self::LoadRecord(stack) => write!(f, "read the record of stack {stack}"),
+            Self::WriteRecord(stack) => write!(f, "write the record of stack {stack}"),
             Self::Lock(stack) => write!(f, "lock stack {stack}"),
         }
     }
@@ -183,6 +191,8 @@ impl Policy for Guard {
             Operation::Observe
             | Operation::Endpoints
             | Operation::ListImages
+            | Operation::LoadRecord(_)
+            | Operation::WriteRecord(_)
             | Operation::Usage
             | Operation::Processes(_) => Some(Duration::from_secs(60)),
             _ => None,

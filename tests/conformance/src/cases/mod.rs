@@ -24,6 +24,7 @@ mod scale;
 mod scope;
 mod spawn;
 mod state;
+mod stored;
 mod update;
 mod volumes;
 mod watch;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Case> {
         limits::cases(),
         images::cases(),
         plan::cases(),
+        stored::cases(),
         remove::cases(),
         names::cases(),
         state::cases(),

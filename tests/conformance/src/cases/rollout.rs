@@ -25,6 +25,8 @@ cases! { "update";
     failed_update_is_taken_back [Spawn, Scale, RollingUpdate, State];
     /// A replacement that dies soon after it was ready has failed, if its policy watches it.
     late_death_fails_an_update [Spawn, Scale, RollingUpdate, State];
+    /// The error of an update that failed tells what the replacement wrote last.
+    failed_update_tells_its_last_words [Spawn, RollingUpdate, Logs, State];
     /// An update goes on over a failed replacement, if its policy says so, and fails in the end.
     update_goes_on_over_a_failure [Spawn, Scale, RollingUpdate, State];
     /// An update replaces as many replicas at a time as its policy says, and no more.
@@ -229,6 +231,27 @@ async fn failed_update_is_taken_back(t: &Fixture) -> Verdict {
         0,
         "writes of `up` with the first file"
     );
+    Ok(())
+}
+
+async fn failed_update_tells_its_last_words(t: &Fixture) -> Verdict {
+    let stack = t.stack().service(named("web"), t.server(""));
+    t.up(&stack).await?;
+    for on_failure in [FailureAction::Pause, FailureAction::Rollback] {
+        let failing = t.probe("flaky /count 100");
+        let change = move |mut service: Service| {
+            service.command = failing.command;
+            service.update.on_failure = on_failure;
+            service
+        };
+        let outcome = t.client().update(&stack.name, &named("web"), change).await;
+        let Err(error) = outcome else {
+            return Err("an update whose replacement failed is called done"
+                .to_owned()
+                .into());
+        };
+        ensure_eq!(error.log(), ["failing 1"], "log told by {error:?}");
+    }
     Ok(())
 }
 

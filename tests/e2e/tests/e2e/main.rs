@@ -11,6 +11,7 @@ mod killed;
 mod library;
 mod lines;
 mod packed;
+mod plans;
 mod profiles;
 mod reports;
 mod runs;
