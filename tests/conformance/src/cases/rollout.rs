@@ -241,6 +241,7 @@ async fn failed_update_tells_its_last_words(t: &Fixture) -> Verdict {
         let failing = t.probe("flaky /count 100");
         let change = move |mut service: Service| {
             service.command = failing.command;
+            service.update.monitor = Duration::from_secs(3);
             service.update.on_failure = on_failure;
             service
         };
