@@ -27,11 +27,7 @@ the output; `exec` and `run` pass on the command's own code, 125 if the backend 
 /// Spawn, link and discover services the same way on every platform.
 #[derive(Debug, Parser)]
 #[command(name = "unmoor", version, before_long_help = EXAMPLES, before_help = EXAMPLES)]
-#[command(
-    max_term_width = 100,
-    disable_help_subcommand = true,
-    infer_long_args = false
-)]
+#[command(max_term_width = 100, infer_long_args = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
@@ -58,7 +54,7 @@ pub(crate) struct Globals {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) project_name: Option<String>,
     /// Directory that relative paths start from [default: that of the first file]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", alias = "workdir")]
     pub(crate) project_directory: Option<PathBuf>,
     /// File with variables, instead of `.env`; repeatable [env: COMPOSE_ENV_FILES]
     #[arg(long = "env-file", value_name = "FILE")]
@@ -86,6 +82,12 @@ pub(crate) struct Globals {
     #[arg(long, global = true, env = "COMPOSE_ANSI", hide_env_values = true)]
     #[arg(value_enum, default_value = "auto", value_name = "WHEN")]
     pub(crate) ansi: Ansi,
+    /// Also networks and volumes that no service uses
+    #[arg(long)]
+    pub(crate) all_resources: bool,
+    /// Refused: replicas have names with hyphens only
+    #[arg(long, hide_short_help = true)]
+    pub(crate) compatibility: bool,
     /// Tell on standard error what is done inside; twice for more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -106,6 +108,8 @@ impl Globals {
             parallel: None,
             dry_run: false,
             ansi: Ansi::Auto,
+            all_resources: false,
+            compatibility: false,
             verbose: 0,
         }
     }
@@ -148,15 +152,28 @@ pub(crate) struct Services {
 /// How long a stop may take.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Grace {
-    /// Time between stop signal and kill, over what the file says
-    #[arg(short, long, value_name = "SECONDS")]
-    timeout: Option<u64>,
+    /// Time between stop signal and kill, over what the file says; -1 is no limit
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = grace)]
+    timeout: Option<Duration>,
+}
+
+/// Longest that is waited for anything: who waits so long waits for ever.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+fn grace(text: &str) -> Result<Duration, String> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(FOR_EVER),
+        Ok(seconds) => u64::try_from(seconds)
+            .map(|seconds| Duration::from_secs(seconds).min(FOR_EVER))
+            .map_err(|_| "use a number of seconds, or -1 for no limit".to_owned()),
+        Err(_) => Err("use a number of seconds, or -1 for no limit".to_owned()),
+    }
 }
 
 impl Grace {
     /// The time, if one was said.
     pub(crate) fn time(self) -> Option<Duration> {
-        self.timeout.map(Duration::from_secs)
+        self.timeout
     }
 }
 
@@ -186,6 +203,7 @@ pub(crate) enum Command {
     /// Run a one-off copy of a service
     Run(verbs::run::Args),
     /// Check the file and show what it means
+    #[command(alias = "convert")]
     Config(verbs::config::Args),
     /// Show what `up` would change, and why; changes nothing
     Plan(verbs::plan::Args),
@@ -202,7 +220,7 @@ pub(crate) enum Command {
     /// Stop replicas and keep them; `start` starts them again
     Stop(verbs::stop::Args),
     /// Stop replicas and start them again
-    Restart(verbs::stop::Args),
+    Restart(verbs::stop::Restart),
     /// Send a signal to replicas
     Kill(verbs::kill::Args),
     /// Freeze replicas
@@ -217,6 +235,8 @@ pub(crate) enum Command {
     Update(verbs::update::Args),
     /// Bring a service back to what it was before its last change
     Rollback(verbs::rollback::Args),
+    /// Refused: images are not built yet
+    Build(verbs::build::Args),
     /// Fetch the images of services
     Pull(verbs::pull::Args),
     /// Send the images of services to their registries
@@ -263,6 +283,18 @@ pub(crate) enum Command {
     /// Write the manual pages
     #[command(hide = true)]
     Man(verbs::completion::Man),
+    /// Refused: replicas do not become images
+    #[command(hide = true)]
+    Commit(verbs::refused::Args),
+    /// Refused: `cp` does that
+    #[command(hide = true)]
+    Export(verbs::refused::Args),
+    /// Refused: Compose files are not stored in registries
+    #[command(hide = true)]
+    Publish(verbs::refused::Args),
+    /// Refused: Compose files are not translated
+    #[command(hide = true)]
+    Bridge(verbs::refused::Args),
     /// Backends that this program can reach
     Backends(verbs::backends::Args),
     /// What the backend can do

@@ -56,7 +56,7 @@ impl Making {
         app: &App,
         named: &[ServiceName],
     ) -> Result<(Stack, UpOptions<'static>), Failure> {
-        self.building.refuse()?;
+        self.building.refuse(app, named)?;
         let mut options = self.options()?;
         let loaded = app.loaded(project::on_unsupported(self.allow_gaps), named)?;
         options.plan.left_out = project::left_out(&loaded);
@@ -92,6 +92,11 @@ impl Making {
         options.plan.allow_gaps = self.allow_gaps;
         options.scale = self.scale.iter().cloned().collect();
         Ok(options)
+    }
+
+    /// True if it goes on without what cannot be done.
+    pub(crate) fn allows_gaps(&self) -> bool {
+        self.allow_gaps
     }
 
     /// Whether the progress of images is shown.

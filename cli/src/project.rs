@@ -4,7 +4,9 @@ use std::env;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::OnceLock;
 
-use unmoor::compose::{self, Environment, Input, LoadOptions, Loaded, OnUnsupported, ReadRequest};
+use unmoor::compose::{
+    self, Environment, Form, Input, LoadOptions, Loaded, OnUnsupported, ReadRequest,
+};
 use unmoor::name::{ServiceName, StackName};
 use unmoor::spec::{Service, Stack};
 use unmoor::{Error, ErrorKind};
@@ -61,6 +63,7 @@ fn options(globals: &Globals) -> LoadOptions {
         .project_directory
         .clone_from(&globals.project_directory);
     options.profiles.clone_from(&globals.profiles);
+    options.all_resources = globals.all_resources;
     options
 }
 
@@ -126,6 +129,26 @@ pub(crate) fn active<'s>(loaded: &'s Loaded, name: &ServiceName) -> Result<&'s S
                 .into())
         }
     }
+}
+
+/// Services that the files keep from an attached `up` and from `logs` (`attach: false`), where the
+/// stack is that of the files.
+pub(crate) fn silent(globals: &Globals) -> Vec<ServiceName> {
+    if globals.project_name.is_some() && globals.files.is_empty() {
+        return Vec::new();
+    }
+    // What is wrong with the files has been said, or does not matter to what is there.
+    let document = input(globals).ok();
+    let document = document.and_then(|input| input.document(Form::default()).ok());
+    let document = document.map(|document| document.to_value());
+    let services = document
+        .as_ref()
+        .and_then(|value| value["services"].as_object());
+    let silent = services.into_iter().flatten();
+    let silent = silent.filter(|(_, service)| service["attach"] == false);
+    silent
+        .filter_map(|(name, _)| ServiceName::parse(name).ok())
+        .collect()
 }
 
 /// Services that the files have and that are left out just now.

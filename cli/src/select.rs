@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use unmoor::backend::Phase;
 use unmoor::compose::OnUnsupported;
 use unmoor::label::Selector;
 use unmoor::name::{ReplicaId, ServiceName, StackName};
@@ -76,6 +77,25 @@ fn no_service(stack: &StackName, name: &ServiceName, known: &BTreeSet<ServiceNam
     }
     let known: Vec<&str> = known.iter().map(ServiceName::as_str).collect();
     error.hint(format!("it has: {}", known.join(", ")))
+}
+
+/// As [`running`], and refused where it is frozen: what it would be asked would wait as it does.
+pub(crate) async fn awake(
+    app: &App,
+    (client, stack): (&Client, &StackName),
+    service: &ServiceName,
+    slot: Option<u32>,
+) -> Result<ReplicaId, Failure> {
+    let replica = running(app, (client, stack), service, slot).await?;
+    let observed = client.observe(&Selector::replica(&replica)).await?;
+    if !observed.replicas().any(|seen| seen.phase == Phase::Paused) {
+        return Ok(replica);
+    }
+    let error = Error::new(ErrorKind::WrongPhase, "it is paused");
+    let error = error.on(format!("replica {replica}"));
+    Err(error
+        .hint(format!("`unmoor unpause {service}` lets it go on"))
+        .into())
 }
 
 /// One running replica of a service: the one asked for, or the first.

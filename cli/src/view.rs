@@ -11,25 +11,31 @@ use unmoor::spec::Published;
 
 use crate::time::{in_words, rfc3339, since};
 
-/// `Up 3 minutes (healthy)`, `Exited (1)`, as docker says it.
+/// `Up 3 minutes (healthy)`, `Exited (1) 2 hours ago`, as docker says it.
 pub(crate) fn status(replica: &ObservedReplica, now: SystemTime) -> String {
     let code = replica.exit.map(|exit| exit.code);
     let up = |word: &str| match replica.started {
         Some(started) => format!("{word} {}", in_words(since(started, now))),
         None => word.to_owned(),
     };
+    let past = |text: String| match replica.ended {
+        Some(ended) => format!("{text} {}", ago(Some(ended), now)),
+        None => text,
+    };
     let text = match replica.phase {
         Phase::Pending => "Created".to_owned(),
-        Phase::Starting if replica.restarts > 0 => format!("Restarting ({})", code.unwrap_or(0)),
+        Phase::Starting if replica.restarts > 0 => {
+            past(format!("Restarting ({})", code.unwrap_or(0)))
+        }
         Phase::Starting => "Starting".to_owned(),
         Phase::Running => up("Up"),
         Phase::Paused => format!("{} (Paused)", up("Up")),
         Phase::Stopping => "Stopping".to_owned(),
         Phase::Stopped | Phase::Failed => match (code, &replica.message) {
             (Some(code), _) if replica.exit.is_some_and(|exit| exit.out_of_memory) => {
-                format!("Exited ({code}) out of memory")
+                past(format!("Exited ({code}) out of memory"))
             }
-            (Some(code), _) => format!("Exited ({code})"),
+            (Some(code), _) => past(format!("Exited ({code})")),
             (None, Some(message)) => format!("Failed: {message}"),
             (None, None) if replica.phase == Phase::Failed => "Failed".to_owned(),
             (None, None) => "Stopped".to_owned(),
@@ -202,6 +208,7 @@ pub(crate) fn replica(replica: &ObservedReplica) -> Value {
         "message": replica.message,
         "created": replica.created.map(rfc3339),
         "started": replica.started.map(rfc3339),
+        "ended": replica.ended.map(rfc3339),
         "restarts": replica.restarts,
         "addresses": replica.addresses,
         "ports": replica.ports.iter().map(published).collect::<Vec<_>>(),

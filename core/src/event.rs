@@ -239,6 +239,7 @@ mod tests {
             message: None,
             created: Some(at(created)),
             started: started.map(at),
+            ended: None,
             restarts: 0,
             addresses: BTreeMap::new(),
             ports: Vec::new(),

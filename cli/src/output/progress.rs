@@ -118,8 +118,17 @@ impl Progress {
         }
     }
 
-    /// Tells how far an image has come.
+    /// Tells how far an image has come that is fetched.
     pub(crate) fn pull(&self, pull: PullProgress) {
+        self.travelled(pull, ("pulling", "pulled"));
+    }
+
+    /// Tells how far an image has come that is sent.
+    pub(crate) fn push(&self, push: PullProgress) {
+        self.travelled(push, ("pushing", "pushed"));
+    }
+
+    fn travelled(&self, pull: PullProgress, (going, gone): (&str, &str)) {
         let mut state = self.lock();
         let percent = pull
             .total
@@ -133,9 +142,9 @@ impl Progress {
         }
         let subject = format!("image {}", pull.reference);
         let word = if over {
-            "pulled".to_owned()
+            gone.to_owned()
         } else {
-            format!("pulling {percent} %")
+            format!("{going} {percent} %")
         };
         match self.ui.progress {
             ProgressMode::Quiet => {}

@@ -10,6 +10,7 @@ use unmoor::{Error, ErrorKind};
 use crate::app::App;
 use crate::exit::{Code, Failure};
 use crate::project;
+use crate::refuse::refused;
 use crate::verbs::Outcome;
 
 /// Check the Compose files and show what they mean, as docker compose would.
@@ -53,6 +54,32 @@ struct Resolution {
     /// Do not check whether everything fits together
     #[arg(long)]
     no_consistency: bool,
+    /// Refused: it reads files, and asks no registry
+    #[arg(long, hide_short_help = true)]
+    resolve_image_digests: bool,
+    /// Refused likewise
+    #[arg(long, hide_short_help = true)]
+    lock_image_digests: bool,
+}
+
+impl Resolution {
+    fn refuse(&self) -> Result<(), Failure> {
+        let flags = [
+            ("--resolve-image-digests", self.resolve_image_digests),
+            ("--lock-image-digests", self.lock_image_digests),
+        ];
+        match flags.iter().find(|(_, said)| *said) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                let why = "`config` reads files, and asks no registry";
+                Err(refused(
+                    flag,
+                    why,
+                    "`unmoor pull` prints the digest of each image",
+                ))
+            }
+        }
+    }
 }
 
 /// A part to print instead of the whole.
@@ -101,6 +128,7 @@ enum Shape {
 }
 
 pub(crate) fn run(args: &Args, app: &App) -> Outcome {
+    args.resolution.refuse()?;
     let document = load(args, app)?;
     if args.quiet {
         return Ok(Code::DONE);

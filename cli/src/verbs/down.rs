@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use unmoor::apply::Report;
 use unmoor::client::DownOptions;
+use unmoor::compose::{Form, OnUnsupported};
 use unmoor::image::ImageRef;
 use unmoor::label::Selector;
-use unmoor::name::StackName;
+use unmoor::name::{ServiceName, StackName};
 use unmoor::{Client, ErrorKind};
 
 use crate::app::App;
@@ -15,7 +16,7 @@ use crate::change::{Change, on_services_if_there};
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
-use crate::refuse::refused;
+use crate::project;
 use crate::verbs::Outcome;
 
 /// Take a stack down: its replicas, networks, secrets and configs.
@@ -29,7 +30,7 @@ pub(crate) struct Args {
     volumes: bool,
     #[command(flatten)]
     grace: Grace,
-    /// Also remove the images of the services: `all`
+    /// Also remove images of the services: `all`, or those that a build would name (`local`)
     #[arg(long, value_name = "WHICH", value_enum, conflicts_with = "services")]
     rmi: Option<Images>,
     /// Taken for those who are used to it: orphans always go
@@ -44,19 +45,11 @@ pub(crate) struct Args {
 enum Images {
     /// Those of every service
     All,
-    /// Refused: those that were built without a name of their own
+    /// Those of services with `build:` and no `image:`
     Local,
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    if args.rmi == Some(Images::Local) {
-        let why = "it is about images that were built, and images are not built yet";
-        return Err(refused(
-            "--rmi local",
-            why,
-            "`--rmi all` removes every service's image",
-        ));
-    }
     match args.which.services.is_empty() {
         true => whole(&args, app, signals).await,
         false => some(&args, app, signals).await,
@@ -80,9 +73,12 @@ async fn whole(args: &Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let stack = app.stack_name()?;
     let client = app.connect().await?;
     let mut images = BTreeSet::new();
-    if args.rmi.is_some() {
+    if let Some(which) = args.rmi {
         client.images()?;
-        images = images_of(&client, &stack).await?;
+        images = match which {
+            Images::All => images_of(&client, &stack).await?,
+            Images::Local => built_images(app)?,
+        };
     }
     let progress = Progress::new(app.ui);
     let step = |step| progress.step(step);
@@ -104,6 +100,28 @@ async fn whole(args: &Args, app: &App, signals: &mut Interrupts) -> Outcome {
     }
     progress.done(&report);
     Ok(Code::DONE)
+}
+
+/// The images of services with `build:` and no `image:`: nobody but a build gives them a name.
+fn built_images(app: &App) -> Result<BTreeSet<ImageRef>, Failure> {
+    if app.globals.project_name.is_some() && app.globals.files.is_empty() {
+        let text = "without the file it is not known which images a build named, so all stay";
+        app.ui.note(text);
+        return Ok(BTreeSet::new());
+    }
+    let document = project::input(&app.globals)?.document(Form::default())?;
+    let value = document.to_value();
+    let services = value["services"].as_object().into_iter().flatten();
+    let built = services.filter(|(_, one)| !one["build"].is_null() && one["image"].is_null());
+    let stack = project::load(&app.globals, OnUnsupported::Warn, &[])?.stack;
+    let image = |name: &String| {
+        let name = ServiceName::parse(name).ok()?;
+        stack
+            .services
+            .get(&name)
+            .map(|service| service.image.clone())
+    };
+    Ok(built.filter_map(|(name, _)| image(name)).collect())
 }
 
 /// The images of what is wanted and of what is there.

@@ -7,6 +7,7 @@ use unmoor::event::{Change, ReplicaEvent};
 use crate::app::App;
 use crate::args::Services;
 use crate::exit::Code;
+use crate::refuse::refused;
 use crate::time::rfc3339;
 use crate::verbs::Outcome;
 
@@ -16,11 +17,27 @@ pub(crate) struct Args {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Refused: nobody keeps what has happened
+    #[arg(long, value_name = "WHEN", hide_short_help = true)]
+    since: Option<String>,
+    /// Refused likewise
+    #[arg(long, value_name = "WHEN", hide_short_help = true)]
+    until: Option<String>,
     #[command(flatten)]
     which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
+    for (flag, value) in [("--since", &args.since), ("--until", &args.until)] {
+        if value.is_some() {
+            let why = "nobody keeps what has happened; changes are told from now on";
+            return Err(refused(
+                flag,
+                why,
+                "`unmoor logs --since` shows what was written",
+            ));
+        }
+    }
     let (client, selector) = app.select(&args.which).await?;
     let mut events = client.events(&selector).await?;
     while let Some(event) = events.next().await {

@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         if options.tty.is_some() {
             session::need(&client, Feature::ExecTty)?;
         }
-        let replica = select::running(app, (&client, &stack), &args.service, args.index).await?;
+        let replica = select::awake(app, (&client, &stack), &args.service, args.index).await?;
         if app.is_dry() {
             return Ok(None);
         }

@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// The signal, as SIGTERM, TERM or 15
     #[arg(short, long, default_value = "SIGKILL")]
     signal: Signal,
+    /// Taken for those who are used to it: without services, orphans are meant as well
+    #[arg(long)]
+    remove_orphans: bool,
     #[command(flatten)]
     which: Services,
 }

@@ -3,16 +3,16 @@
 use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
-use unmoor::backend::LogOptions;
+use unmoor::backend::{LogLine, LogOptions};
 use unmoor::{Error, ErrorKind};
 
 use crate::app::App;
 use crate::args::{Ansi, Format, Services};
 use crate::exit::{Code, Failure};
 use crate::output::LogStyle;
-use crate::select;
 use crate::time::parse_moment;
 use crate::verbs::Outcome;
+use crate::{project, select};
 
 const BATCH: usize = 1024;
 
@@ -122,15 +122,19 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
             .note("nothing of it is there, so it has written nothing");
         return Ok(Code::DONE);
     }
-    printer.expect(observed.replicas().map(|replica| &replica.id));
+    let silent = match args.which.services.is_empty() {
+        true => project::silent(&app.globals),
+        false => Vec::new(),
+    };
+    let shown = observed.replicas().map(|replica| &replica.id);
+    printer.expect(shown.filter(|id| !silent.contains(&id.service)));
+    let wanted = |line: &LogLine| {
+        !silent.contains(&line.replica.service) && until.is_none_or(|until| line.time <= until)
+    };
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
     let mut unreadable = false;
     while let Some(mut batch) = lines.next().await {
-        batch.retain(|line| {
-            line.as_ref()
-                .is_ok_and(|line| until.is_none_or(|until| line.time <= until))
-                || line.is_err()
-        });
+        batch.retain(|line| line.as_ref().map_or(true, wanted));
         unreadable |= printer.print_read(batch, app.ui)?;
     }
     if unreadable {

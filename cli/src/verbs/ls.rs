@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Only names, one a line
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
+    /// Only stacks that have this in their name, as `name=PART`; repeatable
+    #[arg(long, value_name = "FILTER", value_parser = part)]
+    filter: Vec<String>,
     #[command(flatten)]
     format: Formatted,
 }
@@ -36,6 +39,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let observed = client.observe(&Selector::all()).await?;
     let mut stacks: BTreeSet<StackName> = client.stacks().await?.into_iter().collect();
     stacks.extend(observed.stacks.keys().cloned());
+    stacks.retain(|name| args.filter.iter().all(|part| name.as_str().contains(part)));
     if args.quiet {
         app.out.lines(&stacks)?;
         return Ok(Code::DONE);
@@ -54,6 +58,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     }
     listing.print(app.out, &args.format.format)?;
     Ok(Code::DONE)
+}
+
+/// Reads `name=PART`.
+fn part(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some(("name", part)) => Ok(part.to_owned()),
+        _ => Err("write it as name=PART".to_owned()),
+    }
 }
 
 fn phases(name: &StackName, observed: &Observed) -> BTreeMap<Phase, usize> {

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod backends;
+pub(crate) mod build;
 pub(crate) mod capabilities;
 pub(crate) mod check;
 pub(crate) mod completion;
@@ -28,6 +29,7 @@ pub(crate) mod plan;
 pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod refused;
 pub(crate) mod rm;
 pub(crate) mod rollback;
 pub(crate) mod run;
@@ -49,12 +51,17 @@ use crate::app::App;
 use crate::args::Command;
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
+use crate::refuse;
 
 /// What a verb comes to.
 pub(crate) type Outcome = Result<Code, Failure>;
 
 /// Runs a verb. Those that change something look at signals themselves; a read just ends.
 pub(crate) async fn run(command: Command, app: &App) -> Outcome {
+    if app.globals.compatibility {
+        let why = "it would give replicas names with underscores";
+        return Err(refuse::refused("--compatibility", why, "leave it out"));
+    }
     let mut signals = Interrupts::listen()?;
     match command {
         Command::Up(args) => up::run(args, app, &mut signals).await,
@@ -101,6 +108,11 @@ async fn read(command: Command, app: &App) -> Outcome {
         Command::Ps(args) => ps::run(args, app).await,
         Command::Logs(args) => logs::run(args, app).await,
         Command::Config(args) => config::run(&args, app),
+        Command::Build(args) => build::run(&args, app),
+        Command::Commit(_) => refused::commit(),
+        Command::Export(_) => refused::export(),
+        Command::Publish(_) => refused::publish(),
+        Command::Bridge(_) => refused::bridge(),
         Command::Plan(args) => plan::run(args, app).await,
         Command::Endpoints(args) => endpoints::run(args, app).await,
         Command::Inspect(args) => inspect::run(args, app).await,

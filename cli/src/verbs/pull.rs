@@ -13,6 +13,7 @@ use crate::change::Change;
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Progress;
+use crate::refuse::buildable;
 use crate::verbs::Outcome;
 use crate::{project, session};
 
@@ -22,8 +23,11 @@ pub(crate) struct Args {
     /// Also the images of services that these depend on
     #[arg(long)]
     include_deps: bool,
+    /// Leave out images of services that have `build:`
+    #[arg(long)]
+    ignore_buildable: bool,
     /// Go on with the others if one fails
-    #[arg(long, alias = "ignore-push-failures")]
+    #[arg(long, visible_alias = "ignore-push-failures")]
     ignore_pull_failures: bool,
     /// Fetch an image that is there: `always`, or only if it is `missing`
     #[arg(long, value_name = "POLICY", value_parser = policy)]
@@ -55,7 +59,13 @@ pub(crate) enum Way {
 
 pub(crate) async fn run(args: Args, way: Way, app: &App, signals: &mut Interrupts) -> Outcome {
     let stack = app.loaded(OnUnsupported::Warn, &args.services)?.stack;
-    let wanted = images(&stack, &args)?;
+    let mut wanted = images(&stack, &args)?;
+    if args.ignore_buildable {
+        let built = buildable(app)?;
+        let built = built.iter().filter_map(|name| stack.services.get(name));
+        let built: Vec<_> = built.map(|service| &service.image).collect();
+        wanted.retain(|image, _| !built.contains(&image));
+    }
     if app.is_dry() {
         let verb = if way == Way::Pull { "pull" } else { "push" };
         return app.would(
@@ -76,7 +86,10 @@ pub(crate) async fn run(args: Args, way: Way, app: &App, signals: &mut Interrupt
     for (image, platform) in &wanted {
         let ui = if args.quiet { app.ui.quiet() } else { app.ui };
         let progress = Progress::new(ui);
-        let tell = |travelled| progress.pull(travelled);
+        let tell = |travelled| match way {
+            Way::Pull => progress.pull(travelled),
+            Way::Push => progress.push(travelled),
+        };
         let change = Change {
             progress: &progress,
             go_on: "what has travelled stays where it is",

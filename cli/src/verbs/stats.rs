@@ -37,6 +37,9 @@ const COLUMNS: Columns = &[
 /// Goes on until it is interrupted. With `--format json` each look is one line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Also replicas that do not run
+    #[arg(short, long)]
+    all: bool,
     /// One look, then the end
     #[arg(long)]
     no_stream: bool,
@@ -57,7 +60,17 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let mut before = by_replica(client.usage(&selector).await?);
     loop {
         client.clock().sleep(PACE).await;
-        let now = client.usage(&selector).await?;
+        let mut now = client.usage(&selector).await?;
+        if args.all {
+            let observed = client.observe(&selector).await?;
+            let time = client.clock().now();
+            for replica in observed.replicas() {
+                if !now.iter().any(|usage| usage.replica == replica.id) {
+                    now.push(Usage::new(replica.id.clone(), time));
+                }
+            }
+            now.sort_by(|a, b| a.replica.cmp(&b.replica));
+        }
         print(app, &args, &now, &before)?;
         if args.no_stream {
             return Ok(Code::DONE);

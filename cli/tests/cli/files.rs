@@ -43,6 +43,16 @@ fn config_gives_lists_and_json() {
 }
 
 #[test]
+fn all_resources_are_those_that_nobody_uses_too() {
+    let place = Place::with(&(SHOP.to_owned() + "  spare:\nnetworks:\n  idle:\n"));
+    let volumes = |words: &[&str]| place.run(&[words, &["config", "--volumes"]].concat()).out;
+    assert_eq!(volumes(&[]), "data\n");
+    assert_eq!(volumes(&["--all-resources"]), "data\nspare\n");
+    let whole = place.run(&["--all-resources", "config"]).out;
+    assert!(whole.contains("  idle:\n    name: shop_idle\n"), "{whole}");
+}
+
+#[test]
 fn config_says_where_values_come_from() {
     let place = Place::with(SHOP);
     place.write(".env", "\nLEVEL=trace\n");

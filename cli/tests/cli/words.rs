@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::place::{Place, SHOP, ran};
 
-const VERBS: [&str; 47] = [
+const VERBS: [&str; 48] = [
     "apply",
+    "build",
     "up",
     "down",
     "ps",
@@ -73,6 +74,55 @@ fn help_goes_to_standard_output_and_begins_with_examples() {
             !help.out.contains('\u{1b}'),
             "{verb} has escape sequences off a terminal"
         );
+    }
+}
+
+#[test]
+fn help_is_a_verb_as_well() {
+    let place = Place::with(SHOP);
+    assert_eq!(place.run(&["help"]).out, place.run(&["--help"]).out);
+    let verb = place.run(&["help", "ps"]);
+    assert_eq!(
+        (verb.code, verb.out),
+        (Some(0), place.run(&["ps", "--help"]).out)
+    );
+    let nested = place.run(&["help", "image", "rm"]);
+    assert!(
+        nested.out.contains("Usage: unmoor image rm"),
+        "{}",
+        nested.out
+    );
+    assert_eq!(place.run(&["help", "nothing"]).code, Some(64));
+    let former = place.run(&["convert", "--services"]);
+    assert_eq!(former.out, "api\nweb\n", "{}", former.err);
+}
+
+#[test]
+fn what_docker_compose_takes_is_understood() {
+    let place = Place::with(SHOP);
+    for words in [
+        &["stop", "-t", "-1"][..],
+        &["restart", "--no-deps", "-t", "5"],
+        &["kill", "--remove-orphans"],
+        &["down", "-t", "0", "--rmi", "local"],
+        &["pull", "--ignore-buildable", "--dry-run"],
+        &["push", "--ignore-push-failures", "--dry-run"],
+        &["stats", "-a", "--no-stream"],
+        &["up", "-d", "--dry-run", "--no-build", "--quiet-build"],
+        &["build", "--pull", "--no-cache", "--build-arg", "A=b", "web"],
+        &["ls", "--filter", "name=shop"],
+        &["--workdir", ".", "ps"],
+    ] {
+        let ran = place.run(words);
+        assert_ne!(ran.code, Some(64), "{words:?}: {}", ran.err);
+        assert!(
+            !ran.err.contains("unexpected argument"),
+            "{words:?}: {}",
+            ran.err
+        );
+    }
+    for words in [&["stop", "-t", "-2"][..], &["ls", "--filter", "status=x"]] {
+        assert_eq!(place.run(words).code, Some(64), "{words:?}");
     }
 }
 

@@ -132,6 +132,11 @@ fn hopeless(replica: &ObservedReplica, until: Until) -> Option<Error> {
         Phase::Running if until == Until::Ready && replica.health == HealthState::Unhealthy => {
             "it is unhealthy".to_owned()
         }
+        Phase::Paused => {
+            let error = Error::new(ErrorKind::WrongPhase, "it is paused");
+            let error = error.on(format!("replica {}", replica.id));
+            return Some(error.hint(format!("`unmoor unpause {}`", replica.id.service)));
+        }
         _ => return None,
     };
     Some(Error::new(ErrorKind::WrongPhase, text).on(format!("replica {}", replica.id)))

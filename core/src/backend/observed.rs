@@ -99,7 +99,7 @@ pub struct ObservedReplica {
     pub health: HealthState,
     /// Gets new connections.
     pub in_discovery: bool,
-    /// How it ended, if it did.
+    /// How its last run ended, if it has ended or waits to be restarted.
     pub exit: Option<Exit>,
     /// The platform's words on a failure.
     pub message: Option<String>,
@@ -107,6 +107,8 @@ pub struct ObservedReplica {
     pub created: Option<SystemTime>,
     /// When its process last started.
     pub started: Option<SystemTime>,
+    /// When its process last ended.
+    pub ended: Option<SystemTime>,
     /// How often it was restarted by its policy.
     pub restarts: u32,
     /// Its addresses by network.

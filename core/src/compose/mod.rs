@@ -142,6 +142,8 @@ pub struct LoadOptions {
     pub strict: bool,
     /// Only these services and what they need; empty is all.
     pub only: Vec<String>,
+    /// Networks, volumes and the like stay that no service uses.
+    pub all_resources: bool,
 }
 
 /// How far files are resolved; `docker compose config` has a flag for each.

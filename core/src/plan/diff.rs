@@ -263,9 +263,12 @@ impl Planner<'_> {
         if along && self.options.recreate != Recreate::Never {
             return false;
         }
+        let anew = match self.options.only.is_about(&service.name) {
+            true => self.options.recreate == Recreate::Always,
+            false => self.options.recreate_dependencies,
+        };
         match self.options.recreate {
-            // What is there for the sake of another is not meant.
-            Recreate::Always if self.options.only.is_about(&service.name) => false,
+            _ if anew => false,
             Recreate::Never => true,
             Recreate::Always | Recreate::Changed => replica.spec_hash == service.spec_hash,
         }

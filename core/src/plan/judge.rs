@@ -37,7 +37,8 @@ pub(super) fn change_reason(
     new: &DesiredService,
     options: &PlanOptions,
 ) -> String {
-    if options.recreate == Recreate::Always && old.spec_hash == new.spec_hash {
+    let on_request = options.recreate == Recreate::Always || options.recreate_dependencies;
+    if on_request && old.spec_hash == new.spec_hash {
         return "recreated on request".to_owned();
     }
     if old.image_digest != new.image.digest.to_string() {

@@ -63,6 +63,8 @@ pub struct PlanOptions {
     pub left_out: Vec<ServiceName>,
     /// When replicas are made anew.
     pub recreate: Recreate,
+    /// Replicas of services that are there for the sake of others are made anew.
+    pub recreate_dependencies: bool,
     /// Plan although the backend lacks something; what it lacks is in the plan.
     pub allow_gaps: bool,
     /// Which services it is about; the others are left as they are.
@@ -85,6 +87,7 @@ impl Default for PlanOptions {
             orphans: Orphans::default(),
             left_out: Vec::new(),
             recreate: Recreate::default(),
+            recreate_dependencies: false,
             allow_gaps: false,
             only: Scope::default(),
             dependency_deadline: Duration::from_secs(600),

@@ -101,6 +101,7 @@ fn replica(id: ReplicaId, hash: &str, digest: &str) -> ObservedReplica {
         message: None,
         created: None,
         started: None,
+        ended: None,
         restarts: 0,
         addresses: BTreeMap::new(),
         ports: Vec::new(),

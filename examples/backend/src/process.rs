@@ -181,6 +181,7 @@ impl Process {
             message: self.message.clone(),
             created: Some(self.started),
             started: Some(self.started),
+            ended: None,
             restarts: 0,
             addresses: BTreeMap::new(),
             ports: Vec::new(),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{self, Dir, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, Dir, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 use unmoor_core::backend::FileKind;
@@ -20,6 +20,9 @@ const MADE_UP: [u64; 5] = [
     0x6367_7270, // cgroup2
     0x1cd1,      // devpts
 ];
+
+/// Longest target of a link that a header holds as it is.
+const LINK: usize = 100;
 
 /// What is being archived.
 struct Walk<'a, W: Write> {
@@ -97,7 +100,7 @@ impl<W: Write> Walk<'_, W> {
                 added.map_err(|error| self.failed(inside, error))?;
                 return self.children(&opened, inside);
             }
-            FileKind::Other | _ => Ok(()),
+            FileKind::Other | _ => self.add_special(&mut header, &stat, &name),
         };
         added.map_err(|error| self.failed(inside, error))?;
         Ok(Vec::new())
@@ -137,9 +140,27 @@ impl<W: Write> Walk<'_, W> {
 
     fn add_link(&mut self, fd: &OwnedFd, header: &mut Header, name: &str) -> io::Result<()> {
         let target = fs::readlinkat(fd, "", Vec::new())?;
-        let target = target.to_string_lossy().into_owned();
         header.set_entry_type(EntryType::Symlink);
-        self.archive.append_link(header, name, target)
+        if target.as_bytes().len() > LINK {
+            let target = target.to_string_lossy().into_owned();
+            return self.archive.append_link(header, name, target);
+        }
+        // Literally: a link to `/` has no name in the eyes of the archive's author.
+        header.set_link_name_literal(target.as_bytes())?;
+        self.archive.append_data(header, name, io::empty())
+    }
+
+    /// Adds what has no content; a socket cannot stand in an archive.
+    fn add_special(&mut self, header: &mut Header, stat: &Stat, name: &str) -> io::Result<()> {
+        header.set_entry_type(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => EntryType::Fifo,
+            FileType::CharacterDevice => EntryType::Char,
+            FileType::BlockDevice => EntryType::Block,
+            _ => return Ok(()),
+        });
+        header.set_device_major(fs::major(stat.st_rdev))?;
+        header.set_device_minor(fs::minor(stat.st_rdev))?;
+        self.archive.append_data(header, name, io::empty())
     }
 
     fn children(&self, fd: &OwnedFd, inside: &str) -> Result<Vec<String>, LocalError> {

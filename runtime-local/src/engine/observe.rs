@@ -63,10 +63,11 @@ impl Sight {
     }
 
     fn exit(&self) -> Option<Exit> {
-        if !matches!(self.phase(), Phase::Stopped | Phase::Failed) {
+        let status = self.seen.status()?;
+        let waits = status.phase == status::Phase::Restarting;
+        if !waits && !matches!(self.phase(), Phase::Stopped | Phase::Failed) {
             return None;
         }
-        let status = self.seen.status()?;
         let code = status.exit_code?;
         Some(Exit {
             code,
@@ -111,6 +112,7 @@ impl Sight {
             message: self.message(),
             created: time(record.created_ns),
             started: status.and_then(|status| time(status.started_ns)),
+            ended: status.and_then(|status| time(status.finished_ns)),
             restarts: status.map_or(0, |status| status.restarts),
             addresses: record
                 .addresses

@@ -64,6 +64,7 @@ impl Model {
             command: Vec::new(),
             created: self.wall(),
             started: None,
+            ended: None,
             since: self.now,
             restarts: 0,
             in_a_row: 0,
@@ -234,11 +235,12 @@ impl Model {
         });
         let lost = self.bugs.has(Bug::ExitCodeLost) && code != 0;
         let policy = self.policy_of(id, code);
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall());
         let Some(replica) = self.replica_mut(id) else {
             return;
         };
         replica.main = None;
+        replica.ended = Some(wall);
         replica.run += 1;
         replica.exit = Some(Exit {
             code: if lost { 1 } else { code },

@@ -125,6 +125,7 @@ pub(crate) struct Replica {
     pub(crate) command: Vec<String>,
     pub(crate) created: SystemTime,
     pub(crate) started: Option<SystemTime>,
+    pub(crate) ended: Option<SystemTime>,
     /// When the present run began, in the model's time.
     pub(crate) since: Duration,
     pub(crate) restarts: u32,

@@ -115,6 +115,7 @@ impl Model {
             message: replica.message.clone(),
             created: Some(replica.created),
             started: replica.started,
+            ended: replica.ended,
             restarts: replica.restarts,
             addresses: addresses(&replica.addresses),
             ports: replica.ports.clone(),

@@ -1,34 +1,16 @@
-//! The side of a copy that is on this machine.
+//! What comes out of a replica, placed on this machine.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use unmoor::backend::Stream;
-use unmoor::{Error, ErrorKind};
 
+use super::pack::ROOM;
+use crate::app::App;
 use crate::exit::Failure;
-
-/// Pieces on their way between a thread and a stream.
-const ROOM: usize = 8;
-const PIECE: usize = 64 << 10;
-
-/// A thread's way into a stream.
-struct Sink(mpsc::Sender<unmoor::Result<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(bytes.to_vec()));
-        sent.map(|()| bytes.len())
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A stream's way into a thread.
 struct Source {
@@ -51,58 +33,13 @@ impl Read for Source {
     }
 }
 
-/// What a thread writes, as a stream; `what` is said if it fails.
-pub(crate) fn archive_of(
-    what: String,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
-) -> Stream<Vec<u8>> {
-    let (sender, mut pieces) = mpsc::channel(ROOM);
-    std::thread::spawn(move || {
-        let mut sink = io::BufWriter::with_capacity(PIECE, Sink(sender.clone()));
-        let filled = fill(&mut sink).and_then(|()| sink.flush());
-        if let Err(error) = filled {
-            // Nobody listens any more if this fails.
-            let error = Error::new(ErrorKind::InvalidSpec, what).because(error);
-            let _ = sender.blocking_send(Err(error));
-        }
-    });
-    futures_util::stream::poll_fn(move |context| pieces.poll_recv(context)).boxed()
-}
-
-/// A file or directory as an archive whose entries begin with `name`.
-pub(super) fn pack(path: PathBuf, name: String, follow: bool) -> Stream<Vec<u8>> {
-    archive_of(format!("read {}", path.display()), move |sink| {
-        let mut archive = tar::Builder::new(sink);
-        archive.follow_symlinks(false);
-        let path = if follow {
-            fs::canonicalize(&path)?
-        } else {
-            path
-        };
-        let meta = fs::symlink_metadata(&path)?;
-        if meta.is_dir() {
-            archive.append_dir_all(&name, &path)?;
-        } else {
-            archive.append_path_with_name(&path, &name)?;
-        }
-        archive.finish()
-    })
-}
-
-/// What comes in on standard input.
-pub(super) fn standard_input() -> Stream<Vec<u8>> {
-    archive_of("read standard input".to_owned(), |sink| {
-        io::copy(&mut io::stdin().lock(), sink).map(drop)
-    })
-}
-
 /// Unpacks what came out of a replica, as `docker cp` places it.
 ///
 /// Nothing in it is believed: names that lead out of the destination are refused.
 pub(super) async fn unpack(
+    app: &App,
     mut archive: Stream<Vec<u8>>,
-    is_directory: bool,
-    contents: bool,
+    (is_directory, contents): (bool, bool),
     to: &Path,
 ) -> Result<(), Failure> {
     let (sender, pieces) = mpsc::channel(ROOM);
@@ -119,12 +56,18 @@ pub(super) async fn unpack(
     }
     drop(sender);
     let failed = |error| Failure::System("write the copy", error);
-    work.await
-        .map_err(|error| failed(io::Error::other(error)))?
-        .map_err(failed)
+    let placed = work
+        .await
+        .map_err(|error| failed(io::Error::other(error)))?;
+    for left in placed.map_err(failed)? {
+        let text = format!("{left} stays there: it is a pipe or a device, without any content");
+        app.ui.warn(&text);
+    }
+    Ok(())
 }
 
-fn place(source: Source, is_directory: bool, contents: bool, to: &Path) -> io::Result<()> {
+/// Places what comes; gives what has no content to be placed.
+fn place(source: Source, is_directory: bool, contents: bool, to: &Path) -> io::Result<Vec<String>> {
     let there = fs::metadata(to);
     let to_directory = there.as_ref().is_ok_and(fs::Metadata::is_dir);
     let text = to.as_os_str().to_string_lossy();
@@ -153,6 +96,7 @@ fn place(source: Source, is_directory: bool, contents: bool, to: &Path) -> io::R
             )
         }
     };
+    let mut left = Vec::new();
     let mut archive = tar::Archive::new(source);
     archive.set_preserve_permissions(true);
     archive.set_overwrite(true);
@@ -163,9 +107,14 @@ fn place(source: Source, is_directory: bool, contents: bool, to: &Path) -> io::R
         if path.as_os_str().is_empty() {
             continue;
         }
+        let kind = entry.header().entry_type();
+        if kind.is_block_special() || kind.is_character_special() || kind.is_fifo() {
+            left.push(path.display().to_string());
+            continue;
+        }
         unpack_one(&mut entry, &folder, &path)?;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Makes one entry beneath the folder, without going through any link that is there.

@@ -1,8 +1,9 @@
 //! `cp`: files into and out of replicas.
 
 mod local;
+mod pack;
 
-pub(crate) use local::archive_of;
+pub(crate) use pack::{append_link, archive_of};
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use crate::app::App;
 use crate::exit::{Code, Failure};
 use crate::verbs::Outcome;
 use crate::{select, session};
+use pack::LeftOut;
 
 /// Copy files into or out of a replica that runs: `SERVICE:PATH LOCAL`, or `LOCAL SERVICE:PATH`.
 ///
@@ -87,7 +89,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         (local @ (Side::Local(_) | Side::Stream), Side::Inside(service, path)) => {
             let replicas = targets(&args, app, (&client, &stack), &service).await?;
             for replica in &replicas {
-                copy_in(&args, &client, &local, replica, &path).await?;
+                copy_in(&args, (app, &client), &local, replica, &path).await?;
             }
         }
         (Side::Inside(..), Side::Inside(..)) => {
@@ -148,6 +150,12 @@ async fn copy_out(
     }
     let stat = client.stat(replica, &path).await?;
     let mut archive = client.read_files(replica, &path).await?;
+    if stat.kind == FileKind::Other && !matches!(to, Side::Stream) {
+        let text = format!("{path} is a device, a pipe or a socket: it has no content to copy");
+        return Err(Error::new(ErrorKind::InvalidSpec, text)
+            .on(format!("replica {replica}"))
+            .into());
+    }
     let Side::Local(to) = to else {
         while let Some(piece) = archive.next().await {
             app.out.bytes(&piece?)?;
@@ -155,7 +163,7 @@ async fn copy_out(
         return Ok(());
     };
     let is_directory = stat.kind == FileKind::Directory;
-    local::unpack(archive, is_directory, contents, to).await
+    local::unpack(app, archive, (is_directory, contents), to).await
 }
 
 /// The end of a chain of symbolic links inside.
@@ -183,7 +191,7 @@ async fn followed(client: &Client, replica: &ReplicaId, path: String) -> Result<
 
 async fn copy_in(
     args: &Args,
-    client: &Client,
+    (app, client): (&App, &Client),
     from: &Side,
     replica: &ReplicaId,
     path: &str,
@@ -200,7 +208,7 @@ async fn copy_in(
         Err(error) => return Err(error.into()),
     };
     let Side::Local(from) = from else {
-        let archive = local::standard_input();
+        let archive = pack::standard_input();
         return Ok(client.write_files(replica, path, archive, owner).await?);
     };
     let contents = from.as_os_str().to_string_lossy().ends_with("/.");
@@ -225,8 +233,15 @@ async fn copy_in(
         (None, true) => ".".to_owned(),
         (None, false) => own_name(from)?,
     };
-    let archive = local::pack(from.clone(), name, args.follow_link);
-    Ok(client.write_files(replica, &folder, archive, owner).await?)
+    let left = LeftOut::default();
+    let archive = pack::pack(from.clone(), name, args.follow_link, left.clone());
+    client.write_files(replica, &folder, archive, owner).await?;
+    for path in left.take() {
+        let text = "it is a pipe, a socket or a device, without any content";
+        app.ui
+            .warn(&format!("{} stays here: {text}", path.display()));
+    }
+    Ok(())
 }
 
 /// The name by which a local source goes.

@@ -1,5 +1,7 @@
 //! `image ls`: the images of a backend.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use unmoor::backend::ImageEntry;
 use unmoor::units::Bytes;
@@ -36,7 +38,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let client = app.connect().await?;
     let entries = client.images()?.list().await?;
     if args.quiet {
-        app.out.lines(entries.iter().map(|entry| &entry.digest))?;
+        // An image of several names is one image.
+        let mut seen = BTreeSet::new();
+        let digests = entries.iter().map(|entry| &entry.digest);
+        app.out
+            .lines(digests.filter(|digest| seen.insert(*digest)))?;
         return Ok(Code::DONE);
     }
     let now = client.clock().now();

@@ -84,8 +84,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn refuse(&self) -> Result<(), Failure> {
-        self.building.refuse()?;
+    fn refuse(&self, app: &App) -> Result<(), Failure> {
+        let named = std::slice::from_ref(&self.service);
+        self.building.refuse(app, named)?;
         if self.detach && self.rm {
             let why = "nobody would be there to remove the copy when it has ended";
             return Err(refused("-d --rm", why, "`unmoor rm NAME` removes it later"));
@@ -125,7 +126,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    args.refuse()?;
+    args.refuse(app)?;
     let named = std::slice::from_ref(&args.service);
     let loaded = app.loaded(OnUnsupported::Refuse, named)?;
     let stack = &loaded.stack;

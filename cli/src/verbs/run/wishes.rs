@@ -1,6 +1,7 @@
 //! What `run` says of a service in the short forms of a Compose file, read as a Compose file is.
 
 use std::env;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use unmoor::compose::{self, LoadOptions, Source};
@@ -26,6 +27,9 @@ pub(super) struct Wishes {
     /// Mount, as in a file; a name is a volume of the stack; repeatable
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro]")]
     volume: Vec<String>,
+    /// File with variables, as for `env_file`; `-e` counts more; repeatable
+    #[arg(long, value_name = "FILE")]
+    env_from_file: Vec<PathBuf>,
     /// Label, as `KEY=value`; repeatable
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -63,6 +67,7 @@ impl Wishes {
             spec.command = None;
         }
         spec.labels.extend(said.labels);
+        spec.environment.extend(said.environment);
         let (own, said) = (&mut spec.security, said.security);
         own.cap_drop.retain(|cap| !said.cap_add.contains(cap));
         own.cap_add.retain(|cap| !said.cap_drop.contains(cap));
@@ -99,15 +104,16 @@ impl Wishes {
             .collect();
         let file = json!({
             "name": stack.name,
-            "services": { "run": self.as_service() },
+            "services": { "run": self.as_service()? },
             "volumes": volumes,
         });
         // What the shell has left of a dollar sign is meant.
         let text = file.to_string().replace('$', "$$");
         let source = Source::new("run", text).directory(directory);
-        let loaded = compose::load(&[source], &project::environment(), &LoadOptions::default());
+        let environment = project::input(&app.globals)?.environment;
+        let loaded = compose::load(&[source], &environment, &LoadOptions::default());
         let loaded = loaded.map_err(|failed| {
-            let messages = failed.errors.iter().map(unmoor::Error::message);
+            let messages = failed.errors.iter().map(unmoor::Error::chain);
             Failure::Usage(messages.collect::<Vec<_>>().join("; "))
         })?;
         app.warn(&loaded.warnings);
@@ -115,7 +121,7 @@ impl Wishes {
         Ok(services.next().expect("the file has one service"))
     }
 
-    fn as_service(&self) -> Value {
+    fn as_service(&self) -> Result<Value, Failure> {
         // Whose image it is does not matter: it is not taken from here.
         let mut service = json!({ "image": "run" });
         let lists = [
@@ -133,6 +139,18 @@ impl Wishes {
         if let Some(words) = &self.entrypoint {
             service["entrypoint"] = json!(words);
         }
-        service
+        if !self.env_from_file.is_empty() {
+            let whole = |path: &PathBuf| {
+                let path = std::path::absolute(path);
+                path.map_err(|error| Failure::System("find the file of variables", error))
+            };
+            let files: Vec<PathBuf> = self
+                .env_from_file
+                .iter()
+                .map(whole)
+                .collect::<Result<_, _>>()?;
+            service["env_file"] = json!(files);
+        }
+        Ok(service)
     }
 }

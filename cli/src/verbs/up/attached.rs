@@ -104,9 +104,12 @@ impl Attached {
         }
         let mut follow = Follow::new(app, about.client, selector);
         follow.since = Some(about.begun);
+        let mut not = project::silent(&app.globals);
+        not.retain(|name| !self.attach.contains(name));
+        not.extend(self.no_attach.iter().cloned());
         follow.shown = Shown {
             only: self.attach.clone(),
-            not: self.no_attach.clone(),
+            not,
         };
         if self.no_color {
             follow.ansi = Ansi::Never;

@@ -14,7 +14,7 @@ use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::making::Making;
 use crate::refuse::refused;
-use crate::verbs::Outcome;
+use crate::verbs::{Outcome, watch};
 
 /// Start a stack, or bring it to what its file says.
 ///
@@ -44,9 +44,12 @@ pub(crate) struct Args {
     renew_anon_volumes: bool,
     #[command(flatten)]
     attached: attached::Attached,
-    /// Refused: `unmoor watch` is a command of its own
-    #[arg(short, long, hide_short_help = true)]
+    /// Also carry changes of files into the replicas, as `unmoor watch` does
+    #[arg(short, long, conflicts_with_all = ["detach", "wait", "no_start"])]
     watch: bool,
+    /// Make replicas anew that are there for the sake of the services named
+    #[arg(long, conflicts_with = "no_recreate")]
+    always_recreate_deps: bool,
     /// Refused: no keys are listened to while a stack is attached
     #[arg(long, hide_short_help = true)]
     menu: bool,
@@ -60,14 +63,6 @@ pub(crate) struct Args {
 
 impl Args {
     fn refuse(&self) -> Result<(), Failure> {
-        if self.watch {
-            let instead = "`unmoor up -d`, then `unmoor watch`";
-            return Err(refused(
-                "--watch",
-                "a command of its own does that",
-                instead,
-            ));
-        }
         if self.menu {
             let why = "no keys are listened to while a stack is attached";
             return Err(refused("--menu", why, "Ctrl-C stops the stack"));
@@ -99,6 +94,11 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         options.plan.start = Start::Later;
     }
     options.plan.grace = args.grace.time();
+    options.plan.recreate_dependencies = args.always_recreate_deps;
+    let rules = match args.watch {
+        true => watch::rules(app, &args.services, args.making.allows_gaps())?,
+        false => Vec::new(),
+    };
     options = options.only(scope(args.services.clone(), args.no_deps));
     let client = app.connect().await?;
     let stays = args.stays() && !app.is_dry() && args.attached.is_possible(app, &client)?;
@@ -119,5 +119,12 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         begun,
         grace: args.grace.time(),
     };
-    args.attached.stay(app, about, signals).await
+    let staying = args.attached.stay(app, about, signals);
+    if !args.watch {
+        return staying.await;
+    }
+    tokio::select! {
+        outcome = staying => outcome,
+        failed = watch::follow(app, &client, &stack.name, &rules) => failed,
+    }
 }

@@ -13,7 +13,7 @@ use unmoor::name::{ReplicaId, ServiceName, StackName};
 use super::rules::{Rule, Then};
 use crate::app::App;
 use crate::change::told;
-use crate::verbs::cp::archive_of;
+use crate::verbs::cp::{append_link, archive_of};
 
 /// What is done to one service.
 #[derive(Debug, Default)]
@@ -215,7 +215,7 @@ fn append(
         };
     }
     if kind.is_symlink() {
-        return archive.append_path_with_name(path, place);
+        return append_link(archive, Path::new(place), path);
     }
     // Sockets, pipes and devices mean nothing elsewhere.
     if !kind.is_file() {

@@ -9,9 +9,11 @@ mod tree;
 #[path = "tree_elsewhere.rs"]
 mod tree;
 
+use unmoor::Client;
 use unmoor::backend::Feature;
 use unmoor::client::UpOptions;
 use unmoor::compose::OnUnsupported;
+use unmoor::name::StackName;
 use unmoor::plan::Scope;
 
 use crate::app::App;
@@ -21,6 +23,8 @@ use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::verbs::Outcome;
 use crate::{project, session};
+pub(crate) use rules::{Rule, read as rules};
+
 use carry::Carrier;
 use tree::Tree;
 
@@ -36,6 +40,10 @@ pub(crate) struct Args {
     /// Show no progress of images
     #[arg(long)]
     quiet: bool,
+    /// Taken for those who are used to it: nothing is built again, so nothing is left over
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", hide_short_help = true)]
+    prune: Option<bool>,
     /// Go on without rules that cannot be followed, such as `rebuild`
     #[arg(long)]
     allow_gaps: bool,
@@ -44,7 +52,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let rules = rules::read(app, &args.which.services, args.allow_gaps)?;
+    let rules = rules(app, &args.which.services, args.allow_gaps)?;
     let loaded = app.loaded(OnUnsupported::Warn, &args.which.services)?;
     let stack = &loaded.stack;
     let client = app.connect().await?;
@@ -69,17 +77,23 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
             |rule: &rules::Rule| format!("watch {} for {}", rule.path.display(), rule.service);
         return app.would(rules.iter().map(told));
     }
-    let carrier = Carrier {
-        app,
-        client: &client,
-        stack: &stack.name,
-        rules: &rules,
-    };
-    signals.guard(follow(&carrier)).await
+    let following = follow(app, &client, &stack.name, &rules);
+    signals.guard(following).await
 }
 
 /// Carries over what changes; never ends by itself.
-async fn follow(carrier: &Carrier<'_>) -> Result<Code, Failure> {
+pub(crate) async fn follow(
+    app: &App,
+    client: &Client,
+    stack: &StackName,
+    rules: &[Rule],
+) -> Result<Code, Failure> {
+    let carrier = Carrier {
+        app,
+        client,
+        stack,
+        rules,
+    };
     // Watched before it is carried over for the first time: a change in between is not lost.
     let mut tree = Tree::open(carrier.rules)?;
     carrier.first().await;

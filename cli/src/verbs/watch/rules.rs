@@ -26,7 +26,7 @@ const NEVER: [&str; 7] = [
 
 /// One rule of a service.
 #[derive(Debug, Clone)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     pub(super) service: ServiceName,
     /// What is watched here.
     pub(super) path: PathBuf,
@@ -41,7 +41,7 @@ pub(super) struct Rule {
 
 /// What happens once files are copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// Nothing more.
     Nothing,
     /// The replicas are restarted.
@@ -85,7 +85,7 @@ impl Rule {
 }
 
 /// Reads the rules of these services, or of all.
-pub(super) fn read(
+pub(crate) fn read(
     app: &App,
     services: &[ServiceName],
     allow_gaps: bool,

@@ -105,6 +105,7 @@ fn made(id: &ReplicaId, service: &DesiredService) -> ObservedReplica {
         message: None,
         created: None,
         started: None,
+        ended: None,
         restarts: 0,
         addresses: BTreeMap::new(),
         ports: service.spec.ports.clone(),

@@ -20,7 +20,9 @@ pub(super) fn finish(root: &mut Node, scope: &Scope, cx: &mut Context<'_>) {
     }
     env_files::resolve(root, scope, cx);
     select(root, cx);
-    prune(root);
+    if !cx.options.all_resources {
+        prune(root);
+    }
     if cx.form.consistency {
         consistent::container_names(root, cx);
     }

@@ -5,6 +5,7 @@ mod captures;
 mod compose;
 mod flags;
 mod foreign;
+mod habits;
 mod inside;
 mod interrupted;
 mod killed;
