@@ -4,10 +4,16 @@ use serde_json::{Value, json};
 use unmoor::backend::{Actor, Capabilities, Feature, Support};
 
 use crate::app::App;
-use crate::args::Format;
 use crate::exit::Code;
-use crate::output::Table;
+use crate::output::{Columns, Formatted, ListFormat, Listing};
 use crate::verbs::Outcome;
+
+const COLUMNS: Columns = &[
+    ("Feature", "FEATURE"),
+    ("Support", "SUPPORT"),
+    ("By", "BY"),
+    ("Remark", "REMARK"),
+];
 
 /// Show what the backend can do, how, and who keeps it going.
 #[derive(Debug, clap::Args)]
@@ -15,9 +21,8 @@ pub(crate) struct Args {
     /// Do not ask the platform what this account and machine allow
     #[arg(long)]
     declared: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    format: Formatted,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
@@ -26,27 +31,25 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         true => client.capabilities(),
         false => client.probe().await?,
     };
-    match args.format {
-        Format::Json => {
-            let rows = Feature::ALL
-                .iter()
-                .map(|feature| as_json(*feature, &capabilities));
-            let features: Vec<Value> = rows.collect();
-            let info = client.info();
-            let limits = &capabilities.limits;
-            app.out
-                .json(&json!({ "backend": info, "features": features, "limits": limits }))?;
-        }
-        Format::Table => {
-            let mut table = Table::new(&["FEATURE", "SUPPORT", "BY", "REMARK"]);
-            for feature in Feature::ALL {
-                let (word, remark) = words(&capabilities.support(*feature));
-                let by = capabilities.actor(*feature).map_or("-", actor);
-                table.row([feature.as_str(), word, by, remark.as_str()]);
-            }
-            app.out.table(&table)?;
-        }
+    if args.format.format == ListFormat::Json {
+        let rows = Feature::ALL
+            .iter()
+            .map(|feature| as_json(*feature, &capabilities));
+        let features: Vec<Value> = rows.collect();
+        let (info, limits) = (client.info(), &capabilities.limits);
+        app.out
+            .json(&json!({ "backend": info, "features": features, "limits": limits }))?;
+        return Ok(Code::DONE);
     }
+    let mut listing = Listing::new(COLUMNS);
+    for feature in Feature::ALL {
+        let (word, remark) = words(&capabilities.support(*feature));
+        let by = capabilities.actor(*feature).map_or("-", actor);
+        let cells = [feature.as_str(), word, by, remark.as_str()];
+        let cells = cells.map(str::to_owned).to_vec();
+        listing.row(cells, as_json(*feature, &capabilities));
+    }
+    listing.print(app.out, &args.format.format)?;
     Ok(Code::DONE)
 }
 

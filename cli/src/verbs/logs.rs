@@ -1,10 +1,12 @@
 //! `logs`: what the replicas of a stack wrote, and with `-f` what they write.
 
-use std::time::SystemTime;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use unmoor::backend::{LogLine, LogOptions};
-use unmoor::{Error, ErrorKind};
+use unmoor::label::Selector;
+use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
 use crate::args::{Ansi, Format, Services};
@@ -12,13 +14,17 @@ use crate::exit::{Code, Failure};
 use crate::output::LogStyle;
 use crate::time::parse_moment;
 use crate::verbs::Outcome;
-use crate::{project, select};
+use crate::{project, select, view};
 
 const BATCH: usize = 1024;
+/// Time between two looks whether there is somebody left who writes.
+const PACE: Duration = Duration::from_secs(1);
+/// How long further lines are waited for once nobody writes any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Show what replicas wrote, on either stream, on standard output.
 ///
-/// `-f` goes on through restarts, and with replicas that come later. Lines are passed on as they
+/// `-f` goes on through restarts, and with replicas that come later, until all have ended. Lines are passed on as they
 /// are, but a terminal gets text and colours only: what else would steer it is spelled out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -133,7 +139,20 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     };
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
     let mut unreadable = false;
-    while let Some(mut batch) = lines.next().await {
+    let mut over = pin!(all_ended(&client, &selector));
+    let mut follows = args.follow;
+    loop {
+        let batch = tokio::select! {
+            batch = lines.next() => batch,
+            ended = &mut over, if follows => {
+                ended?;
+                follows = false;
+                continue;
+            }
+            // The last lines have been written, and may not have been read yet.
+            () = client.clock().sleep(LAST_WORDS), if args.follow && !follows => None,
+        };
+        let Some(mut batch) = batch else { break };
         batch.retain(|line| line.as_ref().map_or(true, wanted));
         unreadable |= printer.print_read(batch, app.ui)?;
     }
@@ -142,4 +161,20 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         return Err(error.on(&stack).into());
     }
     Ok(Code::DONE)
+}
+
+/// Returns once everything selected has ended and stays so: what is restarted ends for a moment.
+async fn all_ended(client: &Client, selector: &Selector) -> Result<(), Failure> {
+    let mut before = None;
+    loop {
+        let observed = client.observe(selector).await?;
+        let is_over = !observed.replicas().any(view::is_there);
+        let ends = observed.replicas().map(|one| (one.id.clone(), one.started));
+        let ends = is_over.then(|| ends.collect::<Vec<_>>());
+        if ends.is_some() && ends == before {
+            return Ok(());
+        }
+        before = ends;
+        client.clock().sleep(PACE).await;
+    }
 }

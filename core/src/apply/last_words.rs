@@ -19,12 +19,17 @@ const COLUMNS: usize = 200;
 /// Longest wait for a log.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The error, with what the replica wrote last, or with the advice to look there.
+/// The error, with what the replica wrote last, or with the advice to look there, unless it has an
+/// advice of its own.
 pub(super) async fn with_last_words(
     (backend, clock): (&Arc<dyn Backend>, &Arc<dyn Clock>),
     replica: &ReplicaId,
     error: Error,
 ) -> Error {
+    if error.hint_text().is_some() {
+        // It says by itself what can be done.
+        return error;
+    }
     let lines = tokio::select! {
         biased;
         lines = last_lines(backend, replica) => lines,

@@ -112,7 +112,6 @@ pub(super) fn lower(fields: &[At<'_>], cx: &mut Context<'_>) {
                 "name the volumes of both under `volumes:`",
             ),
             "models" => models(field, cx),
-            "attach" => attach(field, cx),
             "logging" => logging(field, cx),
             "cgroup" | "ipc" | "pid" | "runtime" | "userns_mode" | "uts" => namespace(field, cx),
             _ => {}
@@ -139,13 +138,6 @@ pub(super) fn models(field: &At<'_>, cx: &mut Context<'_>) {
         "models that are called as services are not available",
         "",
     );
-}
-
-fn attach(field: &At<'_>, cx: &mut Context<'_>) {
-    if field.boolean(cx) == Some(false) {
-        let text = "an attached `up` shows its output all the same; `--no-attach` leaves it out";
-        cx.warn(field, Level::Ignored, text);
-    }
 }
 
 fn logging(field: &At<'_>, cx: &mut Context<'_>) {

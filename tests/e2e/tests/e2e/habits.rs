@@ -205,14 +205,18 @@ fn variables_of_a_copy_come_from_files_too() {
 
 #[test]
 fn dependencies_are_made_anew_only_on_request() {
-    let Some(stage) = Stage::small(FILE) else {
+    let file = FILE.replace(
+        "    attach: false\n",
+        "    attach: false\n    depends_on: [web]\n",
+    );
+    let Some(stage) = Stage::small(&file) else {
         return;
     };
-    let _ = stage.ok(&["up", "-d", "once"]);
+    let _ = stage.ok(&["up", "-d", "talker"]);
     let first = started(&stage, "web");
-    let _ = stage.ok(&["up", "-d", "--force-recreate", "once"]);
+    let _ = stage.ok(&["up", "-d", "--force-recreate", "talker"]);
     assert_eq!(started(&stage, "web"), first);
-    let _ = stage.ok(&["up", "-d", "--always-recreate-deps", "once"]);
+    let _ = stage.ok(&["up", "-d", "--always-recreate-deps", "talker"]);
     assert_ne!(started(&stage, "web"), first);
 }
 

@@ -68,6 +68,10 @@ fn logs_are_one_stream_and_an_attached_up_keeps_them_apart() {
         assert!(rest.contains(&lines([line])), "{rest:?}");
     }
     assert_eq!(text(&ran.stderr), "");
+    // Nobody is left who could write, so following comes to its end.
+    let followed = stage.run(&["logs", "-f", "-n", "1"]);
+    assert_eq!(followed.status.code(), Some(0));
+    assert_eq!(text(&followed.stdout).lines().count(), 1, "{followed:?}");
 }
 
 #[test]
