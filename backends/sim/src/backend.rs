@@ -3,15 +3,15 @@
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use unmoor_core::Result;
 use unmoor_core::backend::{
     Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Observed,
     Processes, Signals, State, Stats, Step, Stream,
 };
 use unmoor_core::clock::Clock;
-use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
+use unmoor_core::discover::{Cursor, EndpointEvent, Endpoints, Unreadable};
 use unmoor_core::event::ReplicaEvent;
 use unmoor_core::label::Selector;
+use unmoor_core::{Error, ErrorKind, Result};
 
 use crate::caps::capabilities;
 use crate::fault::Call;
@@ -79,7 +79,7 @@ impl Backend for Sim {
         Ok(applied)
     }
 
-    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+    async fn endpoints(&self, selector: &Selector) -> Result<Endpoints> {
         let clock = self.world.clock.as_ref();
         let hit = self
             .world
@@ -87,6 +87,10 @@ impl Backend for Sim {
             .before(clock, Call::Endpoints, "list endpoints")
             .await?;
         let endpoints = self.world.with(|model| model.endpoints(selector));
+        let mut endpoints = Endpoints::from(endpoints);
+        if hit.partial {
+            leave_out(&mut endpoints);
+        }
         hit.after("list endpoints").await?;
         Ok(endpoints)
     }
@@ -97,9 +101,10 @@ impl Backend for Sim {
         cursor: Option<Cursor>,
         clock: Arc<dyn Clock>,
     ) -> Result<Stream<EndpointEvent>> {
-        // The model pushes, so it needs no clock to ask by, and every watch starts anew.
-        let _ = (cursor, clock);
-        Ok(watch::watch(Arc::clone(&self.world), selector.clone()))
+        // The model pushes, so it needs no clock to ask by.
+        let _ = clock;
+        let world = Arc::clone(&self.world);
+        Ok(watch::watch(world, selector.clone(), cursor).await)
     }
 
     async fn events(
@@ -184,4 +189,16 @@ impl Sim {
         }
         former
     }
+}
+
+/// Makes the last replica of a list one that could not be read.
+fn leave_out(endpoints: &mut Endpoints) {
+    let last = endpoints.iter().rev().find_map(|e| e.replica.clone());
+    let Some(id) = last else { return };
+    endpoints.list.retain(|e| e.replica.as_ref() != Some(&id));
+    let text = "injected fault: the replica cannot be read";
+    endpoints.unreadable.push(Unreadable {
+        what: Selector::replica(&id),
+        error: Error::new(ErrorKind::Corrupt, text).on(&id),
+    });
 }

@@ -101,6 +101,8 @@ bugs! {
     WatchWithoutResync = "watch-without-resync",
     /// A watch never tells of removals.
     WatchForgetsRemovals = "watch-forgets-removals",
+    /// A watch that resumes takes it that nothing has changed meanwhile.
+    WatchResumesBlindly = "watch-resumes-blindly",
     /// Health checks always pass.
     AlwaysHealthy = "always-healthy",
     /// A failed health check is never noticed once it passed.

@@ -47,7 +47,7 @@ pub enum Effect {
     HangAfter(Gate),
     /// `observe` answers what was there before the last change.
     Stale,
-    /// `observe` leaves one replica out, and says that the list is partial.
+    /// `observe` and `endpoints` leave one replica out, and say so.
     Partial,
 }
 

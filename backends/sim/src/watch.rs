@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use unmoor_core::Result;
 use unmoor_core::backend::Stream;
-use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent, diff};
+use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent, Follower, diff};
 use unmoor_core::label::Selector;
 
 use crate::bug::Bug;
@@ -14,21 +15,32 @@ use crate::world::World;
 struct Watch {
     world: Arc<World>,
     selector: Selector,
-    known: Option<Vec<Endpoint>>,
-    queue: VecDeque<EndpointEvent>,
+    /// The list that was looked at last.
+    seen: Option<Vec<Endpoint>>,
+    follower: Follower,
+    resumes: bool,
+    queue: VecDeque<Result<EndpointEvent>>,
 }
 
-pub(crate) fn watch(world: Arc<World>, selector: Selector) -> Stream<EndpointEvent> {
-    let state = Watch {
+/// Begins a watch: what changes after this has returned is told as a change.
+pub(crate) async fn watch(
+    world: Arc<World>,
+    selector: Selector,
+    cursor: Option<Cursor>,
+) -> Stream<EndpointEvent> {
+    let mut state = Watch {
         world,
         selector,
-        known: None,
+        seen: None,
+        follower: Follower::new(cursor),
+        resumes: cursor.is_some(),
         queue: VecDeque::new(),
     };
+    state.advance().await;
     futures_util::stream::unfold(state, |mut state| async move {
         loop {
             if let Some(event) = state.queue.pop_front() {
-                return Some((Ok(event), state));
+                return Some((event, state));
             }
             state.advance().await;
         }
@@ -39,32 +51,25 @@ pub(crate) fn watch(world: Arc<World>, selector: Selector) -> Stream<EndpointEve
 impl Watch {
     /// Waits for the next difference and queues its events.
     async fn advance(&mut self) {
-        let Self {
-            world,
-            selector,
-            known,
-            ..
-        } = &*self;
-        let (now, version, bugs) = world
+        let (selector, seen) = (&self.selector, &self.seen);
+        let (now, bugs) = self
+            .world
             .until(|model| {
                 let now = model.endpoints(selector);
-                let news = known.as_ref() != Some(&now);
-                news.then(|| (now, model.version(), model.bugs.clone()))
+                let news = seen.as_ref() != Some(&now);
+                news.then(|| (now, model.bugs.clone()))
             })
             .await;
-        let cursor = Cursor(version);
-        let mut events = match self.known.replace(now.clone()) {
-            None if !bugs.has(Bug::WatchWithoutResync) => {
-                vec![EndpointEvent::Resync {
-                    endpoints: now,
-                    cursor,
-                }]
-            }
-            None => diff(&[], &now, cursor),
-            Some(before) => diff(&before, &now, cursor),
-        };
+        let first = self.seen.replace(now.clone()).is_none();
+        let mut events = self.follower.turn(now.clone().into());
+        if first && bugs.has(Bug::WatchWithoutResync) {
+            events = diff(&[], &now).into_iter().map(Ok).collect();
+        }
+        if first && self.resumes && bugs.has(Bug::WatchResumesBlindly) {
+            events.clear();
+        }
         if bugs.has(Bug::WatchForgetsRemovals) {
-            events.retain(|event| !matches!(event, EndpointEvent::Removed { .. }));
+            events.retain(|event| !matches!(event, Ok(EndpointEvent::Removed { .. })));
         }
         self.queue.extend(events);
     }

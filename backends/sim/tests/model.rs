@@ -271,6 +271,23 @@ async fn a_watch_tells_of_changes_in_order() -> Outcome {
 }
 
 #[tokio::test]
+async fn an_item_that_cannot_be_read_does_not_hide_the_others() -> Outcome {
+    let sim = world().await?;
+    start(&sim, "a", probe("serve --tcp 80")).await?;
+    start(&sim, "b", probe("serve --tcp 80")).await?;
+    sim.faults()
+        .inject(Fault::on(Call::Endpoints, Effect::Partial));
+    let client = Client::new(sim.backend());
+    let list = client.discover(&Selector::stack(stack())).await?;
+    let replicas: Vec<_> = list.iter().filter_map(|e| e.replica.clone()).collect();
+    assert_eq!(replicas, [id("a", 1)]);
+    assert_eq!(list.unreadable.len(), 1);
+    assert_eq!(list.unreadable[0].what, Selector::replica(&id("b", 1)));
+    assert_eq!(list.unreadable[0].error.kind(), ErrorKind::Corrupt);
+    Ok(())
+}
+
+#[tokio::test]
 async fn logs_are_followed() -> Outcome {
     let sim = world().await?;
     start(&sim, "job", probe("tick 1000 3")).await?;

@@ -27,6 +27,9 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     let (client, selector) = app.select(&args.which).await?;
     if !args.watch {
         let endpoints = client.discover(&selector).await?;
+        for item in &endpoints.unreadable {
+            app.ui.warn(&item.error.chain());
+        }
         listing(&endpoints).print(app.out, &args.format.format)?;
         return Ok(Code::DONE);
     }

@@ -76,6 +76,6 @@ async fn service(
         .await?;
     Ok(Some(json!({
         "service": name, "stack": stack, "by_hand": by_hand, "wanted": wanted,
-        "declared": declared, "replicas": replicas, "endpoints": endpoints,
+        "declared": declared, "replicas": replicas, "endpoints": endpoints.list,
     })))
 }

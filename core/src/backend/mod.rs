@@ -89,7 +89,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::discover::{Cursor, Endpoint, EndpointEvent};
+use crate::discover::{Cursor, EndpointEvent, Endpoints};
 use crate::error::Result;
 use crate::event::ReplicaEvent;
 use crate::label::Selector;
@@ -160,11 +160,12 @@ pub trait Backend: Send + Sync + Debug + 'static {
 
     /// The addresses that answer for the selected services now.
     ///
-    /// A read. Only ready replicas have weight above 0. *Cancelled*: nothing.
+    /// A read. Only ready replicas have weight above 0. One item that cannot be read is an entry
+    /// in [`Endpoints::unreadable`], not an error. *Cancelled*: nothing.
     ///
     /// # Errors
     /// As [`observe`](Self::observe). Nothing selected is an empty list.
-    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>>;
+    async fn endpoints(&self, selector: &Selector) -> Result<Endpoints>;
 
     /// What it can do on this account and machine; asks the platform.
     ///
@@ -179,22 +180,25 @@ pub trait Backend: Send + Sync + Debug + 'static {
     /// Tells of endpoint changes: first `Resync` with the whole list, then changes, in order.
     ///
     /// After every `Resync` the list is complete, and what it omits is gone. `cursor` resumes a
-    /// former watch where the platform can; otherwise the stream starts with a `Resync`. The
-    /// provided method polls [`endpoints`](Self::endpoints) by `clock`. Dropping the stream ends it.
+    /// former watch: if the list is still the one with this cursor, the stream starts with the next
+    /// change, otherwise with a `Resync`. The provided method polls [`endpoints`](Self::endpoints)
+    /// by `clock`. Dropping the stream ends it. [`Follower`](crate::discover::Follower) makes events
+    /// of lists.
     ///
     /// # Errors
     /// As [`observe`](Self::observe); a passing fault in a running watch is an error item, after
-    /// which the stream goes on.
+    /// which the stream goes on. So is an item that cannot be read: what was known of it stays, and
+    /// it is told once. A `Resync` tells that all is known again.
     async fn watch(
         self: Arc<Self>,
         selector: &Selector,
         cursor: Option<Cursor>,
         clock: Arc<dyn Clock>,
     ) -> Result<Stream<EndpointEvent>> {
-        let _ = cursor;
         Ok(crate::discover::poll_endpoints(
             self,
             selector.clone(),
+            cursor,
             clock,
         ))
     }

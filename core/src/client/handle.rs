@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::apply::Report;
 use crate::backend::{LogLine, LogOptions, ObservedReplica, Stream};
 use crate::client::{Client, UpOptions};
-use crate::discover::{Endpoint, EndpointEvent};
+use crate::discover::{EndpointEvent, Endpoints};
 use crate::error::Result;
 use crate::label::Selector;
 use crate::name::{Alias, ServiceName};
@@ -64,7 +64,7 @@ impl ServiceHandle {
     ///
     /// # Errors
     /// As [`Client::discover`].
-    pub async fn endpoints(&self) -> Result<Vec<Endpoint>> {
+    pub async fn endpoints(&self) -> Result<Endpoints> {
         self.client.discover(&self.selector()).await
     }
 

@@ -9,7 +9,7 @@ use crate::backend::{
     Until,
 };
 use crate::client::Client;
-use crate::discover::{Endpoint, EndpointEvent};
+use crate::discover::{Cursor, Directory, EndpointEvent, Endpoints};
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::Selector;
 use crate::name::{ReplicaId, ServiceName, StackName};
@@ -27,8 +27,9 @@ impl Client {
     /// The addresses that answer for the selected services now.
     ///
     /// # Errors
-    /// As [`observe`](Self::observe). Nothing selected is an empty list.
-    pub async fn discover(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+    /// As [`observe`](Self::observe). Nothing selected is an empty list; what cannot be read is in
+    /// [`Endpoints::unreadable`].
+    pub async fn discover(&self, selector: &Selector) -> Result<Endpoints> {
         self.backend.endpoints(selector).await
     }
 
@@ -37,9 +38,34 @@ impl Client {
     /// # Errors
     /// As [`observe`](Self::observe).
     pub async fn watch(&self, selector: &Selector) -> Result<Stream<EndpointEvent>> {
+        self.watch_after(selector, None).await
+    }
+
+    /// The same from a place in a former watch: what has changed since, and then each change.
+    ///
+    /// A `Resync` comes first unless the list is still as it was there.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    pub async fn watch_after(
+        &self,
+        selector: &Selector,
+        cursor: Option<Cursor>,
+    ) -> Result<Stream<EndpointEvent>> {
         Arc::clone(&self.backend)
-            .watch(selector, None, Arc::clone(&self.clock))
+            .watch(selector, cursor, Arc::clone(&self.clock))
             .await
+    }
+
+    /// The addresses of the selected services, kept in memory and up to date by a watch.
+    ///
+    /// Returns once they are known; keeps a task going until the last copy of it is dropped.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    pub async fn directory(&self, selector: &Selector) -> Result<Directory> {
+        let (backend, clock) = (Arc::clone(&self.backend), Arc::clone(&self.clock));
+        Directory::open(backend, selector.clone(), clock).await
     }
 
     /// What the selected replicas wrote.

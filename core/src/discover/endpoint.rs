@@ -1,5 +1,6 @@
-//! One address that answers for a service.
+//! One address that answers for a service, and what can happen to it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub enum Scope {
 }
 
 /// An address that answers for a service now.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Stack.
     pub stack: StackName,
@@ -47,7 +48,7 @@ pub struct Endpoint {
 }
 
 /// Health of an endpoint, ordered so that endpoints can be sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Readiness {
     /// Gets new connections.
@@ -91,9 +92,43 @@ impl Endpoint {
     }
 }
 
-/// A place in a watch, to resume from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A place in a watch, to resume from: the digest of the list that the watcher has there.
+///
+/// It holds across callers and machines. Another build may digest otherwise: then a watch that
+/// resumes starts over with a `Resync`, which is never wrong.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Cursor(pub u64);
+
+impl Cursor {
+    /// What every JSON reader holds exactly.
+    const MASK: u64 = (1 << 53) - 1;
+
+    /// The cursor of a list, whatever its order.
+    #[must_use]
+    pub fn of(list: &[Endpoint]) -> Self {
+        list.iter().fold(Self(0), |cursor, e| cursor.with(e))
+    }
+
+    /// The cursor of the list with one endpoint more.
+    #[must_use]
+    pub fn with(self, endpoint: &Endpoint) -> Self {
+        Self(self.0.wrapping_add(digest(endpoint)) & Self::MASK)
+    }
+
+    /// The cursor of the list with one endpoint less.
+    #[must_use]
+    pub fn without(self, endpoint: &Endpoint) -> Self {
+        Self(self.0.wrapping_sub(digest(endpoint)) & Self::MASK)
+    }
+}
+
+fn digest(endpoint: &Endpoint) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    endpoint.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// A change of endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,4 +162,33 @@ pub enum EndpointEvent {
         /// Where this is in the watch.
         cursor: Cursor,
     },
+}
+
+impl EndpointEvent {
+    /// Where it is in the watch.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        match self {
+            Self::Resync { cursor, .. }
+            | Self::Added { cursor, .. }
+            | Self::Changed { cursor, .. }
+            | Self::Removed { cursor, .. } => *cursor,
+        }
+    }
+
+    /// Takes the event into the list of a watcher.
+    pub fn apply_to(self, list: &mut Vec<Endpoint>) {
+        match self {
+            Self::Resync { endpoints, .. } => *list = endpoints,
+            Self::Added { endpoint, .. } | Self::Changed { endpoint, .. } => {
+                let key = endpoint.key();
+                list.retain(|known| known.key() != key);
+                list.push(endpoint);
+            }
+            Self::Removed { endpoint, .. } => {
+                let key = endpoint.key();
+                list.retain(|known| known.key() != key);
+            }
+        }
+    }
 }

@@ -21,7 +21,7 @@ use unmoor::backend::{
     State, Step, Support,
 };
 use unmoor::catalog::Connect;
-use unmoor::discover::Endpoint;
+use unmoor::discover::Endpoints;
 use unmoor::label::Selector;
 use unmoor::{Error, ErrorKind, Result, Uri};
 
@@ -131,8 +131,8 @@ impl Backend for ProcBackend {
     }
 
     /// Without networks of their own, processes answer where they please: nothing is known.
-    async fn endpoints(&self, _selector: &Selector) -> Result<Vec<Endpoint>> {
-        Ok(Vec::new())
+    async fn endpoints(&self, _selector: &Selector) -> Result<Endpoints> {
+        Ok(Endpoints::default())
     }
 
     fn images(&self) -> Option<&dyn Images> {

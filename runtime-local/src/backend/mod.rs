@@ -20,7 +20,7 @@ use unmoor_core::backend::{
     Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use unmoor_core::clock::Clock;
-use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent};
+use unmoor_core::discover::{Cursor, EndpointEvent, Endpoints};
 use unmoor_core::event::ReplicaEvent;
 use unmoor_core::label::Selector;
 use unmoor_core::name::ReplicaId;
@@ -192,7 +192,7 @@ impl Backend for LocalBackend {
         })
     }
 
-    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+    async fn endpoints(&self, selector: &Selector) -> Result<Endpoints> {
         let selector = selector.clone();
         let look = move |runtime: &Runtime| runtime.endpoints(&selector);
         Ok(self.runtime.block("lists endpoints", look).await?)
@@ -204,9 +204,9 @@ impl Backend for LocalBackend {
         cursor: Option<Cursor>,
         clock: Arc<dyn Clock>,
     ) -> Result<Stream<EndpointEvent>> {
-        // The kernel tells of changes, so nothing is asked by the clock; every watch starts anew.
-        let _ = (cursor, clock);
-        Ok(watch::watch(self.runtime.clone(), selector.clone())?)
+        // The kernel tells of changes; the clock is for what could not be looked at.
+        let runtime = self.runtime.clone();
+        Ok(watch::watch(runtime, selector.clone(), cursor, clock).await?)
     }
 
     async fn notices(&self, selector: &Selector) -> Option<Box<dyn Notices>> {

@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use unmoor_core::backend::Stream;
-use unmoor_core::discover::{Cursor, Endpoint, EndpointEvent, diff};
+use unmoor_core::clock::Clock;
+use unmoor_core::discover::{Cursor, EndpointEvent, Follower};
 use unmoor_core::label::Selector;
 
 use crate::engine::Runtime;
@@ -99,47 +102,77 @@ impl Watcher {
     }
 }
 
+/// Time before what could not be looked at is looked at again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// When to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    AtOnce,
+    WhenTold,
+    AfterPause,
+}
+
 struct Watch {
     runtime: Runtime,
     selector: Selector,
     notices: Watcher,
-    known: Option<Vec<Endpoint>>,
-    cursor: u64,
-    queue: VecDeque<EndpointEvent>,
+    clock: Arc<dyn Clock>,
+    follower: Follower,
+    next: Next,
+    queue: VecDeque<unmoor_core::Result<EndpointEvent>>,
 }
 
-/// A watch over the selected endpoints.
-pub(super) fn watch(
+/// A watch over the selected endpoints, after a place in a former one if there is one.
+///
+/// What changes after this has returned is told as a change.
+pub(super) async fn watch(
     runtime: Runtime,
     selector: Selector,
+    cursor: Option<Cursor>,
+    clock: Arc<dyn Clock>,
 ) -> Result<Stream<EndpointEvent>, LocalError> {
     let notices = Watcher::open()?;
-    let state = Watch {
+    let mut state = Watch {
         runtime,
         selector,
         notices,
-        known: None,
-        cursor: 0,
+        clock,
+        follower: Follower::new(cursor),
+        next: Next::AtOnce,
         queue: VecDeque::new(),
     };
+    state.advance().await?;
     Ok(futures_util::stream::unfold(state, |mut watch| async move {
         let event = watch.next().await;
-        Some((event.map_err(Into::into), watch))
+        Some((event, watch))
     })
     .boxed())
 }
 
 impl Watch {
-    async fn next(&mut self) -> Result<EndpointEvent, LocalError> {
+    async fn next(&mut self) -> unmoor_core::Result<EndpointEvent> {
         loop {
             if let Some(event) = self.queue.pop_front() {
-                return Ok(event);
+                return event;
             }
-            if self.known.is_some() {
-                self.notices.changed().await?;
+            if let Err(error) = self.advance().await {
+                return Err(self.follower.lost(error.into()));
             }
-            self.look().await?;
         }
+    }
+
+    /// Waits until there may be something to tell, and queues what there is.
+    async fn advance(&mut self) -> Result<(), LocalError> {
+        match std::mem::replace(&mut self.next, Next::AfterPause) {
+            Next::AtOnce => {}
+            Next::WhenTold => drop(self.notices.changed().await?),
+            // What could not be looked at is not waited for.
+            Next::AfterPause => self.clock.sleep(PAUSE).await,
+        }
+        self.look().await?;
+        self.next = Next::WhenTold;
+        Ok(())
     }
 
     /// Lists the endpoints and notes what differs from last time.
@@ -160,15 +193,7 @@ impl Watch {
                 runtime.endpoints(&selector)
             })
             .await?;
-        self.cursor += 1;
-        let cursor = Cursor(self.cursor);
-        match self.known.replace(now.clone()) {
-            None => self.queue.push_back(EndpointEvent::Resync {
-                endpoints: now,
-                cursor,
-            }),
-            Some(before) => self.queue.extend(diff(&before, &now, cursor)),
-        }
+        self.queue.extend(self.follower.turn(now));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use unmoor_core::backend::DesiredService;
-use unmoor_core::discover::{Endpoint, Readiness, Scope};
+use unmoor_core::discover::{Endpoint, Endpoints, Readiness, Scope, Unreadable};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::spec::{Exposed, Protocol, Published};
@@ -21,14 +21,24 @@ const WEIGHT: u16 = 1;
 
 impl Runtime {
     /// The addresses that answer for the selected services now.
-    pub(crate) fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>, LocalError> {
+    pub(crate) fn endpoints(&self, selector: &Selector) -> Result<Endpoints, LocalError> {
         let stack = selector.stack.as_ref();
         let (services, replicas) = self.db().read("read the record", |c| {
             Ok((services::list(c, stack)?, replicas::list(c, stack)?))
         })?;
         let mut sights = Vec::with_capacity(replicas.len());
+        let mut unreadable = Vec::new();
         for record in replicas {
-            sights.push(self.sight(record)?);
+            let (id, labels) = (record.id.clone(), record.desired.spec.labels.clone());
+            match self.sight(record) {
+                Err(LocalError::InTheWay) => return Err(LocalError::InTheWay),
+                Ok(sight) => sights.push(sight),
+                Err(error) if selector.matches(&id, &labels) => unreadable.push(Unreadable {
+                    what: Selector::replica(&id),
+                    error: unmoor_core::Error::from(error).on(&id),
+                }),
+                Err(_) => {}
+            }
         }
         let mut list = Vec::new();
         for sight in sights.iter().filter(|sight| sight.phase().is_alive()) {
@@ -45,7 +55,7 @@ impl Runtime {
         }
         list.sort();
         list.dedup();
-        Ok(list)
+        Ok(Endpoints { list, unreadable })
     }
 }
 

@@ -109,6 +109,7 @@ const CAUGHT: &[(Bug, &str)] = &[
     (Bug::RemoveLeavesNetwork, "down_leaves_nothing"),
     (Bug::WatchWithoutResync, "watch_resync_first_then_changes"),
     (Bug::WatchForgetsRemovals, "watch_sees_scale_and_removal"),
+    (Bug::WatchResumesBlindly, "watch_resumes_without_a_gap"),
     (Bug::AlwaysHealthy, "unready_replica_leaves_discovery"),
     (Bug::HealthSticks, "unready_replica_leaves_discovery"),
     (Bug::LockShared, "lock_has_one_holder"),

@@ -21,7 +21,7 @@ use crate::backend::{
     Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
-use crate::discover::{Cursor, Endpoint, EndpointEvent};
+use crate::discover::{Cursor, EndpointEvent, Endpoints};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::ReplicaEvent;
 use crate::label::Selector;
@@ -103,7 +103,7 @@ impl<P: Policy> Backend for Wrapped<P> {
         .await
     }
 
-    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+    async fn endpoints(&self, selector: &Selector) -> Result<Endpoints> {
         self.run(Operation::Endpoints, || self.inner.endpoints(selector))
             .await
     }

@@ -18,7 +18,7 @@ use crate::backend::{
     Observed, Processes, Revision, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
-use crate::discover::{Cursor, Endpoint, EndpointEvent};
+use crate::discover::{Cursor, EndpointEvent, Endpoints};
 use crate::error::Result;
 use crate::event::ReplicaEvent;
 use crate::label::Selector;
@@ -99,7 +99,7 @@ impl Backend for DryRun {
         Ok(Applied::Changed)
     }
 
-    async fn endpoints(&self, selector: &Selector) -> Result<Vec<Endpoint>> {
+    async fn endpoints(&self, selector: &Selector) -> Result<Endpoints> {
         self.inner.endpoints(selector).await
     }
 

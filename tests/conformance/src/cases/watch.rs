@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::StreamExt;
 use unmoor_core::backend::Stream;
 use unmoor_core::client::UpOptions;
-use unmoor_core::discover::{Endpoint, EndpointEvent};
+use unmoor_core::discover::{Cursor, Directory, Endpoint, EndpointEvent, Freshness};
 use unmoor_core::label::Selector;
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
@@ -22,6 +22,10 @@ cases! { "watch";
     watch_before_anything_exists [Spawn, Watch];
     /// Two watchers see the same.
     two_watchers_see_the_same [Spawn, Scale, Watch, State];
+    /// A watch goes on from where another one was left: with the next change, or with the whole list.
+    watch_resumes_without_a_gap [Spawn, Scale, Watch, State];
+    /// A directory answers from memory what discovery lists, and follows every change.
+    directory_follows_discovery [Spawn, Scale, Discover, Watch, State];
 }
 
 /// What a watch has told so far.
@@ -33,18 +37,26 @@ struct Seen {
 
 impl Seen {
     async fn start(t: &Fixture, selector: &Selector) -> Result<Self, Failure> {
-        let stream = t.client().watch(selector).await?;
-        let mut seen = Self {
-            stream,
-            list: Vec::new(),
-            resyncs: 0,
-        };
+        let mut seen = Self::after(t, selector, None).await?;
         let first = seen.next(t).await?;
         ensure!(
             matches!(first, EndpointEvent::Resync { .. }),
             "the first event is {first:?}"
         );
         Ok(seen)
+    }
+
+    async fn after(
+        t: &Fixture,
+        selector: &Selector,
+        cursor: Option<Cursor>,
+    ) -> Result<Self, Failure> {
+        let stream = t.client().watch_after(selector, cursor).await?;
+        Ok(Self {
+            stream,
+            list: Vec::new(),
+            resyncs: 0,
+        })
     }
 
     /// The next event, taken into the list.
@@ -186,4 +198,85 @@ async fn two_watchers_see_the_same(t: &Fixture) -> Verdict {
         watcher.until(t, &[1, 2]).await?;
     }
     Ok(())
+}
+
+async fn watch_resumes_without_a_gap(t: &Fixture) -> Verdict {
+    let stack = t.stack().service(named("web"), t.probe("serve --tcp 80"));
+    t.up(&stack).await?;
+    let selector = Selector::service(stack.name.clone(), named("web"));
+    let scale = async |count| {
+        let options = UpOptions::new().wait(PATIENCE);
+        t.client()
+            .scale(&stack.name, &named("web"), count, &options)
+            .await
+    };
+    let mut first = Seen::start(t, &selector).await?;
+    first.until(t, &[1]).await?;
+    let cursor = Cursor::of(&first.list);
+    drop(first.stream);
+    // Nothing has changed: the next change is the first thing that is told.
+    let mut again = Seen::after(t, &selector, Some(cursor)).await?;
+    again.list = first.list;
+    scale(2).await?;
+    again.until(t, &[1, 2]).await?;
+    ensure_eq!(again.resyncs, 0, "whole lists although nothing had changed");
+    drop(again.stream);
+    scale(1).await?;
+    // From an old place, and from one that never was.
+    for cursor in [Cursor::of(&again.list), Cursor(1)] {
+        let mut late = Seen::after(t, &selector, Some(cursor)).await?;
+        let event = late.next(t).await?;
+        ensure!(
+            matches!(event, EndpointEvent::Resync { .. }),
+            "something has changed meanwhile, and the first event is {event:?}"
+        );
+        late.until(t, &[1]).await?;
+    }
+    Ok(())
+}
+
+async fn directory_follows_discovery(t: &Fixture) -> Verdict {
+    let stack = t
+        .stack()
+        .service(named("web"), t.probe("serve --tcp 80"))
+        .service(named("db"), t.probe("serve --tcp 81"));
+    t.up(&stack).await?;
+    let selector = Selector::stack(stack.name.clone());
+    let directory = t.client().directory(&selector).await?;
+    let web = Selector::service(stack.name.clone(), named("web"));
+    for count in [3, 1] {
+        let options = UpOptions::new().wait(PATIENCE);
+        t.client()
+            .scale(&stack.name, &named("web"), count, &options)
+            .await?;
+        t.until("the directory says what discovery says", || async {
+            let listed: BTreeSet<_> = t.client().discover(&web).await?.into_iter().collect();
+            let known = directory.lookup(&stack.name, &named("web"));
+            Ok((known.iter().cloned().collect::<BTreeSet<_>>() == listed).then_some(()))
+        })
+        .await?;
+    }
+    ensure_eq!(directory.freshness(), Freshness::Live, "its freshness");
+    let view = directory.view();
+    let others = view.iter().filter(|e| e.stack != stack.name).count();
+    ensure_eq!(others, 0, "endpoints of other stacks");
+    ensure!(
+        !directory.lookup(&stack.name, &named("db")).is_empty(),
+        "the other service is not in it"
+    );
+    t.down(&stack.name).await?;
+    tokio::select! {
+        biased;
+        () = until_empty(&directory) => {}
+        () = t.pass(PATIENCE) => return Err(Failure::Failed("it is never empty".to_owned())),
+    }
+    ensure!(view.iter().next().is_some(), "a view has changed");
+    Ok(())
+}
+
+async fn until_empty(directory: &Directory) {
+    let mut view = directory.view();
+    while view.iter().next().is_some() {
+        view = directory.changed(view.cursor()).await;
+    }
 }
