@@ -70,6 +70,10 @@ impl Bench {
         Ok(bench)
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     fn stack(way: Way) -> Result<StackName> {
         Ok(StackName::parse(match way {
             Way::NoNetwork => "bench-none",
@@ -153,7 +157,7 @@ impl Bench {
         Ok(Stack::new(StackName::parse(name)?).service(ServiceName::parse("idle")?, service))
     }
 
-    fn idle_service() -> Result<Service> {
+    pub(crate) fn idle_service() -> Result<Service> {
         let mut service = Service::new(IMAGE.parse()?).command(["/bin/sleep", "1000"]);
         // It ignores the usual signal, being process 1.
         service.stop.signal = Some("SIGKILL".to_owned());

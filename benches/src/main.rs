@@ -2,6 +2,7 @@
 //! the machine's mood falls on all of them alike. Medians and ratios are printed, nothing is judged.
 
 mod contest;
+mod discover;
 mod local;
 mod memory;
 mod profile;
@@ -74,6 +75,15 @@ enum What {
         #[arg(short, long, default_value_t = 1)]
         rounds: usize,
     },
+    /// Lookups in a directory, and the time from a change to those who watch.
+    Discover {
+        /// How many services.
+        #[arg(default_value_t = 20)]
+        services: u32,
+        /// Changes.
+        #[arg(short, long, default_value_t = 200)]
+        rounds: usize,
+    },
     /// One measurement for each line of the input, so that two builds can take turns: `none` and
     /// `network` answer the milliseconds of start to exit and of the removal; `many COUNT` and
     /// `services COUNT` those of up and down.
@@ -118,6 +128,9 @@ async fn main() -> unmoor::Result<()> {
                 rows[1].add(down);
             }
             print!("{}", table(&rows));
+        }
+        What::Discover { services, rounds } => {
+            print!("{}", discover::run(&bench, services, rounds).await?);
         }
         What::Turns => turns(&bench).await?,
         What::Profile { rounds, gap } => {
