@@ -140,6 +140,10 @@ name!(
     BlobName, "secret or config", upper: true
 );
 name!(
+    /// Name of a port, as SRV questions have it: `_name._tcp.service`.
+    PortName, "port", upper: false
+);
+name!(
     /// Name by which one service reaches another.
     Alias, "alias", upper: true
 );

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::PortName;
+
 /// Transport protocol.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -83,6 +85,9 @@ pub struct Published {
     pub host_ip: Option<IpAddr>,
     /// Protocol.
     pub protocol: Protocol,
+    /// The container port's name: `_name._tcp.service` resolves to it, where names do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PortName>,
 }
 
 impl Published {
@@ -95,7 +100,15 @@ impl Published {
             host_port,
             host_ip: None,
             protocol: Protocol::Tcp,
+            name: None,
         }
+    }
+
+    /// Names its container port.
+    #[must_use]
+    pub fn named(mut self, name: PortName) -> Self {
+        self.name = Some(name);
+        self
     }
 
     /// Restricts it to one address of the node.

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::names::{Targets, Zone};
 use super::netplan::Proto;
+use super::zone::NamedPort;
 
 /// How long an answer may be kept, in seconds.
 const TTL: u32 = 1;
@@ -326,11 +327,12 @@ fn service_name(name: &[u8]) -> Option<(&[u8], Proto, &[u8])> {
 /// Adds an SRV record for each replica; with no port given, for each named port too.
 fn services(targets: Option<&Targets>, port: Option<u16>, proto: Proto, reply: &mut Reply<'_>) {
     let Some(targets) = targets else { return };
-    let named = targets
-        .ports
-        .iter()
-        .filter(|named| named.proto == proto)
-        .map(|named| named.port);
+    let named = targets.ports.iter().enumerate().filter(|(at, named)| {
+        // A port with several names is still one.
+        let same = |other: &NamedPort| (other.proto, other.port) == (named.proto, named.port);
+        named.proto == proto && !targets.ports[..*at].iter().any(same)
+    });
+    let named = named.map(|(_, named)| named.port);
     for replica in &targets.replicas {
         let mut wire = [0; 256];
         let Some(len) = encode_name(replica.name.as_bytes(), &mut wire) else {

@@ -18,12 +18,14 @@ fn zone(replicas: u8) -> Zone {
             name: name.into(),
             vip: Some(Ipv4Addr::new(10, 201, 0, 130)),
             mode,
-            aliases: Vec::new(),
-            ports: vec![NamedPort {
-                name: "http".into(),
-                proto: Proto::Tcp,
-                port: 80,
-            }],
+            aliases: vec![format!("{name}-alias")],
+            ports: ["http", "www"]
+                .map(|port| NamedPort {
+                    name: port.into(),
+                    proto: Proto::Tcp,
+                    port: 80,
+                })
+                .into(),
         };
         view.services.insert(name.into(), file);
     }
@@ -119,12 +121,26 @@ fn reverse_names_of_our_own_addresses_stay_here() {
 #[test]
 fn services_have_ports_and_replicas() {
     let zone = zone(2);
-    for (name, port) in [("_http._tcp.rr", 80), ("_8080._tcp.rr", 8080), ("rr", 80)] {
+    for (name, port) in [
+        ("_http._tcp.rr", 80),
+        ("_WWW._tcp.rr", 80),
+        ("_http._tcp.rr-alias", 80),
+        ("_http._tcp.rr.net", 80),
+        ("_8080._tcp.rr", 8080),
+        // A port with two names is one.
+        ("rr", 80),
+    ] {
         let (_, out) = ask(&query(name, 33, None), &zone);
         assert_eq!(out[7], 2, "{name}");
         let port = u16::to_be_bytes(port);
         let expected = [&[0, 0, 0, 1][..], &port, b"\x04rr-2\x00"].concat();
         assert!(out.ends_with(&expected), "{name}: {out:?}");
+    }
+    // Neither a port of another protocol nor one that nobody has named is made up.
+    for name in ["_http._udp.rr", "_smtp._tcp.rr"] {
+        let (outcome, out) = ask(&query(name, 33, None), &zone);
+        let answered = matches!(outcome, Outcome::Answer(_)) && out[7] > 0;
+        assert!(!answered, "{name}: {out:?}");
     }
 }
 

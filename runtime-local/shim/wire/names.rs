@@ -259,8 +259,13 @@ impl Zone {
             found.insert(key(&service.name), ready.answers(service));
             let replicas = ready.addresses(&service.name);
             found.insert(key(&format!("tasks.{}", service.name)), replicas);
-            let entry = self.targets.entry(key(&service.name));
-            entry.or_insert_with(|| ready.targets(service));
+            for name in [
+                service.name.clone(),
+                format!("{}.{}", service.name, view.name),
+            ] {
+                let entry = self.targets.entry(key(&name));
+                entry.or_insert_with(|| ready.targets(service));
+            }
             if let Some(vip) = service.vip {
                 self.addresses
                     .entry(vip)
@@ -296,6 +301,10 @@ impl Zone {
             let addresses = ready.answers(service);
             for alias in &service.aliases {
                 add(alias, &addresses);
+                if !services.contains(&key(alias)) {
+                    let entry = self.targets.entry(key(alias));
+                    entry.or_insert_with(|| ready.targets(service));
+                }
             }
         }
         for (name, addresses) in found {

@@ -8,10 +8,11 @@ use rusqlite::Connection;
 use unmoor_core::backend::{Applied, DesiredService};
 use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::signal::Signal;
-use unmoor_core::spec::Service;
+use unmoor_core::spec::{Protocol, Published, Service};
 use unmoor_image::{ImageError, LayerId};
 
 use super::compile::is_on_node;
+use super::environment::ports_of;
 use super::publish::found;
 use super::{Runtime, devices, subnet};
 use crate::error::LocalError;
@@ -23,7 +24,8 @@ use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ServiceRecord, addresses,
     make_private_dir, remove_file, replicas, services, write_json,
 };
-use crate::wire::zone::{Mode, ServiceFile};
+use crate::wire::netplan::Proto;
+use crate::wire::zone::{Mode, NamedPort, ServiceFile};
 
 impl Runtime {
     /// Declares a service: its names and stable addresses resolve from now on.
@@ -171,7 +173,7 @@ impl Runtime {
                     .iter()
                     .map(ToString::to_string)
                     .collect(),
-                ports: Vec::new(),
+                ports: named_ports(&record.desired),
             };
             let zone = self.zone(network)?;
             net::write_service(&zone, &file)?;
@@ -288,6 +290,31 @@ impl Runtime {
             })?;
         self.renew_across_to(stack, name)
     }
+}
+
+/// The ports it is known to listen on, by their names, else by their numbers.
+fn named_ports(desired: &DesiredService) -> Vec<NamedPort> {
+    let mut found = Vec::new();
+    for known in ports_of(desired) {
+        let (port, proto) = match known.protocol {
+            Protocol::Tcp => (known.port, Proto::Tcp),
+            Protocol::Udp => (known.port, Proto::Udp),
+        };
+        let is = |p: &&Published| p.target == known.port && p.protocol == known.protocol;
+        let published = desired.spec.ports.iter().filter(is);
+        let mut names: Vec<_> = published.filter_map(|p| p.name.as_ref()).collect();
+        names.sort();
+        names.dedup();
+        let mut names: Vec<String> = names.into_iter().map(ToString::to_string).collect();
+        if names.is_empty() {
+            names.push(port.to_string());
+        }
+        let named = names
+            .into_iter()
+            .map(|name| NamedPort { name, proto, port });
+        found.extend(named);
+    }
+    found
 }
 
 pub(super) fn stable_address(

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::name::PortName;
 use crate::spec::{Exposed, PortRange, Protocol, Published, Service};
 
 use super::super::Level;
@@ -125,6 +126,10 @@ fn published(item: &At<'_>, cx: &mut Context<'_>) -> Option<Published> {
             "host_ip" => ip(&text).map(|ip| port.host_ip = Some(ip)),
             "protocol" => protocol_of(&text).map(|protocol| port.protocol = protocol),
             "mode" => mode(&field, &text, cx),
+            "name" => {
+                port.name = name(&field, &text, cx);
+                Ok(())
+            }
             _ => {
                 cx.warn(&field, Level::Note, "describes the port and has no effect");
                 Ok(())
@@ -137,6 +142,20 @@ fn published(item: &At<'_>, cx: &mut Context<'_>) -> Option<Published> {
         return None;
     }
     valid.then_some(port)
+}
+
+/// The name of a port; one that no SRV question could have is as good as none.
+fn name(field: &At<'_>, text: &str, cx: &mut Context<'_>) -> Option<PortName> {
+    let number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = PortName::parse(text.to_ascii_lowercase());
+    match name {
+        Ok(name) if !number => Some(name),
+        _ => {
+            let why = "is no name that an SRV record could have, and has no effect";
+            cx.warn(field, Level::Note, why);
+            None
+        }
+    }
 }
 
 fn mode(field: &At<'_>, text: &str, cx: &mut Context<'_>) -> Result<(), Problem> {

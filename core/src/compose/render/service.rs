@@ -135,6 +135,9 @@ fn network(service: &Service, keys: &mut Keys) {
 
 fn port(port: &Published) -> Value {
     let mut map = Map::new();
+    if let Some(name) = &port.name {
+        map.insert("name".to_owned(), json!(name));
+    }
     map.insert("mode".to_owned(), json!("ingress"));
     if let Some(ip) = port.host_ip {
         map.insert("host_ip".to_owned(), json!(ip));
