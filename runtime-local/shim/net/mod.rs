@@ -12,6 +12,7 @@ mod nl;
 mod publish;
 mod rules;
 mod serve;
+mod speak;
 mod sys;
 mod zones;
 
@@ -32,6 +33,8 @@ use nl::{Netlink, Refusal};
 use publish::Ports;
 use rules::Rules;
 use serve::{Server, Sockets};
+pub(crate) use speak::Discovery;
+use speak::Speaker;
 use sys::{Epoll, READ, Timer};
 use zones::{Changed, Zones};
 
@@ -147,6 +150,9 @@ struct Parts {
     zone_is_old: bool,
     rules: Rules,
     server: Server,
+    speaker: Option<Speaker>,
+    /// There is something that who waits for a change has not been told.
+    news: bool,
     ports: Option<Ports>,
     turn: u32,
     /// When changes were applied last.
@@ -160,19 +166,24 @@ struct Parts {
 
 impl NetService {
     /// Opens the sockets inside `netns`, reserves published ports, loads the zones, installs the
-    /// address map, and waits until packets pass: call it after [`child_setup`]. The caller must be single-threaded; it is back in its own network
-    /// namespace when this returns.
+    /// address map, and waits until packets pass: call it after [`child_setup`]. Requests are
+    /// answered to whoever knows what `discovery` says. The caller must be single-threaded; it is
+    /// back in its own network namespace when this returns.
     ///
     /// # Panics
     /// When the way back into the caller's own namespace fails: nothing it did after that would
     /// be where it belongs.
-    pub(crate) fn open(plan: &NetPlan, netns: BorrowedFd<'_>) -> Result<Self, NetError> {
+    pub(crate) fn open(
+        plan: &NetPlan,
+        discovery: Option<Discovery>,
+        netns: BorrowedFd<'_>,
+    ) -> Result<Self, NetError> {
         let epoll = Epoll::new().map_err(NetError::io("open an epoll descriptor"))?;
         let fds = [epoll.0.as_raw_fd()];
         let parts = if plan.attachments.is_empty() {
             None
         } else {
-            Some(Parts::open(plan, netns, &epoll)?)
+            Some(Parts::open(plan, discovery, netns, &epoll)?)
         };
         Ok(Self {
             plan: plan.clone(),
@@ -198,6 +209,11 @@ impl NetService {
             match *token {
                 TIMER => drop(sys::read_bytes(&parts.timer.0, &mut [0; 8])),
                 ZONES => changed = true,
+                token if [speak::CALLERS, speak::CALLS].contains(&(token & 0xff << 56)) => {
+                    if let Some(speaker) = &mut parts.speaker {
+                        speaker.ready(&self.epoll, token, &parts.zones);
+                    }
+                }
                 token => {
                     parts.renew_names(&self.plan);
                     parts.server.ready(&self.epoll, token, &parts.zone);
@@ -248,6 +264,7 @@ impl NetService {
         parts.zones.reopen(&self.plan, &self.epoll)?;
         parts.zones.refresh();
         parts.zone_is_old = true;
+        parts.tell(&self.epoll);
         parts.rules.install(parts.balanced())?;
         publish::converge_across(&self.plan)?;
         match &parts.ports {
@@ -264,6 +281,7 @@ impl NetService {
         let mut slow = parts.zones.into_watch();
         // After rules were removed its closing waits until no packet is in them any more.
         slow.push(parts.rules.into_socket());
+        slow.extend(parts.speaker.map(Speaker::into_socket));
         slow
     }
 
@@ -280,14 +298,25 @@ impl NetService {
 }
 
 impl Parts {
-    fn open(plan: &NetPlan, netns: BorrowedFd<'_>, epoll: &Epoll) -> Result<Self, NetError> {
+    fn open(
+        plan: &NetPlan,
+        discovery: Option<Discovery>,
+        netns: BorrowedFd<'_>,
+        epoll: &Epoll,
+    ) -> Result<Self, NetError> {
         let ports = Ports::open(plan)?;
         let inside = inside(netns, || {
             let sockets = Sockets::open().map_err(NetError::io("open the DNS sockets"))?;
             let netlink = Netlink::netfilter().map_err(NetError::io("open netfilter"))?;
-            Ok((sockets, netlink))
+            let listener = discovery.is_some().then(speak::listen).transpose();
+            let listener = listener.map_err(NetError::io("open the socket for requests"))?;
+            Ok((sockets, netlink, listener))
         });
-        let (sockets, netlink) = inside?;
+        let (sockets, netlink, listener) = inside?;
+        let http = listener
+            .as_ref()
+            .and_then(|socket| socket.local_addr().ok());
+        let http = http.map(|address| address.port());
         let dns = sockets
             .ports()
             .map_err(NetError::io("ask for the DNS ports"))?;
@@ -306,8 +335,13 @@ impl Parts {
             zone: Zone::default(),
             zone_is_old: true,
             zones,
-            rules: Rules::new(netlink, Client { dns, subnets }),
+            rules: Rules::new(netlink, Client { dns, http, subnets }),
             server: Server::new(sockets, plan, epoll)?,
+            speaker: listener
+                .zip(discovery)
+                .map(|(listener, discovery)| Speaker::new(listener, discovery, epoll))
+                .transpose()?,
+            news: false,
             ports,
             turn: plan.attachments.first().map_or(0, |a| a.address.to_bits()),
             applied: Instant::now(),
@@ -320,6 +354,13 @@ impl Parts {
         parts.rules.reopen(&refused)?;
         link::settle(plan)?;
         Ok(parts)
+    }
+
+    /// Answers those who wait for a change.
+    fn tell(&mut self, epoll: &Epoll) {
+        if let Some(speaker) = &mut self.speaker {
+            speaker.changed(epoll, &self.zones);
+        }
     }
 
     fn balanced(&self) -> Balanced {
@@ -368,6 +409,7 @@ impl Parts {
         self.applied = now;
         let changed = self.zones.refresh();
         self.zone_is_old = true;
+        self.news = true;
         let updated = match changed {
             Changed::Services(services) if !self.stale => {
                 let (views, links) = (&self.zones.views, &self.zones.links);
@@ -403,13 +445,22 @@ impl Parts {
             self.renew_names(plan);
             self.server.expire(epoll, now, &self.zone);
         }
+        if std::mem::take(&mut self.news) {
+            self.tell(epoll);
+        }
+        if let Some(speaker) = &mut self.speaker
+            && speaker.deadline().is_some_and(|due| due <= now)
+        {
+            speaker.expire(epoll, now, &self.zones);
+        }
         let applied = applied.and(self.rules.expire(now));
         let next = self.dirty.then(|| self.applied + self.breath);
         let others = self
             .server
             .deadline()
             .into_iter()
-            .chain(self.rules.deadline());
+            .chain(self.rules.deadline())
+            .chain(self.speaker.as_ref().and_then(Speaker::deadline));
         let next = next.into_iter().chain(others).min();
         if next != self.due {
             self.due = next;

@@ -1,5 +1,6 @@
 //! Tests with real namespaces: each fake replica is a thread in a network namespace of its own.
 
+mod speak;
 pub(crate) mod world;
 
 use std::io::{Read, Write};

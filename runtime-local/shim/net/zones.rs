@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::NetError;
 use super::sys::{self, Epoll, READ};
+use crate::wire::listing::{Far, text_field};
 use crate::wire::names::NetworkView;
 use crate::wire::netplan::NetPlan;
 use crate::wire::zone::{EndpointFile, Link, MAX_FILE, ServiceFile, is_file_name};
@@ -197,6 +198,31 @@ impl Zones {
             Place::Endpoints(n) => format!("{}/ep", self.folders[n]),
             Place::Links => String::new(),
         }
+    }
+
+    /// What the links to networks that the replica is not on lead to, as it is on disk now.
+    pub(super) fn far(&self) -> Vec<Far> {
+        let far = |link: &&Link| !self.views.iter().any(|view| view.id == link.network);
+        let links = self.links.iter().filter(far);
+        links.filter_map(|link| self.far_end(link)).collect()
+    }
+
+    fn far_end(&self, link: &Link) -> Option<Far> {
+        // All networks are side by side.
+        let zones = Path::new(self.folders.first()?).parent()?.to_str()?;
+        let folder = format!("{zones}/{}", link.network);
+        let record = read_file(&format!("{folder}/record")).ok()?;
+        let found = service(&format!("{folder}/svc/{}", link.service))?;
+        let mut view = NetworkView {
+            id: link.network.clone(),
+            name: text_field(&record, "name")?,
+            endpoints: endpoints_now(&folder),
+            ..NetworkView::default()
+        };
+        view.endpoints.retain(|_, e| e.service == link.service);
+        view.services.insert(link.service.clone(), found);
+        let stack = text_field(&record, "stack")?;
+        Some(Far { stack, view })
     }
 
     fn load_links(&mut self) {

@@ -28,7 +28,7 @@ use child::Child;
 use sync::Message;
 
 use crate::fault::{Outcome, Step, refuse};
-use crate::net::NetService;
+use crate::net::{Discovery, NetService};
 use crate::sys::fs::{self, At};
 use crate::sys::process::{self, Ended, Side};
 use crate::sys::socket::{self, Pair};
@@ -204,7 +204,8 @@ impl Launch {
     /// The child stands; open its names and addresses, then let the program begin.
     fn release(&mut self, source: Source<'_>) -> Outcome<()> {
         if let (Some(net), Some(namespace)) = (source.net, self.network.as_ref()) {
-            let service = NetService::open(net, namespace.as_fd());
+            let discovery = Discovery::of(source.plan, &net.service);
+            let service = NetService::open(net, discovery, namespace.as_fd());
             self.net = Some(service.step("open name service", "")?);
         }
         for limit in &source.plan.process.rlimits {

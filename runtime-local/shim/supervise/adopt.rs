@@ -11,7 +11,7 @@ use super::restart::BackOff;
 use super::shim::{Foreign, Fresh, ORPHAN_MS, Pause, Run, Shim, Stage};
 use crate::fault::{Outcome, Step};
 use crate::init;
-use crate::net::NetService;
+use crate::net::{Discovery, NetService};
 use crate::sys::abi;
 use crate::sys::fs::{self, At};
 use crate::sys::poll;
@@ -74,7 +74,8 @@ impl Shim {
         let (network, mounts) = (namespace("net")?, namespace("mnt")?);
         let net = match &self.net {
             Some(net) => {
-                let service = NetService::open(net, network.as_fd());
+                let discovery = Discovery::of(&self.plan, &net.service);
+                let service = NetService::open(net, discovery, network.as_fd());
                 Some(service.step("open name service", "")?)
             }
             None => None,

@@ -7,7 +7,7 @@ use super::health::Health;
 use super::probe::{Probe, Progress};
 use super::shim::{Foreign, Pause, Shim, Stage, keep_plan};
 use crate::fault::{Outcome, Step, refuse};
-use crate::net::NetService;
+use crate::net::{Discovery, NetService};
 use crate::sys::fs::{self, At};
 use crate::sys::{abi, poll, process};
 use crate::wire::codec::Reader;
@@ -208,7 +208,9 @@ impl Shim {
         if let Stage::Running(run) = &mut self.stage {
             // The old one first: it holds the same ports.
             run.net = None;
-            run.net = Some(NetService::open(&plan, run.network.as_fd()).step(step, "")?);
+            let discovery = Discovery::of(&self.plan, &plan.service);
+            let service = NetService::open(&plan, discovery, run.network.as_fd());
+            run.net = Some(service.step(step, "")?);
         }
         self.net = Some(plan);
         self.plan.net = Some(bytes);

@@ -8,6 +8,8 @@ pub mod codec;
 pub mod conntrack;
 pub mod control;
 pub mod dns;
+pub mod http;
+pub mod listing;
 pub mod names;
 pub mod netlink;
 pub mod netplan;

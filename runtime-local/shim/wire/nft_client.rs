@@ -41,6 +41,8 @@ pub type Balanced = BTreeMap<Ipv4Addr, Vec<Ipv4Addr>>;
 pub struct Client {
     /// Ports on which our answers wait, UDP and TCP.
     pub dns: (u16, u16),
+    /// The port on which we answer requests, if we do.
+    pub http: Option<u16>,
     /// The replica's subnets: any address in them and the length of the prefix.
     pub subnets: Vec<(Ipv4Addr, u8)>,
 }
@@ -92,13 +94,15 @@ impl Client {
         });
         tried(&mut c);
         second_try(&mut c, "closed");
-        for (protocol, port) in [(17, self.dns.0), (6, self.dns.1)] {
+        let http = self.http.map(|port| (6, 80_u16, port));
+        let names = [(17, 53_u16, self.dns.0), (6, 53, self.dns.1)];
+        for (protocol, asked, port) in names.into_iter().chain(http) {
             c.rule("redirect", |r| {
                 r.destination(REG);
                 r.equals(REG, &RESOLVER.octets());
                 r.protocol_is(protocol);
                 r.port(REG);
-                r.equals(REG, &53_u16.to_be_bytes());
+                r.equals(REG, &asked.to_be_bytes());
                 r.load(REG, &RESOLVER.octets());
                 r.dnat(Some(port));
             });

@@ -16,7 +16,7 @@ use crate::net;
 use crate::sandbox::caps::{self, LinuxCaps};
 use crate::sandbox::seccomp::{self, Arch};
 use crate::sandbox::{idmap, paths, rlimits};
-use crate::state::{NetworkRecord, ReplicaRecord, ServiceRecord, services};
+use crate::state::{NetworkRecord, ReplicaRecord, ServiceRecord, random_hex, services};
 use crate::wire::codec::Writer;
 use crate::wire::netplan::{Attachment, NetPlan, PublishedPort};
 use crate::wire::plan::{self, Capabilities, IdMap, LogLimits, Plan, Process, Restart, Root};
@@ -29,6 +29,8 @@ const LOG: LogLimits = LogLimits {
     max_bytes: 10 << 20,
     files: 3,
 };
+/// Length of the tokens by which replicas ask about their services, in bytes.
+const TOKEN: usize = 16;
 /// Time between the stop signal and SIGKILL if the service does not say.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
@@ -210,12 +212,17 @@ impl Runtime {
         let set = capabilities(spec)?;
         let unfiltered = spec.security.seccomp_unconfined || spec.security.privileged;
         let cwd = spec.working_dir.as_deref().or(image.working_dir.as_deref());
+        let token = match record.addresses.is_empty() {
+            true => None,
+            false => Some(random_hex(TOKEN)?),
+        };
         let surroundings = Surroundings {
             spec,
             image,
             hostname,
             home: user.home.as_deref(),
             reaches: &self.reaches(parts.service)?,
+            token: token.as_deref(),
         };
         Ok(Process {
             argv: record.command.clone(),
@@ -344,7 +351,10 @@ impl Runtime {
         parts: &Parts<'_>,
     ) -> Result<NetPlan, LocalError> {
         let root = self.layout().root();
-        let replica_name = record.id.to_string();
+        let long = record.id.to_string();
+        // Who is too long for a name is known by another: SRV records and lists lead to it.
+        let short = || format!("{}.{}", record.id.slot, record.id.service);
+        let replica_name = if is_name(&long) { long } else { short() };
         let own = [
             Some(replica_name),
             record.desired.spec.container_name.clone(),

@@ -33,7 +33,12 @@ pub(super) struct Surroundings<'a> {
     pub(super) hostname: &'a str,
     pub(super) home: Option<&'a str>,
     pub(super) reaches: &'a [Reach],
+    /// What lets the replica ask its shim about its services, if there is something to see.
+    pub(super) token: Option<&'a str>,
 }
+
+/// Where a replica asks: beside its name server, redirected to its own shim.
+const DISCOVERY: &str = "http://127.0.0.11/v1";
 
 /// The variables, each once; what the user set wins over the image, the image over us.
 pub(super) fn variables(from: &Surroundings<'_>) -> Vec<String> {
@@ -56,6 +61,10 @@ pub(super) fn variables(from: &Surroundings<'_>) -> Vec<String> {
         {
             set(key, value.to_owned());
         }
+    }
+    if let Some(token) = from.token {
+        set("UNMOOR_DISCOVERY_URL", DISCOVERY.to_owned());
+        set("UNMOOR_DISCOVERY_TOKEN", token.to_owned());
     }
     for reach in from.reaches {
         for (key, value) in link_variables(reach) {
@@ -107,6 +116,7 @@ mod tests {
             hostname,
             home: Some("/root"),
             reaches,
+            token: None,
         })
     }
 
@@ -124,6 +134,31 @@ mod tests {
                 "B=image"
             ]
         );
+    }
+
+    #[test]
+    fn the_token_of_an_image_is_not_taken_and_that_of_the_user_is() {
+        let image = ImageDefaults {
+            env: vec!["UNMOOR_DISCOVERY_TOKEN=known".to_owned()],
+            ..ImageDefaults::default()
+        };
+        let with = |spec: &Service| {
+            let all = variables(&Surroundings {
+                spec,
+                image: &image,
+                hostname: "h",
+                home: None,
+                reaches: &[],
+                token: Some("secret"),
+            });
+            let found = all
+                .into_iter()
+                .find_map(|pair| Some(pair.strip_prefix("UNMOOR_DISCOVERY_TOKEN=")?.to_owned()));
+            found.expect("it is set")
+        };
+        let spec = Service::new("a".parse().expect("a reference"));
+        assert_eq!(with(&spec), "secret");
+        assert_eq!(with(&spec.env("UNMOOR_DISCOVERY_TOKEN", "")), "");
     }
 
     #[test]

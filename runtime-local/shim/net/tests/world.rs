@@ -15,13 +15,18 @@ use std::time::{Duration, Instant};
 
 use super::super::sys::{self, Epoll, READ};
 use super::super::zones::tests::use_up_inotify;
-use super::super::{NetError, NetService, child_setup, host_setup, host_teardown, nl::Netlink};
+use super::super::{
+    Discovery, NetError, NetService, child_setup, host_setup, host_teardown, nl::Netlink,
+};
 use super::{PATIENCE, who};
 use crate::wire::netlink::{Batch, add_address, add_bridge, mac_of, set_up};
 use crate::wire::netplan::{Attachment, NetPlan};
 use crate::wire::nft::Change;
 use crate::wire::zone::{Link, Mode, ServiceFile};
 
+/// What the replicas of these tests know, and the stack they are of.
+pub(crate) const TOKEN: &str = "4f1c7a9e4f1c7a9e";
+pub(crate) const STACK: &str = "shop";
 /// The service whose shims have no inotify descriptor.
 pub(crate) const NO_INOTIFY: &str = "pipes";
 
@@ -106,7 +111,8 @@ impl Shim {
             if plan.service == NO_INOTIFY {
                 use_up_inotify();
             }
-            let mut service = NetService::open(&plan, netns.as_fd()).unwrap();
+            let discovery = Discovery::new(TOKEN, STACK);
+            let mut service = NetService::open(&plan, discovery, netns.as_fd()).unwrap();
             tell.send(()).unwrap();
             let epoll = Epoll::new().unwrap();
             epoll.add(&woken, READ, 1).unwrap();
@@ -489,7 +495,8 @@ impl World {
         space.run(move || {
             child_setup(&plan).unwrap();
             TcpListener::bind((Ipv4Addr::LOCALHOST, 80)).unwrap();
-            let mut service = NetService::open(&plan, netns.as_fd()).unwrap();
+            let discovery = Discovery::new(TOKEN, STACK);
+            let mut service = NetService::open(&plan, discovery, netns.as_fd()).unwrap();
             service.on_ready(service.fds()[0]);
             service.set_ready(true).unwrap();
             service.reload().unwrap();
