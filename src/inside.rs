@@ -88,7 +88,8 @@ impl Inside {
             })
         };
         let (url, token) = (set(URL)?, set(TOKEN)?);
-        let wrong = |what: &str| Error::new(ErrorKind::InvalidSpec, format!("{what} is not usable"));
+        let wrong =
+            |what: &str| Error::new(ErrorKind::InvalidSpec, format!("{what} is not usable"));
         let rest = url.strip_prefix("http://").ok_or_else(|| wrong(URL))?;
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -204,7 +205,10 @@ impl Inside {
 }
 
 fn broken(what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("the answer cannot be read: {what}"))
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("the answer cannot be read: {what}"),
+    )
 }
 
 /// Reads a response that ended with its connection.
@@ -220,10 +224,14 @@ fn read(bytes: &[u8]) -> Result<Option<Answer>> {
     let said = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
         let length = value.trim().parse::<usize>();
-        name.eq_ignore_ascii_case("content-length").then_some(length)
+        name.eq_ignore_ascii_case("content-length")
+            .then_some(length)
     });
     if said.is_some_and(|length| length != Ok(body.len())) {
-        return Err(Error::new(ErrorKind::Unavailable, "the answer was cut short"));
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "the answer was cut short",
+        ));
     }
     let kind = match status {
         Some(200) => return whole(body).map(Some),

@@ -24,6 +24,8 @@
 //! No call starts a runtime, a logger or a thread that outlives it; futures expect a tokio runtime
 //! with I/O and time enabled.
 
+pub mod inside;
+
 pub use unmoor_core::{
     Client, Error, ErrorKind, Place, Result, Retry, Uri, apply, backend, catalog, client, clock,
     compose, discover, event, image, label, name, plan, signal, spec, units,

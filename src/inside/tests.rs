@@ -1,3 +1,5 @@
+//! Tests against a server of canned answers.
+
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
@@ -69,9 +71,13 @@ fn it_asks_with_its_token_and_follows_what_it_is_told() {
     assert!(matches!(&added, EndpointEvent::Added { endpoint, .. }
         if endpoint.replica.as_ref().is_some_and(|id| id.slot == 2)));
     assert!(matches!(next(), EndpointEvent::Removed { endpoint, .. }
-        if endpoint.replica.is_some_and(|id| id.slot == 1)));
+        if endpoint.replica.as_ref().is_some_and(|id| id.slot == 1)));
     let asked = server.join().expect("served");
-    assert!(asked[0].starts_with("GET /v1/endpoints/web HTTP/1.1\r\n"), "{}", asked[0]);
+    assert!(
+        asked[0].starts_with("GET /v1/endpoints/web HTTP/1.1\r\n"),
+        "{}",
+        asked[0]
+    );
     for (asked, after) in asked[1..].iter().zip([7, 7, 8]) {
         let first = format!("GET /v1/endpoints/web?after={after}&wait=30 HTTP/1.1\r\n");
         assert!(asked.starts_with(&first), "{asked}");
@@ -104,7 +110,10 @@ fn what_is_refused_or_damaged_is_an_error_of_its_kind() {
         (good[..20].to_owned(), ErrorKind::Corrupt),
         (String::new(), ErrorKind::Corrupt),
         (response("200 OK", "{}"), ErrorKind::Corrupt),
-        (response("200 OK", r#"{"event":"resync"}"#), ErrorKind::Corrupt),
+        (
+            response("200 OK", r#"{"event":"resync"}"#),
+            ErrorKind::Corrupt,
+        ),
         (response("304 Not Modified", ""), ErrorKind::Corrupt),
     ] {
         let (inside, server) = server(vec![answer.clone()]);
@@ -113,7 +122,10 @@ fn what_is_refused_or_damaged_is_an_error_of_its_kind() {
         server.join().expect("served");
     }
     let nobody = inside("http://127.0.0.1:1/v1", "x").expect("usable");
-    assert_eq!(nobody.discover().expect_err("refused").kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        nobody.discover().expect_err("refused").kind(),
+        ErrorKind::Unavailable
+    );
     let error = nobody.discover_name("a/../b").expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);
 }

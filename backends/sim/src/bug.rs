@@ -103,6 +103,10 @@ bugs! {
     WatchForgetsRemovals = "watch-forgets-removals",
     /// A watch that resumes takes it that nothing has changed meanwhile.
     WatchResumesBlindly = "watch-resumes-blindly",
+    /// A service sees from inside whatever there is.
+    InsideSeesAll = "inside-sees-all",
+    /// From inside everybody is answered, whatever the token.
+    InsideNeedsNoToken = "inside-needs-no-token",
     /// Health checks always pass.
     AlwaysHealthy = "always-healthy",
     /// A failed health check is never noticed once it passed.

@@ -12,6 +12,7 @@ const NATIVE: &[Feature] = &[
     Feature::StableAddress,
     Feature::Discover,
     Feature::Watch,
+    Feature::DiscoverInside,
     Feature::InternalTcp,
     Feature::InternalUdp,
     Feature::PublishTcp,

@@ -63,6 +63,8 @@ features! {
     Discover = "discover", guards: "-";
     /// Tells of endpoint changes as they happen.
     Watch = "watch", guards: "-";
+    /// Answers a service's own questions about the services that it may see.
+    DiscoverInside = "discover-inside", guards: "-";
     /// Carries TCP between services.
     InternalTcp = "internal-tcp", guards: "expose";
     /// Carries UDP between services.

@@ -1,3 +1,5 @@
+//! Tests of a directory, told what a platform would tell it.
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+//! Laws of events and cursors: over every pair of small lists.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;

@@ -358,9 +358,13 @@ impl Parts {
 
     /// Answers those who wait for a change.
     fn tell(&mut self, epoll: &Epoll) {
-        if let Some(speaker) = &mut self.speaker {
-            speaker.changed(epoll, &self.zones);
-        }
+        let Some(speaker) = &mut self.speaker else {
+            return;
+        };
+        let started = Instant::now();
+        speaker.changed(epoll, &self.zones);
+        // Those who wait cost time as the rules do, and are part of the same part.
+        self.breath = (self.breath + started.elapsed() * PART).min(BREATH.1);
     }
 
     fn balanced(&self) -> Balanced {

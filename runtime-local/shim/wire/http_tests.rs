@@ -1,3 +1,5 @@
+//! Tests of requests, down to the byte.
+
 use super::*;
 
 const TOKEN: &str = "0123456789abcdef";

@@ -1,3 +1,5 @@
+//! Tests of lists, down to the byte.
+
 use super::*;
 
 fn ip(last: u8) -> Ipv4Addr {

@@ -44,6 +44,7 @@ const SHIM: &[Feature] = &[
     Feature::LinkAlias,
     Feature::LinkLive,
     Feature::LinkAcross,
+    Feature::DiscoverInside,
     Feature::Logs,
     Feature::HealthExec,
     Feature::HealthTcp,

@@ -358,6 +358,7 @@ impl Runtime {
         let own = [
             Some(replica_name),
             record.desired.spec.container_name.clone(),
+            record.desired.spec.hostname.clone(),
         ];
         let names: Vec<String> = own
             .into_iter()

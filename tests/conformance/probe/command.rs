@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::serve::Server;
-use crate::{connect, files, system};
+use crate::{ask, connect, files, system};
 
 /// What a command printed, and its exit code.
 #[derive(Debug, Default)]
@@ -54,6 +54,7 @@ pub(crate) fn run(words: &[String], server: Option<&Server>) -> Reply {
         "resolve" => connect::resolve(rest),
         "connect" | "udp" => connect::connect(name, rest),
         "check" => connect::check(rest),
+        "discover" => ask::discover(rest),
         "count" => match (rest.first().and_then(|word| word.parse().ok()), server) {
             (Some(port), _) => connect::count(port),
             (None, Some(server)) => server.count(),

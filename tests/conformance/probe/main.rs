@@ -8,16 +8,17 @@
 //! at once    hello  hostname  ready  env [KEY]  id  cwd  tty  limits  route  print [--stderr] TEXT…
 //!            lines N TEXT…  exit N  burn MIB  spin MS  forkmany N
 //! reaching   resolve NAME  connect [--timeout MS] HOST PORT TEXT…  udp HOST PORT TEXT…
-//!            check PORT  count PORT
+//!            check PORT  count PORT  discover [--token T] [NAME]
 //! files      read PATH  write PATH TEXT…  append PATH TEXT…  remove PATH  hash PATH  stat PATH
 //! ```
 //!
 //! A server answers one line for each connection with what the command of that line prints; `die N`
 //! ends it, `count` tells of its load, `GET …` is answered as HTTP. Exit codes: 1 it failed, 2 a
-//! name does not resolve, 3 a connection was not made, 64 wrong arguments. A lasting program notes
+//! name is not known, 3 a connection was not made, 4 it was not allowed, 64 wrong arguments. A lasting program notes
 //! SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 and SIGTERM on standard output and ends with 0; a server
 //! answers everybody who has come by then.
 
+mod ask;
 mod command;
 mod connect;
 mod dns;

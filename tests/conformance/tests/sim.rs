@@ -110,6 +110,8 @@ const CAUGHT: &[(Bug, &str)] = &[
     (Bug::WatchWithoutResync, "watch_resync_first_then_changes"),
     (Bug::WatchForgetsRemovals, "watch_sees_scale_and_removal"),
     (Bug::WatchResumesBlindly, "watch_resumes_without_a_gap"),
+    (Bug::InsideSeesAll, "inside_lists_what_its_networks_have"),
+    (Bug::InsideNeedsNoToken, "inside_answers_its_own_token_only"),
     (Bug::AlwaysHealthy, "unready_replica_leaves_discovery"),
     (Bug::HealthSticks, "unready_replica_leaves_discovery"),
     (Bug::LockShared, "lock_has_one_holder"),

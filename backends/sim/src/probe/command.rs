@@ -26,6 +26,7 @@ impl Model {
             "resolve" => self.resolve_command(pid, rest),
             "connect" | "udp" => self.connect_command(pid, name, rest),
             "check" => self.check_command(pid, rest),
+            "discover" => self.discover_command(pid, rest),
             "count" => self.count_command(pid, rest),
             "route" => self.route_command(pid),
             "read" | "hash" | "stat" | "remove" => self.file_command(pid, name, rest),

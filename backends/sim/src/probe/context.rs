@@ -96,6 +96,7 @@ impl Model {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             env.insert(key.to_owned(), value.to_owned());
         }
+        env.extend(self.discovery_variables(replica));
         if !self.bugs.has(Bug::NoLinkVariables) {
             env.extend(self.link_variables(&replica.id));
         }

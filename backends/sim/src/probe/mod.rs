@@ -3,6 +3,7 @@
 //! What it does and prints is that of the real program in `tests/conformance/probe`; a file is the
 //! probe if it contains [`MARKER`].
 
+mod ask;
 mod command;
 mod connect;
 mod context;

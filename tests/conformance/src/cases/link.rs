@@ -19,6 +19,8 @@ cases! { "link";
     explicit_alias [Spawn, Links, LinkAlias, InternalTcp];
     /// An alias of a network leads to the service that has it.
     network_alias [Spawn, Links, LinkAlias, InternalTcp];
+    /// A container name and a host name resolve for others on the network as a service name does.
+    container_name_and_hostname_resolve [Spawn, Links, LinkAlias, InternalTcp];
     /// Each link sets `UNMOOR_LINK_<ALIAS>_HOST`, `_PORT` and `_URL` in the dependent.
     alias_env_vars [Spawn, Links, LinkAlias, Exec];
     /// A variable that the user sets is never overridden by a link.
@@ -147,6 +149,38 @@ async fn network_alias(t: &Fixture) -> Verdict {
         ensure!(
             answer.ends_with(" store\n"),
             "who answered as {name}: {answer}"
+        );
+    }
+    Ok(())
+}
+
+async fn container_name_and_hostname_resolve(t: &Fixture) -> Verdict {
+    let mut db = web(t, "store");
+    db.container_name = Some(format!("{}-fixed", t.stack_name()));
+    db.hostname = Some("keeper".to_owned());
+    let fixed = db.container_name.clone().unwrap_or_default();
+    let aside = t.server("").network(net("aside"), Attachment::default());
+    let stack = t
+        .stack()
+        .network(net("aside"), Network::default())
+        .service(named("a"), t.server(""))
+        .service(named("b"), aside)
+        .service(named("db"), db);
+    t.up(&stack).await?;
+    for name in [fixed.as_str(), "keeper", "KEEPER"] {
+        let words = format!("connect {name} 80 hello");
+        let answer = t.reach(&slot(&stack.name, "a", 1), &words).await?;
+        ensure!(
+            answer.ends_with(" store\n"),
+            "who answered as {name}: {answer}"
+        );
+        let other = t
+            .run(&slot(&stack.name, "b", 1), &format!("resolve {name}"))
+            .await?;
+        ensure_eq!(
+            other.code,
+            2,
+            "exit code for {name} where it has no network"
         );
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Every claim, one file for each operation.
 
 mod across;
+mod ask;
 mod attach;
 mod blobs;
 mod copy;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
         publish::cases(),
         discover::cases(),
         watch::cases(),
+        ask::cases(),
         logs::cases(),
         exec::cases(),
         inside::cases(),
