@@ -14,7 +14,8 @@ use unmoor::signal::Signal;
 use unmoor::spec::{RestartPolicy, Stack};
 use unmoor::{Client, Error, ErrorKind, Result};
 
-use crate::local::Bench;
+use crate::contest::{Row, order, table};
+use crate::local::{Bench, Way};
 
 /// Lookups that are timed together: a clock is slower than a lookup.
 const BATCH: u32 = 1_000;
@@ -22,6 +23,28 @@ const BATCH: u32 = 1_000;
 const BATCHES: usize = 2_000;
 /// What is killed and started again.
 const TARGET: &str = "s1";
+
+/// Starts with and without discovery inside, in turns, and what its shims hold when idle.
+pub(crate) async fn cost(bench: &Bench, rounds: usize, idle: u32) -> Result<String> {
+    let ways = [Way::Network, Way::Unasked];
+    for way in ways {
+        // A start is measured, not the making of its network.
+        bench.run_true(way).await?;
+    }
+    let mut rows = ways.map(|way| Row::new(way.name()));
+    for round in 0..rounds {
+        for at in order(round, ways.len()) {
+            let (time, _) = bench.run_true(ways[at]).await?;
+            rows[at].add(time);
+        }
+    }
+    let mut text = table(&rows);
+    for way in ways {
+        let memory = bench.idle(way, idle).await?;
+        text += &format!("{}\n", memory.line(way.name(), idle));
+    }
+    Ok(text)
+}
 
 /// The value below which this part of the sorted times is.
 fn percentile(sorted: &[f64], part: f64) -> f64 {

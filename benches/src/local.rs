@@ -20,6 +20,8 @@ pub(crate) enum Way {
     NoNetwork,
     /// On a bridge of its stack, with names.
     Network,
+    /// The same, and nobody answers questions about services.
+    Unasked,
 }
 
 impl Way {
@@ -29,7 +31,19 @@ impl Way {
         match self {
             Self::NoNetwork => "unmoor, no network",
             Self::Network => "unmoor, bridge and names",
+            Self::Unasked => "unmoor, bridge and names, no discovery inside",
         }
+    }
+}
+
+impl Way {
+    fn applied(self, mut service: Service) -> Service {
+        match self {
+            Self::NoNetwork => service.network_mode = NetworkMode::None,
+            Self::Network => {}
+            Self::Unasked => service = service.env("UNMOOR_DISCOVERY_TOKEN", ""),
+        }
+        service
     }
 }
 
@@ -78,6 +92,7 @@ impl Bench {
         Ok(StackName::parse(match way {
             Way::NoNetwork => "bench-none",
             Way::Network => "bench-net",
+            Way::Unasked => "bench-unasked",
         })?)
     }
 
@@ -94,11 +109,8 @@ impl Bench {
     /// Spawns the program and waits for its end.
     pub(crate) async fn start_true(&self, way: Way) -> Result<()> {
         let client = self.client.in_stack(Self::stack(way)?);
-        let mut service = Service::new(IMAGE.parse()?);
+        let mut service = way.applied(Service::new(IMAGE.parse()?));
         service.role = Role::Job;
-        if way == Way::NoNetwork {
-            service.network_mode = NetworkMode::None;
-        }
         let run = client.spawn(NAME, service).await?;
         let limit = Duration::from_secs(10);
         client
@@ -150,10 +162,7 @@ impl Bench {
     }
 
     fn idle_stack(name: &str, way: Way, count: u32) -> Result<Stack> {
-        let mut service = Self::idle_service()?.replicas(count);
-        if way == Way::NoNetwork {
-            service.network_mode = NetworkMode::None;
-        }
+        let service = way.applied(Self::idle_service()?.replicas(count));
         Ok(Stack::new(StackName::parse(name)?).service(ServiceName::parse("idle")?, service))
     }
 

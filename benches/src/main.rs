@@ -131,6 +131,7 @@ async fn main() -> unmoor::Result<()> {
         }
         What::Discover { services, rounds } => {
             print!("{}", discover::run(&bench, services, rounds).await?);
+            print!("{}", discover::cost(&bench, rounds, services).await?);
         }
         What::Turns => turns(&bench).await?,
         What::Profile { rounds, gap } => {

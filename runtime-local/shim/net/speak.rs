@@ -144,7 +144,11 @@ impl Speaker {
     }
 
     fn accept(&mut self, epoll: &Epoll) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
+        // Names have their turn, however many come.
+        for _ in 0..2 * MAX_OPEN {
+            let Ok((mut stream, _)) = self.listener.accept() else {
+                return;
+            };
             let place = match self.calls.iter().position(Option::is_none) {
                 Some(place) => place,
                 None if self.calls.len() < MAX_OPEN => {
