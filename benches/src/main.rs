@@ -5,6 +5,7 @@ mod contest;
 mod discover;
 mod local;
 mod memory;
+mod planner;
 mod profile;
 mod trace;
 
@@ -21,9 +22,9 @@ use unmoor::{Error, ErrorKind};
 /// Measures the local runtime beside named peers.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Directory with `bin/true` and `bin/sleep`, both static.
+    /// Directory with `bin/true` and `bin/sleep`, both static; `plan` needs none.
     #[arg(long)]
-    rootfs: PathBuf,
+    rootfs: Option<PathBuf>,
     /// State directory; default: a new one under the temporary directory.
     #[arg(long)]
     root: Option<PathBuf>,
@@ -88,6 +89,18 @@ enum What {
     /// `network` answer the milliseconds of start to exit and of the removal; `many COUNT` and
     /// `services COUNT` those of up and down.
     Turns,
+    /// Plans of a stack: of nothing there, of all there, of one service changed.
+    Plan {
+        /// How many services.
+        #[arg(default_value_t = 10_000)]
+        services: usize,
+        /// Rounds.
+        #[arg(short, long, default_value_t = 20)]
+        rounds: usize,
+        /// A Compose file in the place of a made-up stack.
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+    },
     /// Where the time of a start to exit goes, by the kernel's own trace.
     Profile {
         /// Rounds.
@@ -102,8 +115,23 @@ enum What {
 #[tokio::main]
 async fn main() -> unmoor::Result<()> {
     let args = Args::parse();
+    if let What::Plan {
+        services,
+        rounds,
+        file,
+    } = &args.what
+    {
+        let before = load();
+        print!("{}", planner::run(*services, *rounds, file.as_deref())?);
+        println!("load {before} before, {} after", load());
+        return Ok(());
+    }
+    let Some(rootfs) = &args.rootfs else {
+        let text = "--rootfs is missing";
+        return Err(Error::new(ErrorKind::InvalidSpec, text));
+    };
     let peers = Peer::all(&args.peers, &args.after, &args.process)?;
-    let bench = Bench::open(args.root.as_deref(), &args.rootfs).await?;
+    let bench = Bench::open(args.root.as_deref(), rootfs).await?;
     let before = load();
     match args.what {
         What::True { rounds, gap } => {
@@ -134,6 +162,8 @@ async fn main() -> unmoor::Result<()> {
             print!("{}", discover::cost(&bench, rounds, services).await?);
         }
         What::Turns => turns(&bench).await?,
+        // Done above: it touches nothing.
+        What::Plan { .. } => {}
         What::Profile { rounds, gap } => {
             let gap = Duration::from_millis(gap);
             for way in Way::ALL {

@@ -247,3 +247,43 @@ fn nothing_to_read_is_not_found() {
         assert_eq!(error(&folder.request("")).kind(), ErrorKind::NotFound);
     }
 }
+
+#[test]
+fn settings_and_variables_stand_in_the_env_files_of_both_directories() {
+    let folder = Folder::new();
+    folder
+        .write(
+            "compose.yaml",
+            "services: {a: {image: \"i:v${V}-${W}-${X}\"}}\n",
+        )
+        .write(
+            "other.yaml",
+            "services: {a: {image: \"other:v${V}-${W}-${X}\"}}\n",
+        )
+        .write(".env", "V=root\nW=root\nX=\n")
+        .write("sub/.env", "V=sub\nX=sub\n");
+    assert_eq!(image(&folder.request("sub")), "i:vsub-root-sub");
+    let outside = folder.request("sub").file("../compose.yaml");
+    assert_eq!(image(&outside), "i:vroot-root-", "its own directory counts");
+    folder.write(
+        "sub/.env",
+        "COMPOSE_FILE=../other.yaml\nV=s\nCOMPOSE_ENV_FILES=none\n",
+    );
+    assert_eq!(image(&folder.request("sub")), "other:vs-root-");
+    let mut named = folder.request("sub");
+    named.env_files = vec![".env".into()];
+    assert_eq!(image(&named), "other:vs--", "no other file of variables");
+    folder.write("sub/.env", "COMPOSE_DISABLE_ENV_FILE=1\nX=sub\n");
+    assert_eq!(
+        image(&folder.request("sub")),
+        "i:v--",
+        "none of them counts"
+    );
+    folder.write(
+        "sub/.env",
+        "COMPOSE_FILE=a.yaml;b.yaml\nCOMPOSE_PATH_SEPARATOR=;\n",
+    );
+    folder.write("sub/a.yaml", "services: {a: {image: a}}\n");
+    folder.write("sub/b.yaml", "services: {a: {image: b}}\n");
+    assert_eq!(image(&folder.request("sub")), "b");
+}

@@ -527,3 +527,15 @@ fn what_files_of_variables_and_labels_say_stands_where_the_format_has_it() {
     ];
     assert_eq!(keys, wanted);
 }
+
+#[test]
+fn an_escaped_apostrophe_in_double_quotes_is_one() {
+    let found = service("    command: [\"it\\'s\", \"a\\\\'b\\\"c\"]\n    user: \"o\\'x\"\n");
+    let words: Vec<String> = ["it's", "a\\'b\"c"].map(str::to_owned).into();
+    assert_eq!(found.command, Some(words));
+    assert_eq!(found.user.as_deref(), Some("o'x"));
+    let wrong = refused("services: {a: {image: x, user: \"\\q\\'\"}}\n").to_string();
+    assert!(wrong.starts_with("compose.yaml:1:32: "), "{wrong}");
+    let endless = refused("services: {a: {image: x, user: \"\\'}}\n").to_string();
+    assert!(endless.contains("compose.yaml:1:"), "{endless}");
+}

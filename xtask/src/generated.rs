@@ -58,5 +58,8 @@ pub(crate) fn oracle(cases: u64, seed: u64) -> Outcome {
     command
         .env("UNMOOR_ORACLE_CASES", cases.to_string())
         .env("UNMOOR_ORACLE_SEED", seed.to_string());
-    run(&mut command)
+    run(&mut command)?;
+    // Real files too, where they are.
+    let words = "test --locked -p unmoor-cli --test cli -- --nocapture oracle";
+    run(&mut cargo(&words.split(' ').collect::<Vec<_>>()))
 }

@@ -43,6 +43,8 @@ bugs! {
     NoBalance = "no-balance",
     /// A service's address changes when it is declared again.
     AddressMoves = "address-moves",
+    /// A name resolves to the stable address though the replicas' own are asked for.
+    AddressModeIgnored = "address-mode-ignored",
     /// Link variables are not set.
     NoLinkVariables = "no-link-variables",
     /// Aliases do not resolve.

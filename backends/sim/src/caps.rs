@@ -10,6 +10,7 @@ const NATIVE: &[Feature] = &[
     Feature::LinkLive,
     Feature::LinkAcross,
     Feature::StableAddress,
+    Feature::ReplicaAddresses,
     Feature::Discover,
     Feature::Watch,
     Feature::DiscoverInside,
@@ -94,6 +95,10 @@ pub(crate) fn capabilities() -> Capabilities {
         no(
             Feature::CpuLimit,
             "programs of the model take no time; leave the limit out",
+        ),
+        no(
+            Feature::UserNamespace,
+            "the model has no node whose ids it could differ from; leave it out",
         ),
         no(
             Feature::Init,

@@ -103,7 +103,7 @@ fn as_json(plan: &Plan) -> Value {
     let entries = plan.entries.iter().enumerate().map(|(index, entry)| {
         json!({
             "index": index, "verb": entry.action.verb(), "subject": entry.action.subject(),
-            "writes": !entry.action.is_wait(), "reason": entry.reason, "after": entry.after,
+            "writes": !entry.action.is_wait(), "reason": entry.reason, "after": entry.after, "ground": entry.ground,
         })
     });
     json!({

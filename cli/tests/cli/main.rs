@@ -3,6 +3,7 @@
 mod files;
 mod keys;
 mod listings;
+mod oracle;
 mod place;
 mod progress;
 mod streams;

@@ -57,8 +57,13 @@ impl<'a> State<'a> {
             return Vec::new();
         }
         let over = |entry: &usize| self.done.contains(entry) || self.left_out.contains(entry);
+        let begun = self.waiting.union(&self.flying).next();
+        let first_open = begun.copied().unwrap_or(self.plan.entries.len());
         let ready = self.waiting.iter().copied();
-        let ready = ready.filter(|index| self.plan.entries[*index].after.iter().all(over));
+        let ready = ready.filter(|index| {
+            let entry = &self.plan.entries[*index];
+            entry.ground <= first_open && entry.after.iter().all(over)
+        });
         ready.filter(|index| !self.is_given_up(*index)).collect()
     }
 

@@ -58,7 +58,9 @@ features! {
     /// Links services of different stacks.
     LinkAcross = "link-across", guards: "x-unmoor.links";
     /// Gives a service one address that outlives its replicas.
-    StableAddress = "stable-address", guards: "deploy.endpoint_mode";
+    StableAddress = "stable-address", guards: "x-unmoor.address_mode";
+    /// Resolves a service's name to the addresses of its replicas, where that is asked for.
+    ReplicaAddresses = "replica-addresses", guards: "x-unmoor.address_mode, deploy.endpoint_mode";
     /// Lists the addresses that answer for a service.
     Discover = "discover", guards: "-";
     /// Tells of endpoint changes as they happen.
@@ -147,6 +149,8 @@ features! {
     User = "user", guards: "user";
     /// Makes the root file system read-only.
     ReadOnlyRoot = "read-only-root", guards: "read_only";
+    /// Gives each replica a range of user and group ids of its own.
+    UserNamespace = "user-namespace", guards: "x-unmoor.userns";
     /// Adds and drops Linux capabilities.
     LinuxCapabilities = "linux-capabilities", guards: "cap_add, cap_drop";
     /// Gives a service every right on its node.

@@ -245,13 +245,5 @@ impl Client {
 }
 
 pub(super) fn empty_plan(stack: StackName) -> Plan {
-    Plan {
-        stack,
-        id: "by-hand".to_owned(),
-        facts: String::new(),
-        entries: Vec::new(),
-        gaps: Vec::new(),
-        notes: Vec::new(),
-        rollouts: Vec::new(),
-    }
+    Plan::new(stack, "by-hand".to_owned(), String::new())
 }

@@ -27,7 +27,7 @@ impl Client {
         let mut fingerprints = BTreeMap::new();
         let mut contents = BTreeMap::new();
         for (id, blob) in used_blobs(&stack, reach) {
-            match content(&id, blob)? {
+            match content(&id, blob).map_err(|error| placed(error, &stack, &id))? {
                 Content::Bytes(bytes) => {
                     fingerprints.insert(id.clone(), bytes.fingerprint());
                     contents.insert(id, bytes);
@@ -130,6 +130,20 @@ fn used_blobs<'s>(stack: &'s Stack, reach: &BTreeSet<ServiceName>) -> Vec<(BlobI
     used.into_iter()
         .filter_map(|id| find(&id).map(|blob| (id, blob)))
         .collect()
+}
+
+/// With the place where the file says where the content is.
+fn placed(error: Error, stack: &Stack, id: &BlobId) -> Error {
+    let section = match id.kind {
+        BlobKind::Secret => "secrets",
+        BlobKind::Config => "configs",
+    };
+    let field = |key: &str| stack.places.exactly(&format!("{section}.{}{key}", id.name));
+    let found = [".file", ".environment", ""].into_iter().find_map(field);
+    match found {
+        Some(place) => error.at(place.clone()),
+        None => error,
+    }
 }
 
 pub(super) enum Content {

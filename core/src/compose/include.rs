@@ -76,7 +76,10 @@ fn wanted(item: &At<'_>, frame: &Frame, cx: &mut Context<'_>) -> Option<Wanted> 
         }
     }
     let Some(first) = paths.first() else {
-        cx.error(item, "needs `path`");
+        // An empty list of files is no mistake for docker compose.
+        if item.node.get("path").is_none() {
+            cx.error(item, "needs `path`");
+        }
         return None;
     };
     let (directory, way) = match given {

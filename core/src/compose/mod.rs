@@ -106,9 +106,15 @@ impl Source {
         }
         let line = self.text.lines().nth(place.line.checked_sub(1)?)?;
         let printable = |c: char| if c.is_control() { ' ' } else { c };
-        let line: String = line.chars().take(WIDEST).map(printable).collect();
+        let column = place.column.max(1);
+        // Of a long line the part around the column.
+        let cut = match column > WIDEST {
+            true => column - WIDEST / 2,
+            false => 0,
+        };
+        let line: String = line.chars().skip(cut).take(WIDEST).map(printable).collect();
         let number = place.line.to_string();
-        let (gap, mark) = (number.len(), place.column.clamp(1, WIDEST));
+        let (gap, mark) = (number.len(), column - cut);
         Some(format!("{number} | {line}\n{:gap$} | {:>mark$}", "", "^"))
     }
 }

@@ -120,6 +120,16 @@ pub fn read(request: &ReadRequest) -> crate::Result<Input> {
         let value = env.variables.get(name).cloned();
         value.filter(|value| !value.is_empty())
     };
+    environment.files = Arc::new(Disk);
+    let start = first_directory(request);
+    let named = named_env_files(request, &environment);
+    if named.is_empty() {
+        settings_of_env_file(&start, &mut environment)?;
+    }
+    let early = env_files(&named, &start, &environment)?;
+    for path in &early {
+        add_variables(path, &mut environment)?;
+    }
     let given = given_files(
         request,
         variable(&environment, "COMPOSE_FILE"),
@@ -131,9 +141,11 @@ pub fn read(request: &ReadRequest) -> crate::Result<Input> {
         given
     };
     let directory = project_directory(request, &paths);
-    environment.files = Arc::new(Disk);
-    for path in env_files(request, &directory, &environment)? {
-        add_variables(&path, &mut environment)?;
+    // Found elsewhere, the files bring their own.
+    for path in env_files(&named, &directory, &environment)? {
+        if !early.contains(&path) {
+            add_variables(&path, &mut environment)?;
+        }
     }
     let mut sources = Vec::new();
     for path in &paths {
@@ -203,27 +215,54 @@ fn project_directory(request: &ReadRequest, paths: &[PathBuf]) -> PathBuf {
     parent.unwrap_or_else(|| request.directory.clone())
 }
 
+/// What is known before any file is found: as given, else where the first named file stands, else
+/// where it is read.
+fn first_directory(request: &ReadRequest) -> PathBuf {
+    project_directory(request, &request.files)
+}
+
+/// The files of variables that are named; those of the process's variable, not of a file's.
+fn named_env_files(request: &ReadRequest, environment: &Environment) -> Vec<PathBuf> {
+    let absolute = |path: &Path| join(&request.directory, path);
+    if !request.env_files.is_empty() {
+        let named = request.env_files.iter();
+        return named.map(|path| absolute(path)).collect();
+    }
+    let variable = environment.variables.get("COMPOSE_ENV_FILES");
+    let named = variable.map_or("", String::as_str).split(',');
+    let named = named.filter(|path| !path.is_empty());
+    named.map(|path| absolute(Path::new(path))).collect()
+}
+
+/// Settings of docker compose in the usual file of variables count before everything else, one that
+/// switches this file off included.
+fn settings_of_env_file(directory: &Path, environment: &mut Environment) -> crate::Result<()> {
+    let mut seen = environment.clone();
+    for path in env_files(&[], directory, environment)? {
+        add_variables(&path, &mut seen)?;
+    }
+    let settings = seen.variables.into_iter();
+    for (name, value) in settings.filter(|(name, _)| name.starts_with("COMPOSE_")) {
+        if let Entry::Vacant(slot) = environment.variables.entry(name.clone()) {
+            slot.insert(value);
+            let origin = seen.origins.remove(&name);
+            environment
+                .origins
+                .extend(origin.map(|place| (name, place)));
+        }
+    }
+    Ok(())
+}
+
 fn env_files(
-    request: &ReadRequest,
+    named: &[PathBuf],
     directory: &Path,
     environment: &Environment,
 ) -> crate::Result<Vec<PathBuf>> {
-    let absolute = |path: &Path| join(&request.directory, path);
-    if !request.env_files.is_empty() {
-        return Ok(request
-            .env_files
-            .iter()
-            .map(|path| absolute(path))
-            .collect());
+    if !named.is_empty() {
+        return Ok(named.to_vec());
     }
     let text = |name: &str| environment.variables.get(name).map_or("", String::as_str);
-    let named = text("COMPOSE_ENV_FILES");
-    if !named.is_empty() {
-        return Ok(named
-            .split(',')
-            .map(|path| absolute(Path::new(path)))
-            .collect());
-    }
     match text("COMPOSE_DISABLE_ENV_FILE") {
         "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => {}
         "1" | "t" | "T" | "true" | "TRUE" | "True" => return Ok(Vec::new()),

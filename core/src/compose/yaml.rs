@@ -3,6 +3,7 @@
 //! Bounded in size, depth, number of nodes and copied text, so that no file can exhaust memory or
 //! the stack. Anchors, aliases and merge keys are resolved; duplicate keys are errors.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ pub(super) const MAX_TEXT: usize = 4 << 20;
 const MAX_DEPTH: usize = 64;
 /// Most nodes of a file, aliases counted as what they stand for.
 const MAX_NODES: usize = 250_000;
+
+/// Most texts with `\'` in double quotes.
+const MAX_ODD: usize = 64;
 
 /// Why a text is not a usable YAML document, and where.
 #[derive(Debug, PartialEq)]
@@ -38,7 +42,58 @@ pub(super) fn parse(file: u32, text: &str) -> Result<Vec<Node>, YamlError> {
         let text = format!("the file is larger than {} MiB", MAX_TEXT >> 20);
         return Err(error(start, text));
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
+    for _ in 0..MAX_ODD {
+        match events(file, &text) {
+            Err(Refused::Escape(spot)) => match without_odd_escapes(&text, spot) {
+                Some(plain) => text = Cow::Owned(plain),
+                None => break,
+            },
+            Err(Refused::Other(error)) => return Err(error),
+            Ok(documents) => return Ok(documents),
+        }
+    }
+    events(file, &text).map_err(|refused| match refused {
+        Refused::Other(error) => error,
+        Refused::Escape(spot) => error(spot, "an escape of this text is none that YAML has"),
+    })
+}
+
+/// Why a text was not read.
+enum Refused {
+    /// In the quoted text that begins here something is escaped that needs none.
+    Escape(Spot),
+    Other(YamlError),
+}
+
+/// The text with `\'` as `'` in the double quotes that begin at `spot`, as docker compose reads it.
+fn without_odd_escapes(text: &str, spot: Spot) -> Option<String> {
+    let line = text.split_inclusive('\n').nth(spot.line as usize - 1)?;
+    let column = line.char_indices().nth(spot.column as usize - 1)?.0;
+    let start = line.as_ptr().addr() - text.as_ptr().addr() + column;
+    let mut plain = text[..start].to_owned();
+    let mut rest = text[start..].char_indices().peekable();
+    let mut found = false;
+    let (_, quote) = rest.next()?;
+    plain.push(quote);
+    while let Some((at, char)) = rest.next() {
+        match (char, rest.peek()) {
+            ('\\', Some((_, '\''))) => found = true,
+            ('\\', Some((_, next))) => {
+                plain.extend([char, *next]);
+                rest.next();
+            }
+            ('"', _) => {
+                plain.push_str(&text[start + at..]);
+                return found.then_some(plain);
+            }
+            _ => plain.push(char),
+        }
+    }
+    None
+}
+
+fn events(file: u32, text: &str) -> Result<Vec<Node>, Refused> {
     let mut options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
@@ -52,8 +107,13 @@ pub(super) fn parse(file: u32, text: &str) -> Result<Vec<Node>, YamlError> {
         nodes: 0,
     };
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|e| syntax_error(file, &e))?;
-        builder.event(event, span)?;
+        let (event, span) = event.map_err(|cause| match cause.kind() {
+            granit_parser::ErrorKind::UnknownQuotedScalarEscape => {
+                Refused::Escape(spot(file, cause.marker()))
+            }
+            _ => Refused::Other(syntax_error(file, &cause)),
+        })?;
+        builder.event(event, span).map_err(Refused::Other)?;
     }
     Ok(builder.documents)
 }

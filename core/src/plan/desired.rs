@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::Scope;
+use super::{Scope, hashed};
 use crate::backend::{DesiredService, ResolvedImage};
 use crate::error::Error;
 use crate::name::{ServiceName, VolumeName};
@@ -49,21 +48,6 @@ pub(super) fn short_hash(parts: &[&[u8]]) -> String {
     text
 }
 
-/// Fields that do not make a running replica outdated: they count, order, place or link.
-const NOT_HASHED: [&str; 11] = [
-    "replicas",
-    "bounds",
-    "placement",
-    "pull",
-    "depends_on",
-    "links",
-    "update",
-    "rollback",
-    "role",
-    "stop",
-    "image",
-];
-
 /// Hash over what a replica is made from.
 ///
 /// The names of volumes of others count where there are any: another name is other data.
@@ -73,12 +57,8 @@ fn spec_hash(
     blobs: &BTreeMap<BlobId, String>,
     others: &BTreeMap<&VolumeName, &str>,
 ) -> String {
-    let mut value = serde_json::to_value(service).expect("a service is plain data");
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|key, _| !NOT_HASHED.contains(&key.as_str()));
-    }
     let blobs = serde_json::to_string(blobs).expect("fingerprints are plain data");
-    let (value, digest) = (value.to_string(), image.digest.to_string());
+    let (value, digest) = (hashed::text(service), image.digest.to_string());
     let mut parts = vec![
         b"1".as_slice(),
         value.as_bytes(),
@@ -128,13 +108,15 @@ impl Desired {
 
     /// A service that waits for the health of another whose image checks none either.
     pub(super) fn never_healthy(&self, only: &Scope) -> Option<Error> {
-        let reach = only.reach(&self.stack);
+        let reach = (*only != Scope::All).then(|| only.reach(&self.stack));
+        let is_reached =
+            |name: &ServiceName| reach.as_ref().is_none_or(|reach| reach.contains(name));
         let waits = self.stack.services.iter().flat_map(|(name, service)| {
             let waits = service.depends_on.iter();
             let waits = waits.filter(|(_, dependency)| waits_for_health(dependency));
             waits.map(move |(target, _)| (name, target))
         });
-        let waits = waits.filter(|(name, target)| reach.contains(*name) && reach.contains(*target));
+        let waits = waits.filter(|(name, target)| is_reached(name) && is_reached(target));
         let mut hopeless = waits.filter(|(_, target)| {
             let says_nothing = |service: &Service| service.health == HealthWish::FromImage;
             let image = self.images.get(*target);
@@ -150,18 +132,27 @@ impl Desired {
         })
     }
 
-    pub(super) fn fingerprint(&self) -> String {
-        let mut parts: Vec<String> = Vec::new();
-        for name in self.stack.services.keys() {
-            if let Some(service) = self.service(name) {
-                let links = serde_json::to_string(&service.links).expect("links are plain data");
-                parts.push(format!(
-                    "{name} {} {} {links}",
-                    service.spec_hash, service.spec.replicas
-                ));
-            }
-        }
-        let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
-        short_hash(&parts)
+    /// Every service whose image was resolved, as it is handed to a backend.
+    pub(super) fn services(&self) -> Services {
+        let all = self.stack.services.keys();
+        let known = all.filter_map(|name| Some((name.clone(), self.service(name)?)));
+        known.collect()
     }
+}
+
+/// Services as they are handed to a backend.
+pub(super) type Services = BTreeMap<ServiceName, Arc<DesiredService>>;
+
+/// Fingerprint of all that is wanted.
+pub(super) fn fingerprint(services: &Services) -> String {
+    let parts: Vec<String> = services
+        .iter()
+        .map(|(name, service)| {
+            let links = serde_json::to_string(&service.links).expect("links are plain data");
+            let replicas = service.spec.replicas;
+            format!("{name} {} {replicas} {links}", service.spec_hash)
+        })
+        .collect();
+    let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+    short_hash(&parts)
 }

@@ -1,10 +1,11 @@
 //! The way from observed to desired: what is shared first, then services in the order of their
 //! dependencies, then orphans.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::desired::Services;
 use super::judge::{choose, reached, same_network};
 use super::order::{networks_of, start_order};
 use super::retire::{Retirement, retire};
@@ -16,60 +17,86 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::label::ONE_OFF;
 use crate::name::{NetworkName, ReplicaId, ServiceName, VolumeName};
-use crate::spec::{BlobId, Condition, Role, Service};
+use crate::spec::{BlobId, Condition, Dependency, Role, Service};
+
+/// From where to where, and how.
+pub(super) struct Way<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) services: Services,
+    pub(super) observed: &'a ObservedStack,
+    pub(super) options: &'a PlanOptions,
+}
 
 /// Everything the planning of one stack looks at.
 pub(super) struct Planner<'a> {
     pub(super) plan: &'a mut Plan,
     pub(super) desired: &'a Desired,
+    pub(super) services: Services,
     pub(super) observed: &'a ObservedStack,
+    /// The replicas of each service, by slot.
+    replicas: HashMap<&'a ServiceName, Vec<&'a ObservedReplica>>,
     pub(super) options: &'a PlanOptions,
     pub(super) platform_acts: bool,
     drains: bool,
-    /// Entries every replica waits for.
-    ground: Vec<usize>,
+    /// Services that others wait for until they are complete.
+    awaited: HashSet<&'a ServiceName>,
     /// The last entries of each service planned so far.
     done: BTreeMap<ServiceName, Vec<usize>>,
     /// Services whose replicas this plan replaces.
     pub(super) replaced: BTreeSet<ServiceName>,
 }
 
-pub(super) fn diff(
-    plan: &mut Plan,
-    desired: &Desired,
-    observed: &ObservedStack,
-    capabilities: &Capabilities,
-    options: &PlanOptions,
-) -> Result<()> {
+pub(super) fn diff(plan: &mut Plan, way: Way<'_>, capabilities: &Capabilities) -> Result<()> {
     let platform_acts = capabilities.actor(Feature::RollingUpdate) == Some(Actor::Platform);
+    let mut replicas: HashMap<&ServiceName, Vec<&ObservedReplica>> = HashMap::new();
+    for replica in &way.observed.replicas {
+        replicas
+            .entry(&replica.id.service)
+            .or_default()
+            .push(replica);
+    }
+    let completes = |d: &Dependency| d.condition == Condition::CompletedSuccessfully;
+    let all = way.desired.stack.services.values();
+    let awaited = all.flat_map(|service| &service.depends_on);
+    let awaited = awaited.filter(|(_, dependency)| completes(dependency));
     let mut planner = Planner {
         plan,
-        desired,
-        observed,
-        options,
+        desired: way.desired,
+        services: way.services,
+        observed: way.observed,
+        replicas,
+        options: way.options,
         platform_acts,
         drains: capabilities.has(Feature::Drain),
-        ground: Vec::new(),
+        awaited: awaited.map(|(name, _)| name).collect(),
         done: BTreeMap::new(),
         replaced: BTreeSet::new(),
     };
     let selected = planner.selected()?;
     let declared = planner.declared(&selected);
     planner.shared(&declared)?;
-    let services = planner.declare(&declared)?;
+    planner.declare(&declared)?;
+    // Every replica waits for what was planned so far.
+    planner.plan.ground = planner.plan.entries.len();
     let changed = planner.with_replicas(selected);
-    for name in start_order(desired, &changed) {
-        let service = Arc::clone(&services[&name]);
+    for name in start_order(planner.desired, &changed) {
+        let service = planner.service(&name)?;
         let after = planner.dependencies(&service)?;
         let last = planner.replicas(&service, &after);
         planner.done.insert(name, last);
     }
+    planner.plan.ground = 0;
     planner.orphans();
     planner.final_wait(&changed);
     Ok(())
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// The replicas of a service that are observed, by slot.
+    pub(super) fn seen(&self, service: &ServiceName) -> &[&'a ObservedReplica] {
+        self.replicas.get(service).map_or(&[], Vec::as_slice)
+    }
+
     /// Networks, volumes, secrets and configs that selected services use.
     fn shared(&mut self, selected: &BTreeSet<ServiceName>) -> Result<()> {
         let stack = &self.desired.stack;
@@ -79,10 +106,8 @@ impl Planner<'_> {
             let spec = stack.networks.get(&name).cloned().unwrap_or_default();
             match self.observed.networks.get(&name) {
                 None => {
-                    let index =
-                        self.plan
-                            .push(Action::EnsureNetwork { name, spec }, "it is missing", &[]);
-                    self.ground.push(index);
+                    let action = Action::EnsureNetwork { name, spec };
+                    self.plan.push(action, "it is missing", &[]);
                 }
                 Some(there) if same_network(there, &spec) => {}
                 Some(_) => {
@@ -111,8 +136,7 @@ impl Planner<'_> {
                 name: name.clone(),
                 spec: spec.clone(),
             };
-            let index = self.plan.push(action, reason, &[]);
-            self.ground.push(index);
+            self.plan.push(action, reason, &[]);
         }
         let used: BTreeSet<BlobId> = services().flat_map(Service::blobs).collect();
         self.blobs(&used)
@@ -124,8 +148,8 @@ impl Planner<'_> {
         let mounts = |name: &&ServiceName| stack.services[*name].volumes().any(|one| one == volume);
         selected.iter().filter(mounts).any(|name| {
             let seen = self.observed.services.get(name);
-            let wanted = self.desired.service(name);
-            seen.map(|seen| &seen.spec_hash) != wanted.as_ref().map(|wanted| &wanted.spec_hash)
+            let wanted = self.services.get(name);
+            seen.map(|seen| &seen.spec_hash) != wanted.map(|wanted| &wanted.spec_hash)
         })
     }
 
@@ -152,19 +176,15 @@ impl Planner<'_> {
                 id: id.clone(),
                 content: content.clone(),
             };
-            let index = self.plan.push(action, reason, &[]);
-            self.ground.push(index);
+            self.plan.push(action, reason, &[]);
         }
         Ok(())
     }
 
     /// Declares every selected service, so that all names resolve before anything starts.
-    fn declare(
-        &mut self,
-        selected: &BTreeSet<ServiceName>,
-    ) -> Result<BTreeMap<ServiceName, Arc<DesiredService>>> {
-        let shared = self.ground.clone();
-        let mut services = BTreeMap::new();
+    fn declare(&mut self, selected: &BTreeSet<ServiceName>) -> Result<()> {
+        // After the networks, volumes, secrets and configs.
+        self.plan.ground = self.plan.entries.len();
         for name in selected {
             let service = self.service(name)?;
             let reason = match self.observed.services.get(name) {
@@ -175,24 +195,17 @@ impl Planner<'_> {
                 Some(seen) if seen.links != service.links => Some("its links changed"),
                 Some(_) => None,
             };
-            let counted = self.platform_acts
-                && self.observed.replicas_of(name).count() != service.spec.replicas as usize;
-            let reason = reason.or(counted.then_some("its number of replicas changed"));
             if let Some(reason) = reason.filter(|_| !self.platform_acts) {
-                let action = Action::EnsureService {
-                    service: Arc::clone(&service),
-                };
-                let index = self.plan.push(action, reason, &shared);
-                self.ground.push(index);
+                let action = Action::EnsureService { service };
+                self.plan.push(action, reason, &[]);
             }
-            services.insert(name.clone(), service);
         }
-        Ok(services)
+        Ok(())
     }
 
     /// What the replicas of a service wait for, with waits added where a condition demands one.
     fn dependencies(&mut self, service: &DesiredService) -> Result<Vec<usize>> {
-        let mut after = self.ground.clone();
+        let mut after = Vec::new();
         let starts = self.will_start(service);
         for (name, dependency) in &service.spec.depends_on {
             let last = match self.done.get(name) {
@@ -211,13 +224,11 @@ impl Planner<'_> {
                 after.extend(last);
                 continue;
             };
-            let reached =
-                last.is_empty() && self.observed.replicas_of(name).all(|r| reached(r, until));
-            if reached && self.observed.replicas_of(name).next().is_some() {
+            let seen = self.seen(name);
+            let reached = last.is_empty() && seen.iter().all(|r| reached(r, until));
+            if reached && !seen.is_empty() {
                 continue;
             }
-            let mut before = self.ground.clone();
-            before.extend(last);
             let action = Action::Await {
                 service: name.clone(),
                 slots: Vec::new(),
@@ -226,7 +237,7 @@ impl Planner<'_> {
             };
             let index = self
                 .plan
-                .push(action, format!("`{}` needs it", service.name), &before);
+                .push(action, format!("`{}` needs it", service.name), &last);
             after.push(index);
         }
         Ok(after)
@@ -240,8 +251,8 @@ impl Planner<'_> {
 
     /// True if a replica of the service is going to be started by this plan.
     pub(super) fn will_start(&self, service: &DesiredService) -> bool {
-        let seen: Vec<_> = self.observed.replicas_of(&service.name).collect();
-        let good = seen
+        let good = self
+            .seen(&service.name)
             .iter()
             .filter(|r| self.is_current(r, service) && !self.needs_start(r, service));
         good.count() < service.spec.replicas as usize
@@ -295,14 +306,7 @@ impl Planner<'_> {
     /// True for a service that runs to completion, by its own word or that of a dependent.
     pub(super) fn is_job(&self, name: &ServiceName) -> bool {
         let own = self.desired.stack.services.get(name);
-        own.is_some_and(|service| service.role == Role::Job) || self.is_awaited_completed(name)
-    }
-
-    fn is_awaited_completed(&self, name: &ServiceName) -> bool {
-        self.desired.stack.services.values().any(|service| {
-            let dependency = service.depends_on.get(name);
-            dependency.is_some_and(|d| d.condition == Condition::CompletedSuccessfully)
-        })
+        own.is_some_and(|service| service.role == Role::Job) || self.awaited.contains(name)
     }
 
     /// Brings the replicas of one service to what is wanted; returns its last entries.
@@ -311,10 +315,7 @@ impl Planner<'_> {
             let seen = self.observed.services.get(&service.name);
             let same =
                 seen.is_some_and(|s| s.spec_hash == service.spec_hash && s.links == service.links);
-            if same
-                && self.observed.replicas_of(&service.name).count()
-                    == service.spec.replicas as usize
-            {
+            if same && self.seen(&service.name).len() == service.spec.replicas as usize {
                 return Vec::new();
             }
             let action = Action::EnsureService {
@@ -325,8 +326,7 @@ impl Planner<'_> {
                     .push(action, "its specification or number changed", after),
             ];
         }
-        let observed = self.observed;
-        let mut seen: Vec<&ObservedReplica> = observed.replicas_of(&service.name).collect();
+        let mut seen: Vec<&ObservedReplica> = self.seen(&service.name).to_vec();
         seen.sort_by_key(|replica| replica.id.slot);
         let (current, outdated): (Vec<&ObservedReplica>, Vec<&ObservedReplica>) = seen
             .iter()
@@ -455,7 +455,7 @@ impl Planner<'_> {
                 continue;
             }
             let mut gone = Vec::new();
-            for replica in self.observed.replicas_of(name) {
+            for replica in self.seen(name).to_vec() {
                 let way = self.way(Duration::ZERO, "it is an orphan");
                 let end = retire(self.plan, replica, way, &[]);
                 gone.push(end);

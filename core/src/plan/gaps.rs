@@ -8,7 +8,7 @@ use crate::backend::{Capabilities, Feature, Gap, Support};
 use crate::error::Place;
 use crate::name::{NetworkName, ServiceName};
 use crate::spec::{
-    Condition, HealthTest, HealthWish, MountSource, NetworkMode, Protocol, PullPolicy,
+    AddressMode, Condition, HealthTest, HealthWish, MountSource, NetworkMode, Protocol, PullPolicy,
     RestartPolicy, Role, Service, Stack, UpdatePolicy,
 };
 
@@ -180,6 +180,11 @@ fn wanted(service: &Service) -> Vec<(&'static str, Feature)> {
         "networks",
         Feature::NetworkIsolation,
     );
+    let (address, feature) = match service.address_mode {
+        Some(AddressMode::Replicas) => (true, Feature::ReplicaAddresses),
+        asked => (asked.is_some(), Feature::StableAddress),
+    };
+    want(address, "x-unmoor.address_mode", feature);
     let aliases = service
         .networks
         .values()
@@ -304,6 +309,7 @@ fn wanted_rights(service: &Service, want: &mut impl FnMut(bool, &'static str, Fe
         "cap_drop",
         Feature::LinuxCapabilities,
     );
+    want(rights.own_ids, "x-unmoor.userns", Feature::UserNamespace);
     want(rights.read_only, "read_only", Feature::ReadOnlyRoot);
     want(!rights.sysctls.is_empty(), "sysctls", Feature::Sysctls);
     want(!rights.ulimits.is_empty(), "ulimits", Feature::Ulimits);

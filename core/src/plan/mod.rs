@@ -4,6 +4,7 @@ mod create;
 mod desired;
 mod diff;
 mod gaps;
+mod hashed;
 mod judge;
 mod order;
 mod removal;
@@ -106,8 +107,10 @@ pub struct Entry {
     pub action: Action,
     /// Why.
     pub reason: String,
-    /// Entries that must be done before.
+    /// Entries that must be done before, besides the ground.
     pub after: Vec<usize>,
+    /// How many entries at the beginning of the plan must be done before: what all share.
+    pub ground: usize,
     /// What undoes it if the plan fails before the entry `commit` is done.
     #[serde(skip)]
     pub undo: Option<Undo>,
@@ -140,9 +143,25 @@ pub struct Plan {
     /// Which entries replace the replicas of a service, batch by batch.
     #[serde(skip)]
     pub rollouts: Vec<Rollout>,
+    /// The ground of the entries that are added.
+    #[serde(skip)]
+    ground: usize,
 }
 
 impl Plan {
+    pub(crate) fn new(stack: StackName, id: String, facts: String) -> Self {
+        Self {
+            stack,
+            id,
+            facts,
+            entries: Vec::new(),
+            gaps: Vec::new(),
+            notes: Vec::new(),
+            rollouts: Vec::new(),
+            ground: 0,
+        }
+    }
+
     /// True if there is nothing to write. Waits alone write nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -162,6 +181,7 @@ impl Plan {
             action,
             reason: reason.into(),
             after,
+            ground: self.ground,
             undo: None,
         });
         self.entries.len() - 1
@@ -209,21 +229,22 @@ pub fn plan(
     if let Some(error) = desired.never_healthy(&options.only) {
         return Err(error);
     }
-    let facts = facts(observed);
-    let mut plan = Plan {
-        stack: desired.stack.name.clone(),
-        id: String::new(),
-        facts,
-        entries: Vec::new(),
-        gaps,
-        notes: Vec::new(),
-        rollouts: Vec::new(),
+    let stack = desired.stack.name.clone();
+    let mut plan = Plan::new(stack, String::new(), facts(observed));
+    plan.gaps = gaps;
+    let services = desired.services();
+    let id = desired::fingerprint(&services);
+    let way = diff::Way {
+        desired,
+        services,
+        observed,
+        options,
     };
-    diff::diff(&mut plan, desired, observed, capabilities, options)?;
+    diff::diff(&mut plan, way, capabilities)?;
     if options.start == Start::Later {
         create::without_starts(&mut plan, observed);
     }
-    plan.id = desired::short_hash(&[plan.facts.as_bytes(), desired.fingerprint().as_bytes()]);
+    plan.id = desired::short_hash(&[plan.facts.as_bytes(), id.as_bytes()]);
     Ok(plan)
 }
 

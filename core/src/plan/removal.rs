@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::order::levels;
 use super::retire::{Retirement, retire};
 use super::{Plan, facts};
-use crate::backend::{Action, ObservedStack};
+use crate::backend::{Action, ObservedReplica, ObservedStack};
 use crate::name::ServiceName;
 use crate::spec::{BlobId, Stack};
 
@@ -24,30 +25,28 @@ pub struct RemovalOptions {
 /// `known` is the stack as last applied, for the order; services it does not have stop at once.
 #[must_use]
 pub fn plan_removal(known: &Stack, observed: &ObservedStack, options: RemovalOptions) -> Plan {
-    let mut plan = Plan {
-        stack: known.name.clone(),
-        id: format!("down-{}", facts(observed)),
-        facts: facts(observed),
-        entries: Vec::new(),
-        gaps: Vec::new(),
-        notes: Vec::new(),
-        rollouts: Vec::new(),
-    };
+    let facts = facts(observed);
+    let mut plan = Plan::new(known.name.clone(), format!("down-{facts}"), facts);
     let mut gone: BTreeMap<&ServiceName, Vec<usize>> = BTreeMap::new();
     let services: BTreeSet<&ServiceName> = observed
         .services
         .keys()
         .chain(observed.replicas.iter().map(|replica| &replica.id.service))
         .collect();
-    let mut ends = Vec::new();
-    for service in stop_order(&services, known) {
-        let after: Vec<usize> = dependents(service, known)
+    let dependents = Dependents::of(known);
+    let mut seen: BTreeMap<&ServiceName, Vec<&ObservedReplica>> = BTreeMap::new();
+    for replica in &observed.replicas {
+        seen.entry(&replica.id.service).or_default().push(replica);
+    }
+    for service in dependents.stop_order(&services) {
+        let after: Vec<usize> = dependents
+            .on(service)
             .filter_map(|dependent| gone.get(dependent))
             .flatten()
             .copied()
             .collect();
         let mut replicas = Vec::new();
-        for replica in observed.replicas_of(service) {
+        for replica in seen.get(service).into_iter().flatten() {
             let way = Retirement {
                 // Nobody is left to send to: those who connect are gone, and no other replica stays.
                 drains: false,
@@ -60,25 +59,23 @@ pub fn plan_removal(known: &Stack, observed: &ObservedStack, options: RemovalOpt
         let action = Action::RemoveService {
             name: service.clone(),
         };
-        ends.push(plan.push(action, "the stack goes", &replicas));
+        plan.push(action, "the stack goes", &replicas);
         gone.insert(service, replicas);
     }
+    // What services used goes once all of them are gone.
+    plan.ground = plan.entries.len();
     for network in observed.networks.keys() {
         plan.push(
             Action::RemoveNetwork {
                 name: network.clone(),
             },
             "the stack goes",
-            &ends,
+            &[],
         );
     }
     let blobs: Vec<&BlobId> = observed.blobs.keys().collect();
     for id in blobs {
-        plan.push(
-            Action::RemoveBlob { id: id.clone() },
-            "the stack goes",
-            &ends,
-        );
+        plan.push(Action::RemoveBlob { id: id.clone() }, "the stack goes", &[]);
     }
     for volume in &observed.volumes {
         let spec = known.volumes.get(volume);
@@ -87,7 +84,7 @@ pub fn plan_removal(known: &Stack, observed: &ObservedStack, options: RemovalOpt
             let action = Action::RemoveVolume {
                 name: volume.clone(),
             };
-            plan.push(action, "its removal was asked for", &ends);
+            plan.push(action, "its removal was asked for", &[]);
         } else {
             plan.notes
                 .push(format!("volume `{volume}` stays with its data"));
@@ -96,34 +93,34 @@ pub fn plan_removal(known: &Stack, observed: &ObservedStack, options: RemovalOpt
     plan
 }
 
-fn dependents<'a>(
-    service: &'a ServiceName,
-    known: &'a Stack,
-) -> impl Iterator<Item = &'a ServiceName> {
-    known
-        .services
-        .iter()
-        .filter(move |(_, spec)| spec.depends_on.contains_key(service))
-        .map(|(name, _)| name)
-}
+/// Who depends on whom.
+struct Dependents<'a>(BTreeMap<&'a ServiceName, Vec<&'a ServiceName>>);
 
-/// Dependents before what they depend on.
-fn stop_order<'a>(services: &BTreeSet<&'a ServiceName>, known: &Stack) -> Vec<&'a ServiceName> {
-    let mut order: Vec<&ServiceName> = Vec::new();
-    let mut rest: Vec<&ServiceName> = services.iter().copied().collect();
-    while !rest.is_empty() {
-        let free = |service: &&ServiceName| {
-            dependents(service, known)
-                .filter(|dependent| services.contains(dependent))
-                .all(|dependent| order.contains(&dependent))
-        };
-        let (mut now, mut later): (Vec<_>, Vec<_>) = rest.into_iter().partition(free);
-        if now.is_empty() {
-            // A record from elsewhere may hold a cycle; removal must not depend on it.
-            now = std::mem::take(&mut later);
+impl<'a> Dependents<'a> {
+    fn of(known: &'a Stack) -> Self {
+        let mut found: BTreeMap<&ServiceName, Vec<&ServiceName>> = BTreeMap::new();
+        for (name, service) in &known.services {
+            for needed in service.depends_on.keys() {
+                found.entry(needed).or_default().push(name);
+            }
         }
-        order.extend(now);
-        rest = later;
+        Self(found)
     }
-    order
+
+    /// Those that depend on this service.
+    fn on(&self, service: &ServiceName) -> impl Iterator<Item = &'a ServiceName> {
+        self.0.get(service).into_iter().flatten().copied()
+    }
+
+    /// Dependents before what they depend on, by name where the order is free.
+    fn stop_order(&self, services: &BTreeSet<&'a ServiceName>) -> Vec<&'a ServiceName> {
+        let needs =
+            |service: &&'a ServiceName| self.on(service).filter(|one| services.contains(one));
+        let (mut order, rest) = levels(services.iter().copied().collect(), |one| {
+            needs(&one).collect()
+        });
+        // A record from elsewhere may hold a cycle; removal must not depend on it.
+        order.extend(rest);
+        order
+    }
 }

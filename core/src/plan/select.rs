@@ -12,7 +12,7 @@ use crate::name::ServiceName;
 
 impl Planner<'_> {
     pub(super) fn service(&self, name: &ServiceName) -> Result<Arc<DesiredService>> {
-        self.desired.service(name).ok_or_else(|| {
+        self.services.get(name).cloned().ok_or_else(|| {
             let text = format!("image of `{name}` was not resolved");
             Error::new(ErrorKind::Internal, text)
         })
@@ -48,7 +48,7 @@ impl Planner<'_> {
 
     /// True if a dependent finds what it needs: a copy that runs, or a job that ran.
     fn runs(&self, name: &ServiceName) -> bool {
-        self.observed.replicas_of(name).any(|replica| {
+        self.seen(name).iter().any(|replica| {
             let ran = replica.phase == Phase::Stopped
                 && replica.exit.is_some_and(|exit| exit.code == 0)
                 && self.is_job(name);

@@ -149,12 +149,45 @@ fn every_entry_waits_only_for_earlier_ones() {
     let plan = planned(&wanted, &ObservedStack::default());
     for (index, entry) in plan.entries.iter().enumerate() {
         assert!(
-            entry.after.iter().all(|before| *before < index),
+            entry.ground <= index && entry.after.iter().all(|before| *before < index),
             "{}",
             entry.action
         );
     }
     assert!(texts(&plan).contains(&"wait until ready service b".to_owned()));
+}
+
+/// What a plan of so many services comes to: entries, and what they name of each other.
+fn size_of_plan(count: usize) -> (usize, usize) {
+    let names: Vec<String> = (0..count).map(|index| format!("s{index}")).collect();
+    let services: Vec<(&str, Service)> = names
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            // Every tenth begins another chain.
+            let service = match index % 10 {
+                0 => checked(),
+                _ => service().after(name(&names[index - 1]), Dependency::default()),
+            };
+            (text.as_str(), service)
+        })
+        .collect();
+    let wanted = desired(&services);
+    let plan = planned(&wanted, &ObservedStack::default());
+    let edges = plan.entries.iter().map(|entry| entry.after.len()).sum();
+    assert!(planned(&wanted, &settled(&wanted)).is_empty());
+    (plan.entries.len(), edges)
+}
+
+#[test]
+fn a_plan_grows_with_its_services_and_not_with_their_square() {
+    let (entries, edges) = size_of_plan(100);
+    let (more_entries, more_edges) = size_of_plan(1000);
+    assert_eq!(more_entries - 1, (entries - 1) * 10, "but for the network");
+    assert!(
+        edges > 0 && more_edges <= edges * 10,
+        "{edges} and {more_edges}"
+    );
 }
 
 #[test]

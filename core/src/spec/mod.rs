@@ -21,7 +21,7 @@ pub use health::{Health, HealthTest, HealthWish};
 pub use link::{Condition, Dependency, Link, LinkTarget};
 pub use linux_cap::{LinuxCap, LinuxCaps};
 pub use mount::{Mount, MountSource};
-pub use network::{Attachment, Network, NetworkMode, default_network};
+pub use network::{AddressMode, Attachment, Network, NetworkMode, default_network};
 pub use places::Places;
 pub use port::{Exposed, PortRange, Protocol, Published};
 pub use resources::Resources;

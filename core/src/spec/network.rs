@@ -29,6 +29,16 @@ pub struct Attachment {
     pub aliases: Vec<Alias>,
 }
 
+/// What a service's name resolves to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressMode {
+    /// One address that outlives the replicas, with connections balanced over those that are ready.
+    Stable,
+    /// The addresses of the replicas that are ready.
+    Replicas,
+}
+
 /// Which network stack a service has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -42,6 +42,9 @@ pub struct Security {
     /// Devices of the node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    /// A range of user and group ids of its own: root inside is nobody on the node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_ids: bool,
     /// No seccomp filter.
     pub seccomp_unconfined: bool,
     /// Allow set-user-id programs to gain privileges (docker's default); false sets

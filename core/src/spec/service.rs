@@ -9,9 +9,9 @@ use crate::image::ImageRef;
 use crate::label::Labels;
 use crate::name::{NetworkName, ServiceName, VolumeName};
 use crate::spec::{
-    Attachment, BlobGrant, BlobId, BlobKind, Dependency, Exposed, FailureAction, HealthWish, Link,
-    Mount, MountSource, NetworkMode, Published, Resources, RestartPolicy, Security, UpdateOrder,
-    UpdatePolicy,
+    AddressMode, Attachment, BlobGrant, BlobId, BlobKind, Dependency, Exposed, FailureAction,
+    HealthWish, Link, Mount, MountSource, NetworkMode, Published, Resources, RestartPolicy,
+    Security, UpdateOrder, UpdatePolicy,
 };
 
 /// When an image is fetched.
@@ -119,6 +119,9 @@ pub struct Service {
     /// Networks it is on; empty means the stack's default network.
     #[serde(default)]
     pub networks: BTreeMap<NetworkName, Attachment>,
+    /// What its name resolves to; `None` is as the backend has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_mode: Option<AddressMode>,
     /// Explicit links.
     #[serde(default)]
     pub links: Vec<Link>,
@@ -207,6 +210,7 @@ impl Service {
             expose: Vec::new(),
             network_mode: NetworkMode::default(),
             networks: BTreeMap::new(),
+            address_mode: None,
             links: Vec::new(),
             depends_on: BTreeMap::new(),
             replicas: 1,

@@ -7,6 +7,7 @@ use crate::sandbox::cgroup::Hierarchies;
 /// Held by the kernel: goes on whatever of ours runs.
 const KERNEL: &[Feature] = &[
     Feature::StableAddress,
+    Feature::UserNamespace,
     Feature::InternalTcp,
     Feature::InternalUdp,
     Feature::PublishTcp,
@@ -42,6 +43,7 @@ const KERNEL: &[Feature] = &[
 const SHIM: &[Feature] = &[
     Feature::Links,
     Feature::LinkAlias,
+    Feature::ReplicaAddresses,
     Feature::LinkLive,
     Feature::LinkAcross,
     Feature::DiscoverInside,

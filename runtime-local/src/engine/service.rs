@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use unmoor_core::backend::{Applied, DesiredService};
 use unmoor_core::name::{ServiceName, StackName};
 use unmoor_core::signal::Signal;
-use unmoor_core::spec::{Protocol, Published, Service};
+use unmoor_core::spec::{AddressMode, Protocol, Published, Service};
 use unmoor_image::{ImageError, LayerId};
 
 use super::compile::is_on_node;
@@ -167,7 +167,10 @@ impl Runtime {
             let file = ServiceFile {
                 name: record.desired.name.as_str().to_owned(),
                 vip: record.addresses.get(&network.name).copied(),
-                mode: Mode::Stable,
+                mode: match spec.address_mode {
+                    Some(AddressMode::Replicas) => Mode::Replicas,
+                    Some(AddressMode::Stable) | None => Mode::Stable,
+                },
                 aliases: aliases
                     .unwrap_or_default()
                     .iter()

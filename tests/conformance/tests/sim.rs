@@ -77,6 +77,10 @@ const CAUGHT: &[(Bug, &str)] = &[
     (Bug::LateNames, "link_resolves_before_start"),
     (Bug::NoBalance, "scaled_service_balances"),
     (Bug::AddressMoves, "vip_survives_scale"),
+    (
+        Bug::AddressModeIgnored,
+        "name_gives_the_replicas_on_request",
+    ),
     (Bug::NoLinkVariables, "alias_env_vars"),
     (Bug::NoAliases, "explicit_alias"),
     (Bug::AlwaysChanged, "drained_replica_gets_no_connection"),

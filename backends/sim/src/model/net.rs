@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use unmoor_core::name::{NetworkName, ReplicaId, ServiceName, StackName};
-use unmoor_core::spec::{Network, NetworkMode, Protocol, Service, default_network};
+use unmoor_core::spec::{AddressMode, Network, NetworkMode, Protocol, Service, default_network};
 use unmoor_core::{Error, ErrorKind, Result};
 
 use super::{Model, Replica};
@@ -392,10 +392,13 @@ impl Model {
             let fixed = declared.service.spec.container_name.as_deref();
             let fixed = fixed.is_some_and(|fixed| fixed.to_ascii_lowercase() == name);
             let full = format!("{plain}.{}", network.as_str().to_ascii_lowercase());
-            if (name == plain || name == full || alias || fixed) && !late {
+            let named = (name == plain || name == full || alias || fixed) && !late;
+            let spread = declared.service.spec.address_mode == Some(AddressMode::Replicas)
+                && !self.bugs.has(Bug::AddressModeIgnored);
+            if named && !spread {
                 found.push(*address);
             }
-            let each = name.strip_prefix("tasks.") == Some(plain.as_str());
+            let each = name.strip_prefix("tasks.") == Some(plain.as_str()) || (named && spread);
             for replica in replicas() {
                 let own = replica.id.to_string().to_ascii_lowercase() == name
                     || replica.hostname.to_ascii_lowercase() == name;

@@ -1,6 +1,8 @@
 //! How many and how they are kept: `deploy`, `scale`, `restart`. Limits are read elsewhere.
 
-use crate::spec::{FailureAction, RestartPolicy, Role, Service, UpdateOrder, UpdatePolicy};
+use crate::spec::{
+    AddressMode, FailureAction, RestartPolicy, Role, Service, UpdateOrder, UpdatePolicy,
+};
 
 use super::super::Level;
 use super::super::context::Context;
@@ -51,7 +53,7 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
 fn setting(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     match field.name() {
         "mode" => mode(field, service, cx),
-        "endpoint_mode" => endpoint_mode(field, cx),
+        "endpoint_mode" => service.address_mode = endpoint_mode(field, cx),
         "restart_policy" => restart_policy(field, service, cx),
         "update_config" => policy(field, &mut service.update, cx),
         "placement" => placement(field, service, cx),
@@ -87,19 +89,15 @@ fn mode(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     }
 }
 
-fn endpoint_mode(field: &At<'_>, cx: &mut Context<'_>) {
-    let Some(text) = field.text(cx) else { return };
-    match text.as_str() {
-        "vip" | "" => {}
-        "dnsrr" => {
-            let text = "the service has one address; tasks.NAME gives those of its replicas";
-            cx.warn(field, Level::Ignored, text);
+fn endpoint_mode(field: &At<'_>, cx: &mut Context<'_>) -> Option<AddressMode> {
+    match field.text(cx)?.as_str() {
+        "vip" | "" => None,
+        "dnsrr" => Some(AddressMode::Replicas),
+        other => {
+            let text = format!("`{}` is not an endpoint mode", shown(other));
+            cx.error_hint(field, text, "use vip or dnsrr");
+            None
         }
-        other => cx.error_hint(
-            field,
-            format!("`{}` is not an endpoint mode", shown(other)),
-            "use vip or dnsrr",
-        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ports` and `expose`.
 
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use crate::name::PortName;
@@ -13,23 +14,23 @@ use super::super::text::shown;
 /// Reads what is published and what is exposed.
 pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     if let Some(field) = at.get("ports") {
+        // A range may be of all ports there are.
+        let mut seen: HashSet<Published> = HashSet::new();
         for item in field.list(cx) {
             if let Some(port) = published(&item, cx)
-                && !service.ports.contains(&port)
+                && seen.insert(port.clone())
             {
                 service.ports.push(port);
             }
         }
     }
     if let Some(field) = at.get("expose") {
+        let mut seen: BTreeSet<Exposed> = BTreeSet::new();
         for item in field.list(cx) {
             let text = item.number_text(cx);
             let found = text.and_then(|text| checked(&item, exposed(&text), cx));
-            for port in found.unwrap_or_default() {
-                if !service.expose.contains(&port) {
-                    service.expose.push(port);
-                }
-            }
+            let new = found.unwrap_or_default().into_iter();
+            service.expose.extend(new.filter(|port| seen.insert(*port)));
         }
     }
 }

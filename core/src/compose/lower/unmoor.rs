@@ -1,7 +1,7 @@
 //! `x-unmoor:` on a service: what Compose has no key for.
 
 use crate::name::{Alias, ServiceName, StackName};
-use crate::spec::{Bounds, Health, HealthTest, HealthWish, Link, Service};
+use crate::spec::{AddressMode, Bounds, Health, HealthTest, HealthWish, Link, Service};
 
 use super::super::context::Context;
 use super::super::cursor::At;
@@ -11,7 +11,7 @@ use super::super::tree::Value;
 use super::{deploy, health};
 
 // The keys; `docs/x-unmoor.schema.json` describes them for editors.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 12] = [
     "links",
     "drain",
     "health",
@@ -19,6 +19,8 @@ const SETTINGS: [&str; 10] = [
     "replicas",
     "cut_off",
     "placement",
+    "userns",
+    "address_mode",
     "deadline",
     "max_surge",
     "max_unavailable",
@@ -47,6 +49,8 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             "replicas" => service.bounds = bounds(&part, cx),
             "cut_off" => cut_off(&part, cx),
             "placement" => placement(&part, cx),
+            "userns" => service.security.own_ids = own_ids(&part, cx),
+            "address_mode" => address_mode(&part, service, cx),
             "deadline" => {
                 let deadline = part.duration(cx);
                 service.update.deadline = deadline.unwrap_or(service.update.deadline);
@@ -112,6 +116,45 @@ fn placement(at: &At<'_>, cx: &mut Context<'_>) {
             );
         }
     }
+}
+
+/// Whose user and group ids a replica has.
+fn own_ids(field: &At<'_>, cx: &mut Context<'_>) -> bool {
+    let Some(text) = field.text(cx) else {
+        return false;
+    };
+    match text.as_str() {
+        "own" => return true,
+        "node" => {
+            let text =
+                "no backend gives a replica the ids of its node: its root would be the node's";
+            cx.unsupported(field, text, "leave it out, or write own");
+        }
+        other => {
+            let text = format!("`{}` is not possible here", shown(other));
+            cx.error_hint(field, text, "use own or node");
+        }
+    }
+    false
+}
+
+/// What the service's name resolves to; `deploy.endpoint_mode` must not say otherwise.
+fn address_mode(field: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
+    let Some(text) = field.text(cx) else { return };
+    let mode = match text.as_str() {
+        "stable" => AddressMode::Stable,
+        "replicas" => AddressMode::Replicas,
+        other => {
+            let text = format!("`{}` is not possible here", shown(other));
+            cx.error_hint(field, text, "use stable or replicas");
+            return;
+        }
+    };
+    if service.address_mode.is_some_and(|other| other != mode) {
+        let text = "differs from `deploy.endpoint_mode`";
+        cx.error_hint(field, text, "keep one of the two");
+    }
+    service.address_mode = Some(mode);
 }
 
 /// `{service, stack?, alias?, port?}`, or `service[:alias]`.
@@ -224,7 +267,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::super::{Environment, LoadErrors, LoadOptions, OnUnsupported, Source, load};
-    use super::{BOUNDS, Bounds, CHECK, HTTP, LINK, PLACEMENT, SETTINGS, TCP};
+    use super::{AddressMode, BOUNDS, Bounds, CHECK, HTTP, LINK, PLACEMENT, SETTINGS, TCP};
 
     fn schema() -> Value {
         let text = include_str!("../../../../docs/x-unmoor.schema.json");
@@ -253,6 +296,7 @@ mod tests {
                 "cut_off: stop 30s",
                 "c.yaml:4:25: services.a.x-unmoor.cut_off: ",
             ),
+            ("userns: node", "c.yaml:4:24: services.a.x-unmoor.userns: "),
             (
                 "placement: {backends: [a]}",
                 "c.yaml:4:28: services.a.x-unmoor.placement.backends: ",
@@ -273,12 +317,14 @@ mod tests {
 
     #[test]
     fn settings_reach_the_service() {
-        let text = "services: {a: {image: x, scale: 2, x-unmoor: {cut_off: keep, replicas: {min: 1, max: 3}}}}\n";
+        let text = "services: {a: {image: x, scale: 2, x-unmoor: {cut_off: keep, userns: own, address_mode: replicas, replicas: {min: 1, max: 3}}}}\n";
         let source = Source::new("c.yaml", text).directory("/t");
         let loaded = load(&[source], &Environment::new(), &LoadOptions::default());
         let stack = loaded.expect("valid").stack;
         let service = &stack.services.values().next().expect("a");
         assert_eq!(service.bounds, Some(Bounds { min: 1, max: 3 }));
+        assert_eq!(service.address_mode, Some(AddressMode::Replicas));
+        assert!(service.security.own_ids);
         let other = text.replace("scale: 2", "scale: 4");
         let source = Source::new("c.yaml", other).directory("/t");
         let failed = load(&[source], &Environment::new(), &LoadOptions::default());
@@ -344,6 +390,10 @@ mod tests {
             json!({ "cut_off": "stop 0s" }),
             json!({ "cut_off": "whatever" }),
             json!({ "placement": { "nodes": ["a"] } }),
+            json!({ "userns": "shared" }),
+            json!({ "userns": true }),
+            json!({ "address_mode": "vip" }),
+            json!({ "address_mode": null }),
             json!({ "more": 1 }),
         ] {
             assert!(with(&wrong).is_err(), "{wrong}");

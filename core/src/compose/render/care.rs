@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::spec::{
-    Bounds, Condition, FailureAction, Health, HealthTest, HealthWish, Link, RestartPolicy, Role,
-    Service, UpdateOrder, UpdatePolicy,
+    AddressMode, Bounds, Condition, FailureAction, Health, HealthTest, HealthWish, Link,
+    RestartPolicy, Role, Service, UpdateOrder, UpdatePolicy,
 };
 use crate::units::{Bytes, MilliCpu};
 
@@ -181,6 +181,16 @@ fn unmoor(service: &Service, keys: &mut Keys) {
     }
     if !service.update.drain.is_zero() {
         map.insert("drain".to_owned(), json!(go_duration(service.update.drain)));
+    }
+    if service.security.own_ids {
+        map.insert("userns".to_owned(), json!("own"));
+    }
+    if let Some(mode) = service.address_mode {
+        let mode = match mode {
+            AddressMode::Stable => "stable",
+            AddressMode::Replicas => "replicas",
+        };
+        map.insert("address_mode".to_owned(), json!(mode));
     }
     if let Some(Bounds { min, max }) = service.bounds {
         let mut bounds = Map::new();

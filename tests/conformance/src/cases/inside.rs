@@ -19,6 +19,8 @@ use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, PATIENCE, named, slot};
 
 cases! { "inside";
+    /// Root inside is not root of the node where a range of ids of its own is asked for.
+    own_ids_where_asked_for [Spawn, Exec, UserNamespace];
     /// A signal arrives at the program, which does with it what it likes.
     signal_arrives [Spawn, Signal, Logs, RestartNo];
     /// A replica that was killed stays ended, whatever its restart policy.
@@ -83,6 +85,26 @@ async fn has_ended(t: &Fixture, id: &ReplicaId) -> Result<i32, Failure> {
 
 fn signal(text: &str) -> Result<Signal, Failure> {
     Ok(text.parse()?)
+}
+
+async fn own_ids_where_asked_for(t: &Fixture) -> Verdict {
+    let mut service = t.server("");
+    service.security.own_ids = true;
+    let stack = t.stack().service(named("a"), service);
+    t.up(&stack).await?;
+    let a = slot(&stack.name, "a", 1);
+    let map = t.ok(&a, "read /proc/self/uid_map").await?;
+    let first: Vec<u32> = map
+        .split_whitespace()
+        .take(3)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [0, outside, count] = first[..] else {
+        return Err(Failure::Failed(format!("no ids from 0 on: {map}")));
+    };
+    ensure!(outside > 0, "root inside is root outside: {map}");
+    ensure!(count < u32::MAX, "every id is its own: {map}");
+    Ok(())
 }
 
 async fn signal_arrives(t: &Fixture) -> Verdict {

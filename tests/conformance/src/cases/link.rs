@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use unmoor_core::name::{Alias, ReplicaId};
 use unmoor_core::spec::{
-    Attachment, Condition, Dependency, Exposed, Link, Network, Protocol, Service,
+    AddressMode, Attachment, Condition, Dependency, Exposed, Link, Network, Protocol, Service,
 };
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
@@ -37,6 +37,8 @@ cases! { "link";
     vip_survives_scale [Spawn, Links, Scale, StableAddress, State];
     /// `tasks.<service>` resolves to the replicas' own addresses.
     tasks_name_gives_the_replicas [Spawn, Links, Scale, StableAddress];
+    /// The name of a service that asks for it resolves to its ready replicas' own addresses.
+    name_gives_the_replicas_on_request [Spawn, Links, Scale, ReplicaAddresses];
     /// Connections to a scaled service reach every replica.
     scaled_service_balances [Spawn, Links, Scale, InternalTcp];
     /// Only ready replicas get new connections.
@@ -329,10 +331,20 @@ async fn vip_survives_scale(t: &Fixture) -> Verdict {
 }
 
 async fn tasks_name_gives_the_replicas(t: &Fixture) -> Verdict {
+    gives_the_replicas(t, "tasks.web", None).await
+}
+
+async fn name_gives_the_replicas_on_request(t: &Fixture) -> Verdict {
+    gives_the_replicas(t, "web", Some(AddressMode::Replicas)).await
+}
+
+async fn gives_the_replicas(t: &Fixture, name: &str, mode: Option<AddressMode>) -> Verdict {
+    let mut service = web(t, "web").replicas(3);
+    service.address_mode = mode;
     let stack = t
         .stack()
         .service(named("a"), t.server(""))
-        .service(named("web"), web(t, "web").replicas(3));
+        .service(named("web"), service);
     t.up(&stack).await?;
     let mut wanted = BTreeSet::new();
     for replica in t.replicas(&stack.name, "web").await? {
@@ -344,7 +356,8 @@ async fn tasks_name_gives_the_replicas(t: &Fixture) -> Verdict {
         "number of addresses as observed: {wanted:?}"
     );
     let all = |out: &str| out.lines().map(str::to_owned).collect::<BTreeSet<_>>() == wanted;
-    t.until_says(&slot(&stack.name, "a", 1), "resolve tasks.web", all)
+    let question = format!("resolve {name}");
+    t.until_says(&slot(&stack.name, "a", 1), &question, all)
         .await?;
     Ok(())
 }
