@@ -43,7 +43,8 @@ const NO_READER: u8 = 141;
 pub(crate) enum Failure {
     /// The library says so.
     Library(Error),
-    /// The library says so while it ran a command for the user, whose own codes start at 0.
+    /// The library says so while it ran a command for the user, whose own codes start at 0; a
+    /// program that cannot be executed has the code that a shell would give.
     Engine(Error),
     /// The Compose files are wrong.
     Files(LoadErrors),
@@ -81,7 +82,10 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Library(_) | Self::Files(_) | Self::System(..) => FAILED,
-            Self::Engine(_) => ENGINE,
+            Self::Engine(error) => error
+                .exit_code()
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(ENGINE),
             Self::Usage(_) => USAGE,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => NO_READER,
             Self::Output(_) => FAILED,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use unmoor::backend::{HealthState, ObservedReplica, Phase};
 use unmoor::discover::{Endpoint, Scope};
 use unmoor::label::{Labels, ONE_OFF};
+use unmoor::name::ServiceName;
 use unmoor::spec::Published;
 
 use crate::time::{in_words, rfc3339, since};
@@ -118,6 +119,20 @@ pub(crate) fn filter(text: &str) -> Result<PhaseWish, String> {
     }
 }
 
+/// Services that are one-off copies of others.
+pub(crate) fn copies<'r>(
+    replicas: impl Iterator<Item = &'r ObservedReplica>,
+) -> impl Iterator<Item = &'r ServiceName> {
+    let copies = replicas.filter(|replica| replica.labels.contains_key(ONE_OFF));
+    copies.map(|replica| &replica.id.service)
+}
+
+/// The service of a replica, or the one that it is a copy of.
+pub(crate) fn service(replica: &ObservedReplica) -> &str {
+    let own = replica.id.service.as_str();
+    replica.labels.get(ONE_OFF).map_or(own, String::as_str)
+}
+
 /// The labels of a replica, with those by which tools know what docker compose has made.
 pub(crate) fn labels(replica: &ObservedReplica) -> Labels {
     let mut labels = replica.labels.clone();
@@ -132,7 +147,7 @@ pub(crate) fn labels(replica: &ObservedReplica) -> Labels {
             .or_insert(value);
     };
     set("project", replica.id.stack.to_string());
-    set("service", replica.id.service.to_string());
+    set("service", service(replica).to_owned());
     set("container-number", replica.id.slot.to_string());
     set("config-hash", replica.spec_hash.clone());
     set("image", replica.image_digest.clone());

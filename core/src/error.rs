@@ -127,6 +127,7 @@ struct Inner {
     gaps: Vec<Gap>,
     cleanup: Vec<Error>,
     log: Vec<String>,
+    exit_code: Option<i32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -144,6 +145,7 @@ impl Error {
             gaps: Vec::new(),
             cleanup: Vec::new(),
             log: Vec::new(),
+            exit_code: None,
             source: None,
         };
         Self {
@@ -197,6 +199,14 @@ impl Error {
     #[must_use]
     pub fn with_log(mut self, lines: Vec<String>) -> Self {
         self.inner.log = lines;
+        self
+    }
+
+    /// Says with which code a shell would end: 126 for a program that cannot be executed, 127 for
+    /// one that is not there.
+    #[must_use]
+    pub fn with_exit_code(mut self, code: i32) -> Self {
+        self.inner.exit_code = Some(code);
         self
     }
 
@@ -261,6 +271,12 @@ impl Error {
     #[must_use]
     pub fn log(&self) -> &[String] {
         &self.inner.log
+    }
+
+    /// The code with which a shell would end, where the program could not be executed: 126 or 127.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.inner.exit_code
     }
 
     /// True if what was named does not exist.

@@ -327,6 +327,11 @@ impl From<LocalError> for Error {
         if let Some(hint) = error.hint() {
             converted = converted.hint(hint);
         }
+        if let LocalError::Shim { failure, .. } = &error
+            && let 126 | 127 = failure.exit_code
+        {
+            converted = converted.with_exit_code(failure.exit_code);
+        }
         match std::error::Error::source(&error) {
             Some(cause) => converted.because(chain(cause)),
             None => converted,

@@ -1,11 +1,13 @@
 //! `logs`: what the replicas of a stack wrote, and with `-f` what they write.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
-use unmoor::backend::{LogLine, LogOptions};
+use unmoor::backend::{LogLine, LogOptions, Observed};
 use unmoor::label::Selector;
+use unmoor::name::{ServiceName, StackName};
 use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
@@ -132,11 +134,10 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         true => project::silent(&app.globals),
         false => Vec::new(),
     };
+    let mut hidden = Hidden::new(&client, silent, &args.which.services);
+    hidden.learn(&observed);
     let shown = observed.replicas().map(|replica| &replica.id);
-    printer.expect(shown.filter(|id| !silent.contains(&id.service)));
-    let wanted = |line: &LogLine| {
-        !silent.contains(&line.replica.service) && until.is_none_or(|until| line.time <= until)
-    };
+    printer.expect(shown.filter(|id| !hidden.services.contains(&id.service)));
     let mut lines = client.logs(&selector, &options).await?.ready_chunks(BATCH);
     let mut unreadable = false;
     let mut over = pin!(all_ended(&client, &selector));
@@ -153,6 +154,11 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
             () = client.clock().sleep(LAST_WORDS), if args.follow && !follows => None,
         };
         let Some(mut batch) = batch else { break };
+        hidden.look(&stack, &batch).await?;
+        let wanted = |line: &LogLine| {
+            !hidden.services.contains(&line.replica.service)
+                && until.is_none_or(|until| line.time <= until)
+        };
         batch.retain(|line| line.as_ref().map_or(true, wanted));
         unreadable |= printer.print_read(batch, app.ui)?;
     }
@@ -176,5 +182,51 @@ async fn all_ended(client: &Client, selector: &Selector) -> Result<(), Failure> 
         }
         before = ends;
         client.clock().sleep(PACE).await;
+    }
+}
+
+/// Services that are not shown: those that the files keep silent, and one-off copies unless they
+/// are named.
+struct Hidden<'a> {
+    client: &'a Client,
+    services: BTreeSet<ServiceName>,
+    /// Whether they are copies is known.
+    seen: BTreeSet<ServiceName>,
+    copies: bool,
+}
+
+impl<'a> Hidden<'a> {
+    fn new(client: &'a Client, silent: Vec<ServiceName>, named: &[ServiceName]) -> Self {
+        Self {
+            client,
+            services: silent.into_iter().collect(),
+            seen: BTreeSet::new(),
+            copies: named.is_empty(),
+        }
+    }
+
+    fn learn(&mut self, observed: &Observed) {
+        if self.copies {
+            let copies = view::copies(observed.replicas()).cloned();
+            self.services.extend(copies);
+        }
+        let seen = observed.replicas().map(|replica| &replica.id.service);
+        self.seen.extend(seen.cloned());
+    }
+
+    /// Looks at services that have come since.
+    async fn look(
+        &mut self,
+        stack: &StackName,
+        batch: &[unmoor::Result<LogLine>],
+    ) -> Result<(), Failure> {
+        let mut lines = batch.iter().flatten();
+        if self.copies && lines.any(|line| !self.seen.contains(&line.replica.service)) {
+            let selector = Selector::stack(stack.clone());
+            self.learn(&self.client.observe(&selector).await?);
+            let written = batch.iter().flatten().map(|line| &line.replica.service);
+            self.seen.extend(written.cloned());
+        }
+        Ok(())
     }
 }

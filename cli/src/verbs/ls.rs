@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::exit::Code;
 use crate::output::{Columns, Formatted, Listing};
 use crate::verbs::Outcome;
+use crate::view;
 
 const COLUMNS: Columns = &[
     ("Name", "NAME"),
@@ -46,7 +47,10 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     }
     let mut listing = Listing::new(COLUMNS);
     for name in &stacks {
-        let services: Vec<_> = observed.stack(name).services.into_keys().collect();
+        let stack = observed.stack(name);
+        let copies: BTreeSet<_> = view::copies(stack.replicas.iter()).cloned().collect();
+        let services = stack.services.into_keys();
+        let services: Vec<_> = services.filter(|name| !copies.contains(name)).collect();
         let cells = vec![
             name.to_string(),
             status(name, &observed),

@@ -35,7 +35,7 @@ const COLUMNS: Columns = &[
 /// List the replicas of a stack.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also those that have ended
+    /// Also those that have ended, and the copies that `run` has made
     #[arg(short, long)]
     all: bool,
     /// Only names, one a line
@@ -65,6 +65,10 @@ pub(crate) struct Args {
 
 impl Args {
     fn shows(&self, replica: &ObservedReplica) -> bool {
+        let is_copy = replica.labels.contains_key(ONE_OFF);
+        if is_copy && !self.all && self.which.services.is_empty() {
+            return false;
+        }
         let mut wished = self.status.iter().chain(&self.filter).peekable();
         match wished.peek() {
             None => self.all || view::is_there(replica),
@@ -84,15 +88,14 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         false => Some(app.stack(OnUnsupported::Warn)?),
     };
     let is_known = |replica: &ObservedReplica| {
-        let service = replica.labels.get(ONE_OFF);
-        let service = service.map_or(replica.id.service.as_str(), String::as_str);
+        let service = view::service(replica);
         let mut names = known.iter().flat_map(|stack| stack.services.keys());
         known.is_none() || names.any(|name| name.as_str() == service)
     };
     let all = observed.replicas().filter(|replica| is_known(replica));
     let shown: Vec<&ObservedReplica> = all.filter(|replica| args.shows(replica)).collect();
     if args.services_only {
-        let names: BTreeSet<_> = shown.iter().map(|replica| &replica.id.service).collect();
+        let names: BTreeSet<_> = shown.iter().map(|replica| view::service(replica)).collect();
         app.out.lines(names)?;
     } else if args.quiet {
         app.out.lines(shown.iter().map(|replica| &replica.id))?;
@@ -117,7 +120,7 @@ fn listing(replicas: &[&ObservedReplica], now: SystemTime, args: &Args) -> Listi
                 true => format!("\"{}\"", replica.command.join(" ")),
                 false => view::command(&replica.command),
             },
-            replica.id.service.to_string(),
+            view::service(replica).to_owned(),
             view::ago(replica.created, now),
             view::status(replica, now),
             view::ports(&replica.ports),

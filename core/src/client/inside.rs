@@ -10,6 +10,7 @@ use crate::backend::{
     Usage,
 };
 use crate::client::Client;
+use crate::client::observe::Copies;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Change, ReplicaEvent};
 use crate::label::Selector;
@@ -76,8 +77,14 @@ impl Client {
     /// `Unsupported`; `NotFound` if nothing is selected; what the backend gives.
     pub async fn pause(&self, selector: &Selector, run: RunOptions<'_>) -> Result<Report> {
         let pause = |replica: ReplicaId| Action::PauseReplica { replica };
-        self.on_each(selector, run, |phase| phase == Phase::Running, pause)
-            .await
+        self.on_each(
+            selector,
+            run,
+            |phase| phase == Phase::Running,
+            Copies::IfNamed,
+            pause,
+        )
+        .await
     }
 
     /// Lets the selected replicas that are frozen go on.
@@ -86,8 +93,14 @@ impl Client {
     /// `Unsupported`; `NotFound` if nothing is selected; what the backend gives.
     pub async fn resume(&self, selector: &Selector, run: RunOptions<'_>) -> Result<Report> {
         let resume = |replica: ReplicaId| Action::ResumeReplica { replica };
-        self.on_each(selector, run, |phase| phase == Phase::Paused, resume)
-            .await
+        self.on_each(
+            selector,
+            run,
+            |phase| phase == Phase::Paused,
+            Copies::IfNamed,
+            resume,
+        )
+        .await
     }
 
     /// What each selected replica that runs has used up to now.

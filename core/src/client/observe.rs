@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::apply::{self, Report, RunOptions};
 use crate::backend::{
-    Action, ExecOptions, ExecOutput, ExecSession, LogLine, LogOptions, Observed, Phase, Stream,
-    Until,
+    Action, ExecOptions, ExecOutput, ExecSession, LogLine, LogOptions, Observed, ObservedReplica,
+    Phase, Stream, Until,
 };
 use crate::client::Client;
 use crate::discover::{Cursor, Directory, EndpointEvent, Endpoints};
 use crate::error::{Error, ErrorKind, Result};
-use crate::label::Selector;
+use crate::label::{ONE_OFF, Selector};
 use crate::name::{ReplicaId, ServiceName, StackName};
 use crate::plan::Plan;
 
@@ -113,7 +113,7 @@ impl Client {
         .on(replica))
     }
 
-    /// Stops replicas and keeps them.
+    /// Stops replicas and keeps them. One-off copies are left alone unless services are named.
     ///
     /// # Errors
     /// `NotFound` if nothing is selected; what the backend gives.
@@ -128,12 +128,14 @@ impl Client {
             selector,
             run,
             |phase| phase.is_alive() || phase == Phase::Starting,
+            Copies::IfNamed,
             stop,
         )
         .await
     }
 
-    /// Stops replicas and starts them again.
+    /// Stops replicas and starts them again. One-off copies are left alone unless services are
+    /// named.
     ///
     /// # Errors
     /// `NotFound` if nothing is selected; what the backend gives.
@@ -144,10 +146,12 @@ impl Client {
         run: RunOptions<'_>,
     ) -> Result<Report> {
         let restart = |id: ReplicaId| Action::RestartReplica { replica: id, grace };
-        self.on_each(selector, run, |_| true, restart).await
+        self.on_each(selector, run, |_| true, Copies::IfNamed, restart)
+            .await
     }
 
-    /// Starts replicas that were stopped, or only created.
+    /// Starts replicas that were stopped, or only created. One-off copies are left alone unless
+    /// services are named.
     ///
     /// # Errors
     /// `NotFound` if nothing is selected; what the backend gives.
@@ -160,6 +164,7 @@ impl Client {
             selector,
             run,
             |phase| matches!(phase, Phase::Pending | Phase::Stopped | Phase::Failed),
+            Copies::IfNamed,
             start,
         )
         .await
@@ -176,6 +181,7 @@ impl Client {
             selector,
             run,
             |phase| matches!(phase, Phase::Pending | Phase::Stopped | Phase::Failed),
+            Copies::Too,
             remove,
         )
         .await
@@ -224,6 +230,7 @@ impl Client {
         selector: &Selector,
         run: RunOptions<'_>,
         fits: impl Fn(Phase) -> bool + Send,
+        copies: Copies,
         action: impl Fn(ReplicaId) -> Action + Send,
     ) -> Result<Report> {
         let observed = self.observe(selector).await?;
@@ -231,9 +238,13 @@ impl Client {
         if observed.replicas().next().is_none() {
             return Err(Error::new(ErrorKind::NotFound, "no replica is selected"));
         }
+        let too = copies == Copies::Too || !selector.services.is_empty();
+        let meant = |replica: &&ObservedReplica| {
+            fits(replica.phase) && (too || !replica.labels.contains_key(ONE_OFF))
+        };
         for (name, stack) in &observed.stacks {
             let mut plan = empty_plan(name.clone());
-            for replica in stack.replicas.iter().filter(|replica| fits(replica.phase)) {
+            for replica in stack.replicas.iter().filter(meant) {
                 plan.push(action(replica.id.clone()), "it was asked for", &[]);
             }
             let report = apply::run(&plan, &self.backend, &self.clock, run).await?;
@@ -242,6 +253,15 @@ impl Client {
         }
         Ok(total)
     }
+}
+
+/// What becomes of one-off copies of services, which nobody wants to run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// They are meant, too.
+    Too,
+    /// They are left alone unless services are named.
+    IfNamed,
 }
 
 pub(super) fn empty_plan(stack: StackName) -> Plan {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Digest;
+use crate::label::ONE_OFF;
 use crate::name::{ServiceName, StackName};
 use crate::plan::{Plan, Scope};
 use crate::spec::{Blob, BlobId, BlobKind, BlobSource, Link, Service, Stack};
@@ -244,8 +245,9 @@ impl StackRecord {
         let hand = &self.hand;
         let spawned = hand
             .services
-            .keys()
-            .map(|name| format!("service `{name}` was spawned by hand and is kept"));
+            .iter()
+            .filter(|(_, service)| !service.labels.contains_key(ONE_OFF))
+            .map(|(name, _)| format!("service `{name}` was spawned by hand and is kept"));
         let linked = hand.links.iter().flat_map(|(name, links)| {
             links.iter().map(move |link| {
                 format!(

@@ -98,7 +98,11 @@ impl Attached {
         signals: &mut Interrupts,
     ) -> Outcome {
         let mut selector = Selector::stack(about.stack.name.clone());
-        selector.services = about.services.to_vec();
+        // Nobody waits for copies that ran once, nor for what the file no longer has.
+        selector.services = match about.services {
+            [] => about.stack.services.keys().cloned().collect(),
+            named => named.to_vec(),
+        };
         if self.attach_dependencies {
             dependencies(&mut selector.services, about.stack);
         }

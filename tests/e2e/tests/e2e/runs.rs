@@ -87,6 +87,41 @@ fn a_copy_is_left_alone_with_d() {
 }
 
 #[test]
+fn a_copy_that_has_ended_is_not_run_again_and_not_in_the_way() {
+    let Some(stage) = stage() else { return };
+    let _ = stage.ok(&["up", "-d"]);
+    let work = "echo migrated >> /data/log; echo said";
+    let _ = stage.ok(&["run", "--name", "once", "web", "sh", "-c", work]);
+    for words in [&["stop"][..], &["start"], &["restart"], &["up", "-d"]] {
+        let _ = stage.ok(words);
+    }
+    let log = stage.ok(&["exec", "web", "cat", "/data/log"]);
+    assert_eq!(log, "migrated\n", "it ran again");
+    let logs = stage.ok(&["logs"]);
+    assert!(!logs.contains("said"), "{logs}");
+    assert!(stage.ok(&["logs", "once"]).contains("said"));
+    let shown = stage.ok(&["ps"]);
+    assert!(!shown.contains("once-once-1"), "{shown}");
+    let all = stage.ok(&["ps", "-a", "--format", "{{.Name}} {{.Service}} {{.State}}"]);
+    assert!(all.contains("once-once-1 web exited"), "{all}");
+    let listed = stage.ok(&["ls", "--format", "json"]);
+    assert!(!listed.contains("\"once\",\"other\""), "{listed}");
+    let again = stage.run(&["up", "-d"]);
+    let said = text(&again.stderr);
+    assert!(!said.contains("by hand"), "{said}");
+}
+
+#[test]
+fn a_program_that_is_not_there_or_not_executable_has_its_code() {
+    let Some(stage) = stage() else { return };
+    for (program, wanted) in [("nosuch", 127), ("/", 126)] {
+        let (code, _, err) = ran(&stage, &["run", "--rm", "other", program]);
+        assert_eq!(code, Some(wanted), "{program}: {err}");
+    }
+    assert_eq!(stage.phases().len(), 0, "{:?}", stage.phases());
+}
+
+#[test]
 fn ports_are_published_only_when_asked_for() {
     let Some(stage) = stage() else { return };
     let get = |port: u16| stage.get(&format!("http://127.0.0.1:{port}/"));
