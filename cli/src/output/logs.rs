@@ -182,9 +182,15 @@ impl LogPrinter {
         if self.look.timestamps {
             into.extend(format!("{} ", rfc3339(line.time)).as_bytes());
         }
-        match self.careful[stream] {
-            true => into.extend(harmless(&line.text).as_bytes()),
-            false => into.extend(line.text.as_bytes()),
+        if self.careful[stream] {
+            into.extend(harmless(&line.text).as_bytes());
+        } else if let Some(exact) = &line.exact {
+            into.extend(exact);
+            if self.look.raw || exact.ends_with(b"\n") {
+                return;
+            }
+        } else {
+            into.extend(line.text.as_bytes());
         }
         into.push(b'\n');
     }
@@ -207,6 +213,7 @@ mod tests {
             time: std::time::UNIX_EPOCH,
             channel: Channel::Stdout,
             text: text.to_owned(),
+            exact: None,
         }
     }
 
@@ -270,6 +277,26 @@ mod tests {
         };
         assert_eq!(printed(true), "web-1  | \\u{1b}[2J\u{1b}[31mx\u{1b}[0m\n");
         assert_eq!(printed(false), "web-1  | \u{1b}[2J\u{1b}[31mx\n");
+    }
+
+    #[test]
+    fn what_is_no_text_is_passed_on_as_it_was_written() {
+        let mut odd = line("web", 1, "\u{fffd}");
+        odd.exact = Some(b"\xff".to_vec());
+        let printed = |raw: bool| {
+            let look = LogStyle {
+                raw,
+                prefix: false,
+                ..LogStyle::named()
+            };
+            let mut printer = LogPrinter::new(Out::new(), look, Ansi::Never);
+            printer.careful = [false; 2];
+            let mut bytes = Vec::new();
+            printer.format(&odd, Channel::Stdout, &mut bytes);
+            bytes
+        };
+        assert_eq!(printed(true), b"\xff");
+        assert_eq!(printed(false), b"\xff\n", "the next line is one of its own");
     }
 
     #[test]

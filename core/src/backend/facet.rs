@@ -39,6 +39,10 @@ pub struct LogLine {
     pub channel: Channel,
     /// The line without its end; invalid UTF-8 is replaced.
     pub text: String,
+    /// What was written, with the end of the line if it has one, where that is not `text` and a
+    /// newline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<Vec<u8>>,
 }
 
 /// Which log lines are wanted.

@@ -265,6 +265,7 @@ async fn keep(
             time: SystemTime::now(),
             channel,
             text: String::from_utf8_lossy(&bytes).into_owned(),
+            exact: None,
         };
         lines
             .lock()

@@ -1,7 +1,7 @@
 //! The replica's log: one line of the container runtime interface's format per line of output.
 //!
 //! `2026-01-02T03:04:05.123456789Z stdout F text`; `P` instead of `F` marks a part of a line
-//! that goes on in the next entry. Memory is bounded by the longest part; the disk by rotation.
+//! that goes on in the next entry, `E` the end of a line that its program has left without one. Memory is bounded by the longest part; the disk by rotation.
 //! When the disk is full output is dropped, counted, and the gap is marked once there is room.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,6 +38,8 @@ impl Stream {
 struct Begun {
     bytes: Vec<u8>,
     since_ms: u64,
+    /// Parts of it have been written.
+    open: bool,
 }
 
 /// The open log.
@@ -82,6 +84,7 @@ impl Log {
             if ends {
                 entry(&mut entries, &stamp, stream, 'F', &begun.bytes);
                 begun.bytes.clear();
+                begun.open = false;
             }
         }
         if begun.bytes.is_empty() {
@@ -96,16 +99,30 @@ impl Log {
         waiting.map(|begun| begun.since_ms + PATIENCE_MS).min()
     }
 
-    /// Writes beginnings of lines that have waited long enough, or all of them.
-    pub(super) fn flush(&mut self, all: bool) {
+    /// Writes beginnings of lines that have waited long enough.
+    pub(super) fn flush(&mut self) {
         let stamp = Stamp::now();
         let mut entries = Vec::new();
         for (stream, begun) in [Stream::Out, Stream::Err].into_iter().zip(&mut self.begun) {
-            let due = all || begun.since_ms + PATIENCE_MS <= stamp.monotonic_ms;
+            let due = begun.since_ms + PATIENCE_MS <= stamp.monotonic_ms;
             if due && !begun.bytes.is_empty() {
                 entry(&mut entries, &stamp, stream, 'P', &begun.bytes);
                 begun.bytes = Vec::new();
+                begun.open = true;
             }
+        }
+        self.write(&entries);
+    }
+
+    /// Ends lines that nobody goes on with: the program has ended.
+    pub(super) fn end(&mut self) {
+        let stamp = Stamp::now();
+        let mut entries = Vec::new();
+        for (stream, begun) in [Stream::Out, Stream::Err].into_iter().zip(&mut self.begun) {
+            if begun.open || !begun.bytes.is_empty() {
+                entry(&mut entries, &stamp, stream, 'E', &begun.bytes);
+            }
+            *begun = Begun::default();
         }
         self.write(&entries);
     }
@@ -190,6 +207,7 @@ fn add_text(out: &mut Vec<u8>, stamp: &Stamp, stream: Stream, begun: &mut Begun,
         begun.bytes.extend_from_slice(now);
         entry(out, stamp, stream, 'P', &begun.bytes);
         begun.bytes.clear();
+        begun.open = true;
         text = later;
     }
     begun.bytes.extend_from_slice(text);
@@ -289,14 +307,17 @@ mod tests {
         log.add(Stream::Err, b"oops\n");
         log.add(Stream::Out, b"o\n\nrest");
         assert!(log.due_ms().is_some());
-        log.flush(true);
+        log.end();
         assert!(log.due_ms().is_none());
+        log.add(Stream::Out, b"again\n");
+        log.end();
         let expected = [
             "stdout F one",
             "stderr F oops",
             "stdout F two",
             "stdout F ",
-            "stdout P rest",
+            "stdout E rest",
+            "stdout F again",
         ];
         assert_eq!(texts(&path), expected);
         std::fs::remove_dir_all(path).expect("clean up");

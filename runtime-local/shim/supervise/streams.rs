@@ -148,7 +148,7 @@ impl Streams {
             // Bounded by the largest pipe: nobody writes any more.
             while self.source(stream).is_some() && self.take_turn(stream, log).1 >= TURN {}
         }
-        log.flush(true);
+        log.end();
         self.master = None;
         self.held = None;
         self.followers.clear();

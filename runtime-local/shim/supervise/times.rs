@@ -44,7 +44,7 @@ impl Shim {
     /// Does what is due.
     pub(super) fn on_time(&mut self, now: u64) {
         if self.log.due_ms().is_some_and(|due| due <= now) {
-            self.log.flush(false);
+            self.log.flush();
         }
         if self
             .remains

@@ -4,12 +4,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use unmoor_core::backend::Channel;
 
-/// An entry; `whole` is false for a part of a line that goes on in the next one.
+/// How an entry ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// As its line does.
+    Line,
+    /// In the midst of a line, which goes on in the next one.
+    Part,
+    /// With the program, in the midst of a line.
+    Cut,
+}
+
+/// An entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry<'a> {
     pub(super) time: SystemTime,
     pub(super) channel: Channel,
-    pub(super) whole: bool,
+    pub(super) end: End,
     pub(super) text: &'a [u8],
 }
 
@@ -23,15 +34,16 @@ impl<'a> Entry<'a> {
             b"stderr" => Channel::Stderr,
             _ => return None,
         };
-        let whole = match fields.next()? {
-            b"F" => true,
-            b"P" => false,
+        let end = match fields.next()? {
+            b"F" => End::Line,
+            b"P" => End::Part,
+            b"E" => End::Cut,
             _ => return None,
         };
         Some(Self {
             time,
             channel,
-            whole,
+            end,
             text: fields.next().unwrap_or_default(),
         })
     }
@@ -99,8 +111,8 @@ mod tests {
     fn entries_and_what_is_none() {
         let entry = Entry::parse(b"2026-01-02T03:04:05Z stderr P a b ").expect("an entry");
         assert_eq!(
-            (entry.channel, entry.whole, entry.text),
-            (Channel::Stderr, false, &b"a b "[..])
+            (entry.channel, entry.end, entry.text),
+            (Channel::Stderr, End::Part, &b"a b "[..])
         );
         let empty = Entry::parse(b"2026-01-02T03:04:05Z stdout F ").expect("an empty line");
         assert_eq!(empty.text, b"");

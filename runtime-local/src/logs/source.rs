@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use unmoor_core::backend::{Channel, LogLine};
 use unmoor_core::name::ReplicaId;
 
-use super::entry::Entry;
+use super::entry::{End, Entry};
 use crate::error::LocalError;
 
 /// Bytes read at a time.
@@ -197,21 +197,28 @@ impl Source {
         };
         let begun = &mut self.begun[usize::from(entry.channel == Channel::Stderr)];
         begun.extend_from_slice(entry.text);
-        if !entry.whole && begun.len() < LINE_MAX {
+        if entry.end == End::Part && begun.len() < LINE_MAX {
             return;
         }
         let mut text = std::mem::take(begun);
+        let mut exact = text.clone();
+        if entry.end == End::Line {
+            exact.push(b'\n');
+        }
         if self.terminal && text.last() == Some(&b'\r') {
             text.pop();
         }
         if self.wanted.since.is_some_and(|since| entry.time < since) {
             return;
         }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let is_all = exact.strip_suffix(b"\n") == Some(text.as_bytes());
         self.lines.push_back(LogLine {
             replica: self.replica.clone(),
             time: entry.time,
             channel: entry.channel,
-            text: String::from_utf8_lossy(&text).into_owned(),
+            text,
+            exact: (!is_all).then_some(exact),
         });
     }
 }
@@ -250,6 +257,28 @@ mod tests {
 
     fn line(second: u32, text: &str) -> String {
         format!("2026-01-02T03:04:{second:02}Z stdout F {text}\n")
+    }
+
+    #[test]
+    fn a_line_that_its_program_has_left_is_a_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut bytes =
+            b"2026-01-02T03:04:02Z stdout P fa\n2026-01-02T03:04:02Z stdout E tal\n".to_vec();
+        bytes.extend(b"2026-01-02T03:04:03Z stdout F \xff\n");
+        bytes.extend(line(4, "next").bytes());
+        std::fs::write(dir.path().join("log"), bytes).expect("written");
+        let mut source = source(dir.path(), Wanted::default());
+        let lines: Vec<_> = std::iter::from_fn(|| source.next().expect("readable")).collect();
+        let found: Vec<_> = lines
+            .iter()
+            .map(|line| (line.text.as_str(), line.exact.as_deref()))
+            .collect();
+        let wanted = [
+            ("fatal", Some(&b"fatal"[..])),
+            ("\u{fffd}", Some(b"\xff\n")),
+            ("next", None),
+        ];
+        assert_eq!(found, wanted);
     }
 
     #[test]

@@ -402,6 +402,7 @@ impl Model {
                 time,
                 channel,
                 text: line.to_owned(),
+                exact: None,
             });
         }
         self.touch();

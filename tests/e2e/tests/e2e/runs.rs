@@ -112,6 +112,57 @@ fn a_copy_that_has_ended_is_not_run_again_and_not_in_the_way() {
 }
 
 #[test]
+fn output_is_what_was_written_byte_for_byte() {
+    let Some(stage) = stage() else { return };
+    let output = |script: &str| {
+        let words = [
+            "--progress",
+            "quiet",
+            "run",
+            "--rm",
+            "-T",
+            "other",
+            "sh",
+            "-c",
+            script,
+        ];
+        let output = stage.run(&words);
+        (output.stdout, output.stderr)
+    };
+    let (out, err) = output("printf out; printf err >&2");
+    assert_eq!((&out[..], &err[..]), (&b"out"[..], &b"err"[..]));
+    let script =
+        "i=0; while [ $i -lt 300 ]; do printf '\\377\\000\\n\\r\\n%60000s' $i; i=$((i+1)); done";
+    let (out, _) = output(script);
+    let piece = |i: usize| [&b"\xff\0\n\r\n"[..], format!("{i:>60000}").as_bytes()].concat();
+    let wanted: Vec<u8> = (0..300).flat_map(piece).collect();
+    assert_eq!(out.len(), wanted.len());
+    assert!(out == wanted, "other bytes");
+}
+
+#[test]
+fn the_last_words_of_a_program_are_a_line_of_their_own() {
+    let Some(stage) = stage() else { return };
+    let _ = stage.ok(&[
+        "run",
+        "--name",
+        "dies",
+        "other",
+        "sh",
+        "-c",
+        "echo a; printf fatal",
+    ]);
+    let _ = stage.ok(&["restart", "dies"]);
+    until("the second run has ended", PATIENCE, || {
+        let logs = stage.ok(&["logs", "--no-log-prefix", "dies"]);
+        let lines: Vec<&str> = logs.lines().collect();
+        (lines == ["a", "fatal", "a", "fatal"])
+            .then_some(())
+            .ok_or(logs)
+    });
+}
+
+#[test]
 fn a_program_that_is_not_there_or_not_executable_has_its_code() {
     let Some(stage) = stage() else { return };
     for (program, wanted) in [("nosuch", 127), ("/", 126)] {
