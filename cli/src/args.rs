@@ -22,7 +22,8 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 done, 1 failed, 64 wrong use, 130 interrupted (143 by SIGTERM), 141 nobody reads
 the output; `exec` and `run` pass on the command's own code, 125 if the backend failed,
-126 not executable, 127 not found; `plan --detailed-exitcode` 2 if there is something to change.";
+126 not executable, 127 not found; `plan --detailed-exitcode` and `drift --exit-code` 2 if
+there is something to change.";
 
 /// Spawn, link and discover services the same way on every platform.
 #[derive(Debug, Parser)]
@@ -209,6 +210,8 @@ pub(crate) enum Command {
     Plan(verbs::plan::Args),
     /// Carry out a plan that `plan -o` wrote, if everything is as it was
     Apply(verbs::apply::Args),
+    /// Show what was changed on the platform, or put it right
+    Drift(verbs::drift::Args),
     /// List the addresses that answer
     Endpoints(verbs::endpoints::Args),
     /// Show everything known about a service or replica

@@ -4,7 +4,7 @@
 use unmoor::client::UpOptions;
 use unmoor::name::ServiceName;
 use unmoor::plan::{Orphans, Recreate};
-use unmoor::spec::{PullPolicy, Stack};
+use unmoor::spec::{DriftPolicy, PullPolicy, Stack};
 
 use crate::app::App;
 use crate::change::Pulls;
@@ -29,6 +29,10 @@ pub(crate) struct Making {
     /// Keep replicas although their service changed
     #[arg(long)]
     no_recreate: bool,
+    /// What becomes of what was changed on the platform, over what services say: `reconcile`,
+    /// `report` or `ignore`
+    #[arg(long, value_name = "HOW", value_parser = drift)]
+    drift: Option<DriftPolicy>,
     /// Number of replicas of a service, as `web=3`, over what its file says; repeatable
     #[arg(long, value_name = "SERVICE=N", value_parser = scale::wish)]
     scale: Vec<(ServiceName, u32)>,
@@ -46,6 +50,15 @@ pub(crate) struct Making {
     allow_gaps: bool,
     #[command(flatten)]
     building: Building,
+}
+
+fn drift(text: &str) -> Result<DriftPolicy, String> {
+    match text {
+        "reconcile" => Ok(DriftPolicy::Reconcile),
+        "report" => Ok(DriftPolicy::Report),
+        "ignore" => Ok(DriftPolicy::Ignore),
+        _ => Err("use reconcile, report or ignore".to_owned()),
+    }
 }
 
 impl Making {
@@ -90,6 +103,7 @@ impl Making {
             _ => Recreate::Changed,
         };
         options.plan.allow_gaps = self.allow_gaps;
+        options.plan.drift = self.drift;
         options.scale = self.scale.iter().cloned().collect();
         Ok(options)
     }

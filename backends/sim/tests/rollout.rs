@@ -9,8 +9,8 @@ use unmoor_core::backend::{ImageInput, Images};
 use unmoor_core::client::UpOptions;
 use unmoor_core::label::Selector;
 use unmoor_core::name::{ReplicaId, ServiceName, StackName};
-use unmoor_core::spec::{FailureAction, Service, Stack};
-use unmoor_core::{Client, Error};
+use unmoor_core::spec::{FailureAction, Health, HealthTest, Service, Stack};
+use unmoor_core::{Client, Error, ErrorKind};
 use unmoor_sim::{MARKER, Sim, VirtualClock, drive};
 
 fn web() -> ServiceName {
@@ -127,4 +127,61 @@ fn so_many_failures_are_tolerated() {
     let (done, versions) = sorted(update(2, share));
     assert!(!done);
     assert_eq!(versions, ["1", "2", "2", "2"]);
+}
+
+/// How long an update took to fail whose replacements never pass their check, and the versions after.
+fn stuck(policy: fn(&mut Service)) -> (ErrorKind, Duration, Vec<String>) {
+    let clock = VirtualClock::manual();
+    let sim = Sim::builder().clock(Arc::new(clock.clone())).build();
+    drive(&clock, async {
+        let client = prepared(&sim).await;
+        let stack = Stack::new(name()).service(web(), service("1"));
+        let up = client.up(&stack, &UpOptions::new()).await;
+        up.expect("it comes up");
+        let change = |service: Service| {
+            let pace = Duration::from_secs(1);
+            let check = Health::new(HealthTest::Tcp { port: 81 }).interval(pace);
+            // Longer than anybody waits: it is neither healthy nor unhealthy until then.
+            let check = check.start(Duration::from_secs(3600), pace);
+            let mut service = service.label("version", "2").health(check);
+            policy(&mut service);
+            service
+        };
+        let began = sim.time();
+        let outcome = client.update(&name(), &web(), change).await;
+        let error = outcome.expect_err("nothing became ready");
+        let took = sim.time() - began;
+        let selector = Selector::stack(name());
+        let seen = client.observe(&selector).await.expect("it is seen");
+        let replicas = seen.stack(&name()).replicas;
+        let versions = replicas.iter().map(|seen| seen.labels["version"].clone());
+        (error.kind(), took, versions.collect())
+    })
+}
+
+#[test]
+fn a_replacement_has_until_its_deadline_and_no_longer() {
+    let (kind, took, versions) = stuck(|service| {
+        service.update.deadline = Duration::from_secs(7);
+    });
+    assert_eq!(kind, ErrorKind::Timeout);
+    assert_eq!(versions, ["1"; 4], "those that serve go on");
+    let within = Duration::from_secs(7)..Duration::from_secs(9);
+    assert!(within.contains(&took), "{took:?}");
+}
+
+#[test]
+fn no_more_are_missing_than_may_be_unavailable() {
+    let (kind, _, mut versions) = stuck(|service| {
+        service.update.deadline = Duration::from_secs(7);
+        service.update.max_unavailable = Some(1);
+        service.update.max_surge = Some(0);
+    });
+    assert_eq!(kind, ErrorKind::Timeout);
+    versions.sort();
+    assert_eq!(
+        versions,
+        ["1", "1", "1", "2"],
+        "one went for one that never served"
+    );
 }

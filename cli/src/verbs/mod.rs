@@ -14,6 +14,7 @@ pub(crate) mod context;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod down;
+pub(crate) mod drift;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod exec;
@@ -94,6 +95,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
         Command::Create(args) => create::run(args, app, signals).await,
         Command::Update(args) => update::run(args, app, signals).await,
         Command::Apply(args) => apply::run(args, app, signals).await,
+        Command::Drift(args) => drift::run(args, app, signals).await,
         Command::Rollback(args) => rollback::run(args, app, signals).await,
         Command::Pull(args) => pull::run(args, pull::Way::Pull, app, signals).await,
         Command::Push(args) => pull::run(args, pull::Way::Push, app, signals).await,

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::place::{Place, SHOP, ran};
 
-const VERBS: [&str; 48] = [
+const VERBS: [&str; 49] = [
+    "drift",
     "apply",
     "build",
     "up",

@@ -1,5 +1,6 @@
 //! The handle users hold: spawn, link, discover, and whole stacks, on any backend.
 
+mod drift;
 mod dry;
 mod handle;
 mod inside;

@@ -43,6 +43,7 @@ impl Client {
             images,
             fingerprints,
             contents,
+            left: BTreeSet::new(),
         })
     }
 

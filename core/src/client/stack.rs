@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::drift::{self, left};
 use super::planned::{Ground, Prepared};
 use super::rollback::remember;
 use super::stored::Asked;
@@ -343,10 +344,12 @@ impl Client {
     /// Plans, with nothing left to look up.
     pub(super) fn derive(&self, ground: Ground, observed: &ObservedStack) -> Result<Prepared> {
         let mut ground = ground;
+        ground.desired.left = left(&ground, observed);
         let desired = &ground.desired;
         let mut plan = plan(desired, observed, &self.capabilities(), &ground.options)?;
         let record = &mut ground.record;
         plan.notes.extend(record.notes());
+        plan.notes.extend(drift::left_notes(desired, observed));
         record.settle(&desired.fingerprints);
         remember(record, &ground.former, &plan, observed);
         let known = &desired.stack.services;

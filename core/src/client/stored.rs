@@ -1,6 +1,6 @@
 //! A plan as a file: what was asked for and what it was made from, without any content of a secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -269,6 +269,7 @@ impl Client {
             images: stored.images.clone(),
             fingerprints: stored.contents.clone(),
             contents: stored.contents(&observed)?,
+            left: BTreeSet::new(),
         };
         let ground = Ground {
             record,

@@ -1,6 +1,6 @@
 //! A stack with everything looked up: digests, image defaults, contents of secrets and configs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -24,6 +24,9 @@ pub struct Desired {
     pub fingerprints: BTreeMap<BlobId, String>,
     /// Contents of those secrets and configs that are at hand.
     pub contents: BTreeMap<BlobId, SecretBytes>,
+    /// Services that are wanted as they were applied last, and whose replicas are left as somebody
+    /// made them.
+    pub left: BTreeSet<ServiceName>,
 }
 
 /// SHA-256 over length-prefixed parts, as 26 base-32 characters.
@@ -51,14 +54,14 @@ pub(super) fn short_hash(parts: &[&[u8]]) -> String {
 /// Hash over what a replica is made from.
 ///
 /// The names of volumes of others count where there are any: another name is other data.
-fn spec_hash(
+pub(super) fn hash_over(
     service: &Service,
-    image: &ResolvedImage,
+    digest: &str,
     blobs: &BTreeMap<BlobId, String>,
     others: &BTreeMap<&VolumeName, &str>,
 ) -> String {
     let blobs = serde_json::to_string(blobs).expect("fingerprints are plain data");
-    let (value, digest) = (hashed::text(service), image.digest.to_string());
+    let value = hashed::text(service);
     let mut parts = vec![
         b"1".as_slice(),
         value.as_bytes(),
@@ -69,6 +72,18 @@ fn spec_hash(
         parts.extend([name.as_str().as_bytes(), other.as_bytes()]);
     }
     short_hash(&parts)
+}
+
+/// The volumes of others that a service mounts, with their names there.
+pub(super) fn others_of<'s>(
+    service: &'s Service,
+    stack: &'s Stack,
+) -> BTreeMap<&'s VolumeName, &'s str> {
+    let others = service.volumes().filter_map(|name| {
+        let other = stack.volumes.get(name)?.external.as_ref()?;
+        Some((name, other.as_str()))
+    });
+    others.collect()
 }
 
 impl Desired {
@@ -91,14 +106,10 @@ impl Desired {
                 blobs.insert(id, hash);
             }
         }
-        let others = spec.volumes().filter_map(|name| {
-            let other = self.stack.volumes.get(name)?.external.as_ref()?;
-            Some((name, other.as_str()))
-        });
-        let others = others.collect();
+        let others = others_of(spec, &self.stack);
         Some(Arc::new(DesiredService {
             name: name.clone(),
-            spec_hash: spec_hash(spec, image, &blobs, &others),
+            spec_hash: hash_over(spec, &image.digest.to_string(), &blobs, &others),
             links: spec.links.clone(),
             spec: spec.clone(),
             image: image.clone(),

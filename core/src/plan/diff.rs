@@ -285,6 +285,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// True for a service that is wanted as it was applied last, and left as somebody made it.
+    fn is_left(&self, service: &DesiredService) -> bool {
+        let declared = self.observed.services.get(&service.name);
+        declared.is_some_and(|declared| declared.spec_hash == service.spec_hash)
+            && self.desired.left.contains(&service.name)
+            && self.options.recreate == Recreate::Changed
+    }
+
     /// True for a replica that is as wanted but does not serve and should.
     fn needs_start(&self, replica: &ObservedReplica, service: &DesiredService) -> bool {
         let job = self.is_job(&service.name);
@@ -311,6 +319,9 @@ impl<'a> Planner<'a> {
 
     /// Brings the replicas of one service to what is wanted; returns its last entries.
     fn replicas(&mut self, service: &Arc<DesiredService>, after: &[usize]) -> Vec<usize> {
+        if self.is_left(service) {
+            return Vec::new();
+        }
         if self.platform_acts {
             let seen = self.observed.services.get(&service.name);
             let same =
@@ -474,7 +485,8 @@ impl<'a> Planner<'a> {
         };
         for name in selected {
             let service = &self.desired.stack.services[name];
-            if service.replicas == 0 || service.labels.contains_key(ONE_OFF) {
+            let left = self.desired.left.contains(name);
+            if left || service.replicas == 0 || service.labels.contains_key(ONE_OFF) {
                 continue;
             }
             let job = self.is_job(name);

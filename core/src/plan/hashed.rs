@@ -73,6 +73,7 @@ pub(super) fn text(service: &Service) -> String {
         restart,
         update: _,
         rollback: _,
+        drift: _,
         stop: _,
         mounts,
         secrets,
@@ -121,7 +122,7 @@ mod tests {
     use crate::spec::Service;
 
     /// Fields that are not hashed.
-    const DROPPED: [&str; 11] = [
+    const DROPPED: [&str; 12] = [
         "replicas",
         "bounds",
         "placement",
@@ -130,6 +131,7 @@ mod tests {
         "links",
         "update",
         "rollback",
+        "drift",
         "role",
         "stop",
         "image",

@@ -3,6 +3,7 @@
 mod create;
 mod desired;
 mod diff;
+mod drift;
 mod gaps;
 mod hashed;
 mod judge;
@@ -15,6 +16,7 @@ mod scope;
 mod select;
 
 pub use desired::Desired;
+pub use drift::{Drift, DriftItem, DriftKind, drift};
 pub use gaps::{FieldSupport, fields};
 pub use removal::{RemovalOptions, plan_removal};
 pub use rollout::{Direction, Rollout};
@@ -28,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Action, Capabilities, Gap, ObservedStack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ServiceName, StackName};
-use crate::spec::Stack;
+use crate::spec::{DriftPolicy, Stack};
 
 /// When replicas that are as wanted are made anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,9 @@ pub struct PlanOptions {
     pub grace: Option<Duration>,
     /// Whether it leads to a new specification or back to a former one.
     pub direction: Direction,
+    /// What becomes of what somebody changed on the platform, over what the services say.
+    #[serde(default)]
+    pub drift: Option<DriftPolicy>,
 }
 
 impl Default for PlanOptions {
@@ -96,6 +101,7 @@ impl Default for PlanOptions {
             start: Start::default(),
             grace: None,
             direction: Direction::default(),
+            drift: None,
         }
     }
 }

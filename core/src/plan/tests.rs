@@ -1,6 +1,6 @@
 //! What the planner must never get wrong, on small stacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
@@ -47,6 +47,7 @@ fn desired(services: &[(&str, Service)]) -> Desired {
         images.insert(name(text), image);
     }
     Desired {
+        left: BTreeSet::new(),
         stack,
         images,
         fingerprints: BTreeMap::new(),

@@ -28,6 +28,6 @@ pub use resources::Resources;
 pub use security::{Device, Rlimit, Security};
 pub use service::{Bounds, Placement, PullPolicy, Role, Service, StopPolicy};
 pub use stack::Stack;
-pub use update::{FailureAction, Pace, RestartPolicy, UpdateOrder, UpdatePolicy};
+pub use update::{DriftPolicy, FailureAction, Pace, RestartPolicy, UpdateOrder, UpdatePolicy};
 pub(crate) use validate::{never_healthy, waits_for_health};
 pub use volume::Volume;

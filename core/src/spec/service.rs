@@ -9,9 +9,9 @@ use crate::image::ImageRef;
 use crate::label::Labels;
 use crate::name::{NetworkName, ServiceName, VolumeName};
 use crate::spec::{
-    AddressMode, Attachment, BlobGrant, BlobId, BlobKind, Dependency, Exposed, FailureAction,
-    HealthWish, Link, Mount, MountSource, NetworkMode, Published, Resources, RestartPolicy,
-    Security, UpdateOrder, UpdatePolicy,
+    AddressMode, Attachment, BlobGrant, BlobId, BlobKind, Dependency, DriftPolicy, Exposed,
+    FailureAction, HealthWish, Link, Mount, MountSource, NetworkMode, Published, Resources,
+    RestartPolicy, Security, UpdateOrder, UpdatePolicy,
 };
 
 /// When an image is fetched.
@@ -152,6 +152,9 @@ pub struct Service {
     /// How it goes back to a former specification; `None` is as an update goes.
     #[serde(default)]
     pub rollback: Option<UpdatePolicy>,
+    /// What becomes of what somebody changed of it on the platform.
+    #[serde(default, skip_serializing_if = "DriftPolicy::is_default")]
+    pub drift: DriftPolicy,
     /// How to stop it.
     #[serde(default)]
     pub stop: StopPolicy,
@@ -221,6 +224,7 @@ impl Service {
             restart: RestartPolicy::default(),
             update: UpdatePolicy::default(),
             rollback: None,
+            drift: DriftPolicy::default(),
             stop: StopPolicy::default(),
             mounts: Vec::new(),
             secrets: Vec::new(),

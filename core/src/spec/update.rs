@@ -45,6 +45,27 @@ pub enum FailureAction {
     Rollback,
 }
 
+/// What becomes of what somebody changed on the platform, past its stack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftPolicy {
+    /// The next `up` puts it right.
+    #[default]
+    Reconcile,
+    /// It is told of and left, until what is wanted changes.
+    Report,
+    /// It is left and not told of, until what is wanted changes.
+    Ignore,
+}
+
+impl DriftPolicy {
+    /// True for the policy of a service that says nothing.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How a changed service replaces its replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdatePolicy {

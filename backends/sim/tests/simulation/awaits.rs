@@ -32,6 +32,14 @@ const OPERATIONS: &[(&[&str], &str)] = &[
         ],
         "apply",
     ),
+    (
+        &[
+            "up a:1x3+check b:1x1 d:1x1+data --wait",
+            "meddle a 2 remove",
+            "meddle d 1 stop",
+        ],
+        "reconcile",
+    ),
     (&["up a:1x2+check b:1x1 --wait"], "update a 2"),
     (&["up a:1x1 b:1x1 d:1x1+data --wait"], "update d 2"),
     (&["up a:1x2+check b:1x1 --wait", "update a 2"], "rollback a"),

@@ -2,7 +2,7 @@
 
 use unmoor_core::spec::FailureAction;
 
-use crate::script::{Harm, Item, Kind, Line, Op, Script};
+use crate::script::{Harm, Item, Kind, Line, Meddling, Op, Script};
 
 /// SplitMix64, as the world's own.
 struct Draw(u64);
@@ -56,7 +56,7 @@ pub(crate) fn script(seed: u64) -> Script {
 
 fn line(draw: &mut Draw, first: bool) -> Line {
     let op = if first { up(draw) } else { op(draw) };
-    if matches!(op, Op::Kill { .. }) || (first && draw.percent(50)) {
+    if matches!(op, Op::Kill { .. } | Op::Meddle { .. }) || (first && draw.percent(50)) {
         let harm = Harm::default();
         return Line { op, harm };
     }
@@ -76,7 +76,7 @@ fn line(draw: &mut Draw, first: bool) -> Line {
 fn op_beside(draw: &mut Draw) -> Op {
     loop {
         let op = op(draw);
-        if !matches!(op, Op::Kill { .. }) {
+        if !matches!(op, Op::Kill { .. } | Op::Meddle { .. }) {
             return op;
         }
     }
@@ -84,7 +84,7 @@ fn op_beside(draw: &mut Draw) -> Op {
 
 fn op(draw: &mut Draw) -> Op {
     let any = ["a", "b", "c"];
-    match draw.below(25) {
+    match draw.below(29) {
         0..6 => up(draw),
         6 => Op::Down {
             volumes: draw.percent(50),
@@ -114,6 +114,12 @@ fn op(draw: &mut Draw) -> Op {
         },
         20 => plan(draw),
         21 | 22 => Op::Apply,
+        23 | 24 => Op::Reconcile,
+        25 | 26 => Op::Meddle {
+            service: draw.one_of(&["a", "b", "c", WRITER]).to_owned(),
+            slot: 1 + draw.below(3),
+            how: Meddling::ALL[draw.below(3) as usize],
+        },
         _ => Op::Kill {
             service: draw.one_of(&any).to_owned(),
             slot: 1 + draw.below(3),

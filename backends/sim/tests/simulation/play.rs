@@ -6,6 +6,7 @@ use std::time::Duration;
 use unmoor_core::backend::{ObservedReplica, ObservedStack, Phase};
 use unmoor_core::client::StackRecord;
 use unmoor_core::name::{ReplicaId, ServiceName};
+use unmoor_core::plan::DriftKind;
 use unmoor_core::spec::{Role, Service, Stack};
 use unmoor_sim::{Bug, Call, Caller, Effect, Fault};
 
@@ -68,6 +69,11 @@ fn play_line(
         // One that is not there cannot die.
         let _ = world.sim.kill(&id);
         world.pass(Duration::from_secs(1));
+        return Ok(());
+    }
+    if let Op::Meddle { service, slot, how } = &line.op {
+        watch.lower(&line.op, &Default::default());
+        world.meddle(service, *slot, *how);
         return Ok(());
     }
     let scaled = world.record().hand.scale;
@@ -204,7 +210,18 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
             ensure!(!there, "it is there still: {seen:?}");
         }
         Op::Down { volumes } => gone(&seen, *volumes)?,
-        Op::Plan { .. } | Op::Apply | Op::Kill { .. } => {}
+        Op::Reconcile => {
+            for (name, spec) in &wanted.services {
+                reached(name, spec, &seen, false)?;
+            }
+            let drift = unmoor_core::plan::drift(&wanted, &seen);
+            let is_wanted = |name: &ServiceName| wanted.services.contains_key(name);
+            let more = drift.items.iter().find(|item| {
+                item.kind != DriftKind::Idle && item.service.as_ref().is_none_or(is_wanted)
+            });
+            ensure!(more.is_none(), "it differs still: {more:?}");
+        }
+        Op::Plan { .. } | Op::Apply | Op::Meddle { .. } | Op::Kill { .. } => {}
     }
     Ok(())
 }

@@ -35,6 +35,26 @@ pub(crate) struct Item {
     pub(crate) after: Option<String>,
 }
 
+/// What is done to a replica past its stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meddling {
+    Remove,
+    Stop,
+    Drain,
+}
+
+impl Meddling {
+    pub(crate) const ALL: [Self; 3] = [Self::Remove, Self::Stop, Self::Drain];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Stop => "stop",
+            Self::Drain => "drain",
+        }
+    }
+}
+
 /// One thing that somebody asks for, or that happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -76,6 +96,14 @@ pub(crate) enum Op {
     },
     Rollback {
         service: String,
+    },
+    /// Brings the stack back to what was applied last.
+    Reconcile,
+    /// Somebody does something to a replica that nobody asked unmoor for.
+    Meddle {
+        service: String,
+        slot: u32,
+        how: Meddling,
     },
     /// A program dies.
     Kill {
@@ -185,6 +213,10 @@ impl fmt::Display for Op {
             Self::Unlink { from, alias } => write!(f, "unlink {from} {alias}"),
             Self::Remove { service } => write!(f, "remove {service}"),
             Self::Rollback { service } => write!(f, "rollback {service}"),
+            Self::Reconcile => f.write_str("reconcile"),
+            Self::Meddle { service, slot, how } => {
+                write!(f, "meddle {service} {slot} {}", how.as_str())
+            }
             Self::Kill { service, slot } => write!(f, "kill {service} {slot}"),
         }
     }
@@ -330,6 +362,17 @@ impl FromStr for Op {
             },
             "rollback" => Self::Rollback {
                 service: name(words.next())?,
+            },
+            "reconcile" => Self::Reconcile,
+            "meddle" => Self::Meddle {
+                service: name(words.next())?,
+                slot: number(words.next())?,
+                how: {
+                    let word = words.next().unwrap_or_default();
+                    let mut all = Meddling::ALL.into_iter();
+                    let how = all.find(|how| how.as_str() == word);
+                    how.ok_or(format!("`{word}` is nothing that is done"))?
+                },
             },
             "kill" => Self::Kill {
                 service: name(words.next())?,

@@ -63,11 +63,11 @@ impl Watch {
             {
                 self.lower_to(&named(service), 0);
             }
-            Op::Remove { service } | Op::Kill { service, .. } => {
+            Op::Remove { service } | Op::Kill { service, .. } | Op::Meddle { service, .. } => {
                 self.lower_to(&named(service), 0);
             }
             // What a plan leads to is lowered to when it is applied.
-            Op::Plan { .. } | Op::Apply => {}
+            Op::Plan { .. } | Op::Apply | Op::Reconcile => {}
             Op::Update { .. } | Op::Rollback { .. } | Op::Link { .. } | Op::Unlink { .. } => {}
         }
     }

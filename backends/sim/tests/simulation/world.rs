@@ -7,17 +7,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use unmoor_core::apply::Report;
-use unmoor_core::backend::{ImageInput, Images, ObservedStack};
+use unmoor_core::backend::{Action, Commit, ImageInput, Images, ObservedStack, Step};
 use unmoor_core::client::{DownOptions, StackRecord, StoredPlan, UpOptions};
 use unmoor_core::label::Selector;
-use unmoor_core::name::{Alias, ServiceName, StackName, VolumeName};
+use unmoor_core::name::{Alias, ReplicaId, ServiceName, StackName, VolumeName};
 use unmoor_core::spec::{
     Condition, Dependency, Health, HealthTest, Link, Mount, Role, Service, Stack, Volume,
 };
 use unmoor_core::{Client, Error};
 use unmoor_sim::{MARKER, Scheduler, Sim, VirtualClock};
 
-use crate::script::{Item, Kind, Op};
+use crate::script::{Item, Kind, Meddling, Op};
 
 /// Label that tells the version of a replica.
 pub(crate) const VERSION: &str = "version";
@@ -75,6 +75,35 @@ impl World {
     /// A client as another machine has it: nothing is remembered from before.
     pub(crate) fn client(&self) -> Client {
         Client::with_clock(self.sim.backend(), self.sim.clock())
+    }
+
+    /// Does something to a replica past unmoor's plans; one that is not there stays so.
+    pub(crate) fn meddle(&mut self, service: &str, slot: u32, how: Meddling) {
+        let replica = ReplicaId::new(self.stack.clone(), named(service), slot);
+        let seen = self.sim.glance(&self.stack);
+        let serves = seen.iter().any(|seen| seen.id == replica && seen.serves);
+        if how == Meddling::Drain && !serves {
+            // One that does not serve yet does not show that it was taken out.
+            return;
+        }
+        let action = match how {
+            Meddling::Remove => Action::RemoveReplica { replica },
+            Meddling::Stop => Action::StopReplica {
+                replica,
+                grace: None,
+            },
+            Meddling::Drain => Action::DrainReplica { replica },
+        };
+        let step = Step {
+            stack: self.stack.clone(),
+            plan: "nobody's".to_owned(),
+            index: 0,
+            deadline: PATIENCE,
+            commit: Commit::Now,
+        };
+        let backend = self.sim.backend();
+        let done = self.scheduler.run_one(backend.apply(&action, &step));
+        done.expect("an undisturbed action succeeds");
     }
 
     /// What is remembered of the stack.
@@ -251,7 +280,11 @@ pub(crate) fn ask<'a>(
             let options = UpOptions::new();
             client.rollback(stack, &named(service), &options).await
         }),
+        Op::Reconcile => Box::pin(async move {
+            let options = UpOptions::new();
+            client.reconcile(stack, &options).await
+        }),
         // Programs die by themselves; nobody asks for it.
-        Op::Kill { .. } => Box::pin(async { Ok(Report::default()) }),
+        Op::Kill { .. } | Op::Meddle { .. } => Box::pin(async { Ok(Report::default()) }),
     }
 }

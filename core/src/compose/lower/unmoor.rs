@@ -1,7 +1,9 @@
 //! `x-unmoor:` on a service: what Compose has no key for.
 
 use crate::name::{Alias, ServiceName, StackName};
-use crate::spec::{AddressMode, Bounds, Health, HealthTest, HealthWish, Link, Service};
+use crate::spec::{
+    AddressMode, Bounds, DriftPolicy, Health, HealthTest, HealthWish, Link, Service,
+};
 
 use super::super::context::Context;
 use super::super::cursor::At;
@@ -11,7 +13,8 @@ use super::super::tree::Value;
 use super::{deploy, health};
 
 // The keys; `docs/x-unmoor.schema.json` describes them for editors.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
+    "drift",
     "links",
     "drain",
     "health",
@@ -45,6 +48,7 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
                 }
             }
             "drain" => service.update.drain = part.duration(cx).unwrap_or_default(),
+            "drift" => service.drift = drift(&part, cx).unwrap_or_default(),
             "order" => service.update.order = deploy::order(&part, cx),
             "replicas" => service.bounds = bounds(&part, cx),
             "cut_off" => cut_off(&part, cx),
@@ -58,6 +62,20 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             "max_surge" => service.update.max_surge = part.count(cx),
             "max_unavailable" => service.update.max_unavailable = part.count(cx),
             _ => check(&part, at.get("healthcheck").is_some(), service, cx),
+        }
+    }
+}
+
+/// What becomes of what somebody changed on the platform.
+fn drift(field: &At<'_>, cx: &mut Context<'_>) -> Option<DriftPolicy> {
+    match field.text(cx)?.as_str() {
+        "reconcile" => Some(DriftPolicy::Reconcile),
+        "report" => Some(DriftPolicy::Report),
+        "ignore" => Some(DriftPolicy::Ignore),
+        other => {
+            let text = format!("`{}` is not possible here", shown(other));
+            cx.error_hint(field, text, "use reconcile, report or ignore");
+            None
         }
     }
 }
@@ -375,6 +393,7 @@ mod tests {
         for wrong in [
             json!({ "drain": 5 }),
             json!({ "order": "sideways" }),
+            json!({ "drift": "away" }),
             json!({ "deadline": 5 }),
             json!({ "max_surge": -1 }),
             json!({ "max_unavailable": "some" }),

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::spec::{
-    AddressMode, Bounds, Condition, FailureAction, Health, HealthTest, HealthWish, Link,
-    RestartPolicy, Role, Service, UpdateOrder, UpdatePolicy,
+    AddressMode, Bounds, Condition, DriftPolicy, FailureAction, Health, HealthTest, HealthWish,
+    Link, RestartPolicy, Role, Service, UpdateOrder, UpdatePolicy,
 };
 use crate::units::{Bytes, MilliCpu};
 
@@ -203,6 +203,14 @@ fn unmoor(service: &Service, keys: &mut Keys) {
     if service.update.deadline != UpdatePolicy::default().deadline {
         let deadline = go_duration(service.update.deadline);
         map.insert("deadline".to_owned(), json!(deadline));
+    }
+    let drift = match service.drift {
+        DriftPolicy::Reconcile => None,
+        DriftPolicy::Report => Some("report"),
+        DriftPolicy::Ignore => Some("ignore"),
+    };
+    if let Some(drift) = drift {
+        map.insert("drift".to_owned(), json!(drift));
     }
     let (surge, unavailable) = (service.update.max_surge, service.update.max_unavailable);
     for (key, most) in [("max_surge", surge), ("max_unavailable", unavailable)] {

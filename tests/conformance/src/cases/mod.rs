@@ -7,6 +7,7 @@ mod blobs;
 mod copy;
 mod depend;
 mod discover;
+mod drift;
 mod exec;
 mod faults;
 mod images;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<Case> {
         images::cases(),
         plan::cases(),
         stored::cases(),
+        drift::cases(),
         remove::cases(),
         names::cases(),
         state::cases(),
