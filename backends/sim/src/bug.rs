@@ -127,6 +127,20 @@ bugs! {
     EventsForgetEnds = "events-forget-ends",
     /// A service's network has no isolation from the outside though it is internal.
     InternalLeaks = "internal-leaks",
+    /// A replica whose program has died goes on getting connections until it is started again.
+    DeathUnnoticed = "death-unnoticed",
+    /// A service that is declared anew loses its links for a moment.
+    LinkGap = "link-gap",
+    /// The end of one link of a service takes its other links with it.
+    UnlinkTakesAll = "unlink-takes-all",
+    /// A published port refuses for a moment after each start of a replica.
+    PublishedGap = "published-gap",
+    /// Names at the limit of their length do not resolve.
+    LongNamesLost = "long-names-lost",
+    /// What starts a replica writes its secrets to the log.
+    SecretInLog = "secret-in-log",
+    /// The end of a service takes the addresses of its namesakes in other stacks.
+    NamesakesSuffer = "namesakes-suffer",
 }
 
 /// The bugs of one world.

@@ -89,6 +89,10 @@ impl Client {
                 .as_ref()
                 .is_some_and(|links| links.iter().any(|link| link.alias == *alias));
             let Some(links) = links.filter(|_| known) else {
+                if record.is_unfinished(from) {
+                    // Somebody may have given this very call up: what is begun is gone on with.
+                    return Ok(());
+                }
                 let text = format!("`{from}` has no link `{alias}` that was made by hand");
                 return Err(Error::new(ErrorKind::NotFound, text).on(stack));
             };

@@ -55,7 +55,7 @@ pub(crate) fn connect(name: &str, rest: &[String]) -> Reply {
     }
 }
 
-fn why(error: &std::io::Error) -> String {
+pub(crate) fn why(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::ConnectionRefused => "refused".to_owned(),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "no way there".to_owned(),
@@ -71,7 +71,16 @@ pub(crate) fn ask_tcp(
     line: &str,
     patience: Duration,
 ) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), patience)?;
+    say(open(address, port, patience)?, line)
+}
+
+/// Connects.
+pub(crate) fn open(address: Ipv4Addr, port: u16, patience: Duration) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::from((address, port)), patience)
+}
+
+/// Sends a line and reads the answer to its end.
+pub(crate) fn say(mut stream: TcpStream, line: &str) -> std::io::Result<String> {
     stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
     stream.shutdown(Shutdown::Write)?;

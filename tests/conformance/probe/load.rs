@@ -1,12 +1,15 @@
 //! A client that connects to one place again and again, and counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::{connect, dns, pause};
 
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many failures are told with their reason, the last ones.
+const TOLD: usize = 4;
 
 /// The load and what came of it.
 #[derive(Debug)]
@@ -21,7 +24,18 @@ pub(crate) struct Load {
 struct Counts {
     ok: u64,
     failed: u64,
+    /// Those of the failed that nobody took: no name, no connection.
+    unmade: u64,
     from: BTreeSet<String>,
+    why: VecDeque<String>,
+}
+
+/// Why there was no answer.
+enum Failure {
+    /// Nobody took the connection.
+    Unmade(String),
+    /// It was taken, and then broke.
+    Cut(String),
 }
 
 impl Load {
@@ -38,14 +52,19 @@ impl Load {
     pub(crate) fn run(&self) {
         loop {
             let start = Instant::now();
-            let name = self.once();
+            let answer = self.once();
+            let took = start.elapsed();
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            match name {
-                Some(name) => {
+            match answer {
+                Ok(name) => {
                     counts.ok += 1;
                     counts.from.insert(name);
                 }
-                None => counts.failed += 1,
+                Err(Failure::Unmade(why)) => {
+                    counts.unmade += 1;
+                    counts.fail(&why, took);
+                }
+                Err(Failure::Cut(why)) => counts.fail(&why, took),
             }
             drop(counts);
             pause(self.every.saturating_sub(start.elapsed()));
@@ -53,10 +72,15 @@ impl Load {
     }
 
     /// The host name of whoever answered.
-    fn once(&self) -> Option<String> {
-        let address = dns::resolve(&self.host).first().copied()?;
-        let answer = connect::ask_tcp(address, self.port, "hello", PATIENCE).ok()?;
-        answer.split_whitespace().next().map(str::to_owned)
+    fn once(&self) -> Result<String, Failure> {
+        let unmade = |why: std::io::Error| Failure::Unmade(connect::why(&why));
+        let cut = |why: std::io::Error| Failure::Cut(connect::why(&why));
+        let address = dns::resolve(&self.host).first().copied();
+        let address = address.ok_or_else(|| Failure::Unmade("no such name".to_owned()))?;
+        let stream = connect::open(address, self.port, PATIENCE).map_err(unmade)?;
+        let answer = connect::say(stream, "hello").map_err(cut)?;
+        let name = answer.split_whitespace().next().map(str::to_owned);
+        name.ok_or_else(|| Failure::Cut("an empty answer".to_owned()))
     }
 
     pub(crate) fn count(&self) -> String {
@@ -67,6 +91,24 @@ impl Load {
         } else {
             from.join(",")
         };
-        format!("ok {} failed {} from {from}\n", counts.ok, counts.failed)
+        let Counts {
+            ok, failed, unmade, ..
+        } = *counts;
+        let why: Vec<&str> = counts.why.iter().map(String::as_str).collect();
+        format!(
+            "ok {ok} failed {failed} unmade {unmade} from {from} last {}\n",
+            why.join("; ")
+        )
+    }
+}
+
+impl Counts {
+    fn fail(&mut self, why: &str, took: Duration) {
+        self.failed += 1;
+        if self.why.len() == TOLD {
+            self.why.pop_front();
+        }
+        let took = took.as_millis();
+        self.why.push_back(format!("{why} after {took} ms"));
     }
 }

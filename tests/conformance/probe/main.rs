@@ -3,7 +3,7 @@
 //! ```text
 //! lasting    serve [--tcp P]… [--udp P]… [--name X] [--ready-after MS] [--listen-after MS]
 //!                  [--unready-file PATH] [--presence PATH] [--ignore-term]
-//!                  [--exit-after MS] [--code N] [--load HOST PORT MS]
+//!                  [--exit-after MS] [--code N] [--slow MS] [--load HOST PORT MS]
 //!            sleep [MS]   tick MS [COUNT]   exit N MS   flaky PATH FAILURES [COMMAND…]   cat
 //! at once    hello  hostname  ready  env [KEY]  id  cwd  tty  limits  route  print [--stderr] TEXT…
 //!            lines N TEXT…  exit N  burn MIB  spin MS  forkmany N

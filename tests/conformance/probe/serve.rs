@@ -24,6 +24,8 @@ pub(crate) struct Server {
     unready_file: Option<String>,
     presence: Option<String>,
     ignore_term: bool,
+    /// How long it thinks before it says hello.
+    slow: Duration,
     load: Option<Load>,
     doors: Mutex<Vec<Door>>,
     ending: AtomicBool,
@@ -73,6 +75,7 @@ struct Options {
     ignore_term: bool,
     exit_after: Option<Duration>,
     code: u8,
+    slow: Duration,
     load: Option<(String, u16, Duration)>,
 }
 
@@ -92,6 +95,7 @@ fn parse(words: &[String]) -> Option<Options> {
             "--ignore-term" => options.ignore_term = true,
             "--exit-after" => options.exit_after = Some(time(rest.next())?),
             "--code" => options.code = rest.next()?.parse().ok()?,
+            "--slow" => options.slow = time(rest.next())?,
             "--load" => {
                 let (host, port) = (rest.next()?.clone(), rest.next()?.parse().ok()?);
                 options.load = Some((host, port, time(rest.next())?));
@@ -111,6 +115,7 @@ pub(crate) fn start(words: &[String]) -> Result<Arc<Server>, Option<String>> {
         unready_file: options.unready_file,
         presence: options.presence,
         ignore_term: options.ignore_term,
+        slow: options.slow,
         load: options
             .load
             .map(|(host, port, every)| Load::new(host, port, every)),
@@ -259,6 +264,9 @@ impl Server {
             return;
         }
         let line = line.trim_end();
+        if line == "hello" && !self.slow.is_zero() {
+            pause(self.slow);
+        }
         let answer = if line.starts_with("GET ") {
             // The rest of the request is read, so that closing does not cut the answer short.
             let mut header = String::new();

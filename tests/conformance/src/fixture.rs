@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -310,10 +311,15 @@ impl Fixture {
     /// # Errors
     /// If nothing answers.
     pub async fn ask_once(&self, endpoint: &Endpoint, line: &str) -> Result<String, Failure> {
-        let port = endpoint.port.unwrap_or_default();
-        let to = SocketAddr::new(endpoint.address, port);
-        let answer = self.dial.ask(endpoint.protocol, to, line).await;
-        answer.map_err(|error| Failure::Failed(format!("ask {to}/{}: {error}", endpoint.protocol)))
+        let (to, protocol) = (reached_at(endpoint), endpoint.protocol);
+        let answer = self.ask_kind(endpoint, line).await;
+        answer.map_err(|error| Failure::Failed(format!("ask {to}/{protocol}: {error}")))
+    }
+
+    /// The same for those who want to know how it failed.
+    pub(crate) async fn ask_kind(&self, endpoint: &Endpoint, line: &str) -> io::Result<String> {
+        let (to, protocol) = (reached_at(endpoint), endpoint.protocol);
+        self.dial.ask(protocol, to, line).await
     }
 
     /// The published endpoint of a service, once it is ready.
@@ -423,6 +429,10 @@ impl Fixture {
     pub fn time(&self) -> Duration {
         self.client.clock().monotonic()
     }
+}
+
+fn reached_at(endpoint: &Endpoint) -> SocketAddr {
+    SocketAddr::new(endpoint.address, endpoint.port.unwrap_or_default())
 }
 
 /// A server's answer to a line, as a command's output.

@@ -125,6 +125,13 @@ const CAUGHT: &[(Bug, &str)] = &[
     (Bug::CopyCutsFiles, "copy_there_and_back"),
     (Bug::EventsForgetEnds, "events_tell_a_life"),
     (Bug::InternalLeaks, "internal_network_has_no_way_out"),
+    (Bug::DeathUnnoticed, "published_traffic_through_deaths"),
+    (Bug::LinkGap, "traffic_through_repoint"),
+    (Bug::UnlinkTakesAll, "traffic_through_unlink_of_another"),
+    (Bug::PublishedGap, "published_traffic_through_changes"),
+    (Bug::LongNamesLost, "changes_under_the_longest_names"),
+    (Bug::SecretInLog, "secrets_nowhere_through_changes"),
+    (Bug::NamesakesSuffer, "traffic_through_down_of_another"),
 ];
 
 /// Why a bug was missed, if it was.

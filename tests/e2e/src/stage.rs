@@ -163,6 +163,31 @@ impl Stage {
         out
     }
 
+    /// As [`ok`](Self::ok), by somebody who is in another directory, has another home, and knows
+    /// nothing but where the state and the Compose file lie.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn ok_elsewhere(&self, words: &[&str]) -> String {
+        let place = self.path().join("elsewhere");
+        fs::create_dir_all(&place).expect("a directory");
+        let place = place.to_str().expect("a path of ours");
+        let home = format!("HOME={place}");
+        let file = self.path().join("compose.yaml");
+        let mut all = vec!["-f", file.to_str().expect("a path of ours")];
+        all.extend(words);
+        let starter = ["env", "-C", place, &home, "TMPDIR=/tmp"];
+        let output = self.unmoor_by(&starter, &all).output().expect("it starts");
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "elsewhere: unmoor {words:?}: {}\n{err}{out}",
+            output.status
+        );
+        out
+    }
+
     /// Runs the command line to its end.
     ///
     /// # Panics

@@ -233,12 +233,21 @@ impl Model {
         LinuxCaps::of(&service.spec.security).map_err(|error| error.on(&service.name))?;
         self.reserve_ports(stack, service)?;
         let addresses = self.service_addresses(stack, &service.name, &service.spec)?;
+        let fewer = |former: &Declared| service.links.len() < former.service.links.len();
+        let former = self.holding(stack);
+        let former = former.and_then(|holding| holding.services.get(&service.name));
+        let mut service = Arc::clone(service);
+        if self.bugs.has(Bug::UnlinkTakesAll) && former.is_some_and(fewer) {
+            Arc::make_mut(&mut service).links.clear();
+        }
+        let name = service.name.clone();
         let declared = Declared {
-            service: Arc::clone(service),
+            service,
+            since: self.now,
             addresses,
         };
         let holding = self.stacks.entry(stack.clone()).or_default();
-        holding.services.insert(service.name.clone(), declared);
+        holding.services.insert(name, declared);
         self.touch();
         Ok(Applied::Changed)
     }
@@ -252,6 +261,12 @@ impl Model {
         let Some(gone) = holding.and_then(|holding| holding.services.remove(name)) else {
             return Ok(Applied::Unchanged);
         };
+        if self.bugs.has(Bug::NamesakesSuffer) {
+            let namesakes = self.stacks.values_mut();
+            for holding in namesakes.filter_map(|holding| holding.services.get_mut(name)) {
+                holding.addresses.clear();
+            }
+        }
         self.give_back(stack, &gone.addresses);
         self.release_service_ports(stack, name);
         self.removed(stack, true)

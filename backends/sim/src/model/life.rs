@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unmoor_core::backend::{DesiredService, Exit, HealthState, LogLine, Phase};
+use unmoor_core::backend::{Channel, DesiredService, Exit, HealthState, LogLine, Phase};
 use unmoor_core::name::ReplicaId;
 use unmoor_core::signal::Signal;
 use unmoor_core::spec::{BlobId, BlobKind, LinuxCaps, MountSource, RestartPolicy};
@@ -208,6 +208,11 @@ impl Model {
             let text = String::from_utf8_lossy(&given.concat()).into_owned();
             replica.message = Some(text);
         }
+        let told = self.bugs.has(Bug::SecretInLog);
+        let told = told.then(|| self.replica(id)).flatten().map(|replica| {
+            let given: Vec<&[u8]> = replica.given.values().filter_map(Node::content).collect();
+            String::from_utf8_lossy(&given.concat()).into_owned() + "\n"
+        });
         self.touch();
         self.plan_check(id);
         let start = Start {
@@ -221,6 +226,10 @@ impl Model {
             stdin: service.spec.stdin_open,
         };
         self.spawn(start);
+        let main = self.replica(id).and_then(|replica| replica.main);
+        if let (Some(told), Some(main)) = (told, main) {
+            self.emit(main, Channel::Stdout, &told);
+        }
     }
 
     /// The main process of a replica has ended.

@@ -91,6 +91,8 @@ pub(crate) struct Holding {
 #[derive(Debug)]
 pub(crate) struct Declared {
     pub(crate) service: Arc<DesiredService>,
+    /// When it was declared last, in the model's time.
+    pub(crate) since: Duration,
     pub(crate) addresses: BTreeMap<NetworkName, Ipv4Addr>,
 }
 

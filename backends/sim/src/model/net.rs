@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
+use unmoor_core::backend::Phase;
 use unmoor_core::name::{NetworkName, ReplicaId, ServiceName, StackName};
 use unmoor_core::spec::{AddressMode, Network, NetworkMode, Protocol, Service, default_network};
 use unmoor_core::{Error, ErrorKind, Result};
@@ -104,6 +106,9 @@ pub(crate) fn networks_of(service: &Service) -> Vec<NetworkName> {
         _ => Vec::new(),
     }
 }
+
+/// How long a gap lasts that a bug makes.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 impl Model {
     /// Takes one address on each network of a service; none if one network has none left.
@@ -232,6 +237,10 @@ impl Model {
         if self.bugs.has(Bug::UnreadyServes) {
             return replica.phase.is_alive();
         }
+        let between = replica.phase == Phase::Starting && replica.restarts > 0;
+        if between && self.bugs.has(Bug::DeathUnnoticed) {
+            return true;
+        }
         replica.is_ready() && (!replica.draining || self.bugs.has(Bug::DrainIgnored))
     }
 
@@ -312,6 +321,9 @@ impl Model {
         let Some(replica) = self.replica(from) else {
             return Vec::new();
         };
+        if name.len() > 62 && self.bugs.has(Bug::LongNamesLost) {
+            return Vec::new();
+        }
         if name == "localhost" {
             return vec![Ipv4Addr::LOCALHOST];
         }
@@ -352,6 +364,10 @@ impl Model {
         else {
             return Vec::new();
         };
+        let young = declared.is_some_and(|declared| self.now < declared.since + A_MOMENT);
+        if young && self.bugs.has(Bug::LinkGap) {
+            return Vec::new();
+        }
         if self.bugs.has(Bug::NoAliases) && link.alias.as_str() != link.target.service.as_str() {
             return Vec::new();
         }
@@ -458,6 +474,12 @@ impl Model {
             .iter()
             .find(|entry| entry.is_at(protocol, port, ip))?
             .clone();
+        if self.bugs.has(Bug::PublishedGap) {
+            let mut list = self.replicas_of(&entry.stack, &entry.service);
+            if list.any(|replica| self.now < replica.since + A_MOMENT) {
+                return None;
+            }
+        }
         match &entry.replica {
             Some(id) => {
                 let ready = self.replica(id).is_some_and(|replica| self.serves(replica));

@@ -254,7 +254,7 @@ impl Model {
     }
 
     /// Writes to a process's standard output or error.
-    fn emit(&mut self, pid: u64, channel: Channel, text: &str) {
+    pub(crate) fn emit(&mut self, pid: u64, channel: Channel, text: &str) {
         if text.is_empty() {
             return;
         }

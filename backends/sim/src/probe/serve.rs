@@ -64,6 +64,8 @@ fn parse(words: &[String], now: Duration) -> Option<(Serve, Option<(Duration, i3
             "--ignore-term" => serve.ignore_term = true,
             "--exit-after" => ends = Some(milliseconds(rest.next()?)?),
             "--code" => code = rest.next()?.parse().ok()?,
+            // Whoever asks here is answered at once.
+            "--slow" => drop(milliseconds(rest.next()?)?),
             "--load" => {
                 serve.load = Some(Load {
                     host: rest.next()?.clone(),
@@ -216,9 +218,10 @@ impl Model {
                 } else {
                     from.join(",")
                 };
+                // A connection that is taken is answered here, so nothing is ever cut.
+                let (ok, failed) = (load.ok, load.failed);
                 Reply::out(format!(
-                    "ok {} failed {} from {from}\n",
-                    load.ok, load.failed
+                    "ok {ok} failed {failed} unmade {failed} from {from} last -\n"
                 ))
             }
             None => Reply::fail(1, "there is no load\n"),

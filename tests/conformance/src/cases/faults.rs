@@ -12,6 +12,7 @@ use unmoor_core::{Error, ErrorKind};
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, PATIENCE, named, slot};
+use crate::load;
 
 cases! { "faults";
     /// Two stacks come up at the same time.
@@ -281,8 +282,8 @@ async fn cancelled_update_is_resumed(t: &Fixture) -> Verdict {
     };
     t.up(&stack(0)).await?;
     let load = slot(&name, "load", 1);
-    super::update::begin_load(t, &load).await?;
-    let before = super::update::count(t, &load).await?;
+    load::begin(t, &load).await?;
+    let before = load::count(t, &load).await?;
     for limit in 1..40 {
         let cut = Cut::after(limit);
         let told = |progress: Progress| cut.tell(&progress);
@@ -298,8 +299,8 @@ async fn cancelled_update_is_resumed(t: &Fixture) -> Verdict {
             break;
         }
     }
-    let after = super::update::enough_load(t, &load, before.ok + 10).await?;
-    ensure_eq!(after.failed, before.failed, "failed connections");
+    let after = load::enough(t, &load, before.ok + 10).await?;
+    after.no_more_failed(&before)?;
     Ok(())
 }
 
@@ -313,8 +314,8 @@ async fn rapid_drains_fail_no_connection(t: &Fixture) -> Verdict {
     let loads = [1, 2].map(|number| slot(&stack.name, "load", number));
     let mut before = Vec::new();
     for load in &loads {
-        super::update::begin_load(t, load).await?;
-        before.push(super::update::count(t, load).await?);
+        load::begin(t, load).await?;
+        before.push(load::count(t, load).await?);
     }
     for round in 0..12 {
         let replica = slot(&stack.name, "web", round % 3 + 1);
@@ -328,13 +329,8 @@ async fn rapid_drains_fail_no_connection(t: &Fixture) -> Verdict {
         t.up(&stack).await?;
     }
     for (load, before) in loads.iter().zip(before) {
-        let after = super::update::enough_load(t, load, before.ok + 10).await?;
-        ensure_eq!(
-            after.failed,
-            before.failed,
-            "failed connections of {}",
-            after.ok - before.ok
-        );
+        let after = load::enough(t, load, before.ok + 10).await?;
+        after.no_more_failed(&before)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod across;
 mod ask;
 mod attach;
 mod blobs;
+mod changes;
 mod copy;
 mod depend;
 mod discover;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Vec<Case> {
         names::cases(),
         state::cases(),
         faults::cases(),
+        changes::cases(),
     ]
     .concat()
 }

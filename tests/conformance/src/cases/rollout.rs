@@ -10,9 +10,9 @@ use unmoor_core::name::StackName;
 use unmoor_core::spec::{FailureAction, Service, Stack};
 use unmoor_core::{Client, ErrorKind};
 
-use super::update::{begin_load, count, enough_load};
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, named, slot};
+use crate::load;
 
 cases! { "update";
     /// A service goes back to what it was, whoever asks for it, and forth again.
@@ -99,8 +99,8 @@ async fn rollback_fails_no_connection(t: &Fixture) -> Verdict {
         .service(named("web"), version(web, 1));
     t.up(&stack).await?;
     let load = slot(&stack.name, "load", 1);
-    begin_load(t, &load).await?;
-    let before = count(t, &load).await?;
+    load::begin(t, &load).await?;
+    let before = load::count(t, &load).await?;
     let change = |service: Service| version(service, 2);
     t.client()
         .update(&stack.name, &named("web"), change)
@@ -109,10 +109,9 @@ async fn rollback_fails_no_connection(t: &Fixture) -> Verdict {
     t.client()
         .rollback(&stack.name, &named("web"), &options)
         .await?;
-    let now = count(t, &load).await?;
-    let after = enough_load(t, &load, now.ok + 10).await?;
-    let made = after.ok - before.ok;
-    ensure_eq!(after.failed, before.failed, "failed connections of {made}");
+    let now = load::count(t, &load).await?;
+    let after = load::enough(t, &load, now.ok + 10).await?;
+    after.no_more_failed(&before)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use unmoor_core::name::StackName;
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, PATIENCE, named, slot};
+use crate::load;
 
 cases! { "scale";
     /// A service is scaled up and down; what stays is not restarted.
@@ -172,12 +173,12 @@ async fn scale_down_is_not_noticed(t: &Fixture) -> Verdict {
         );
     t.up(&stack).await?;
     let load = slot(&stack.name, "load", 1);
-    super::update::begin_load(t, &load).await?;
-    let before = super::update::count(t, &load).await?;
+    load::begin(t, &load).await?;
+    let before = load::count(t, &load).await?;
     for count in [2, 4, 1] {
         scale(t, &stack.name, count).await?;
     }
-    let after = super::update::enough_load(t, &load, before.ok + 30).await?;
-    ensure_eq!(after.failed, before.failed, "failed connections");
+    let after = load::enough(t, &load, before.ok + 30).await?;
+    after.no_more_failed(&before)?;
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use unmoor_core::name::{ReplicaId, VolumeName};
+use unmoor_core::name::VolumeName;
 use unmoor_core::spec::{Mount, UpdateOrder, Volume};
 
 use crate::case::{Failure, Verdict, cases, ensure, ensure_eq};
 use crate::fixture::{Fixture, named, slot};
+use crate::load;
 
 cases! { "update";
     /// A changed service is replaced; others are left alone.
@@ -27,51 +28,6 @@ cases! { "update";
     update_of_a_scaled_service [Spawn, Scale, RollingUpdate, Exec, State];
     /// A change of links, counts or dependencies restarts nothing.
     harmless_change_restarts_nothing [Spawn, Links, LinkLive];
-}
-
-/// What a load generator has counted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Count {
-    /// Connections that were answered.
-    pub(super) ok: u64,
-    /// Connections that were not.
-    pub(super) failed: u64,
-}
-
-/// Port on which a server inside tells of its load; every server of the suite listens there.
-const DOOR: u16 = 7070;
-
-/// Asks a load generator for its count.
-pub(super) async fn count(t: &Fixture, load: &ReplicaId) -> Result<Count, Failure> {
-    let text = t.ok(load, &format!("count {DOOR}")).await?;
-    let words: Vec<&str> = text.split_whitespace().collect();
-    match words[..] {
-        ["ok", ok, "failed", failed, ..] => match (ok.parse(), failed.parse()) {
-            (Ok(ok), Ok(failed)) => Ok(Count { ok, failed }),
-            _ => Err(Failure::Failed(format!("not a count: {text}"))),
-        },
-        _ => Err(Failure::Failed(format!("not a count: {text}"))),
-    }
-}
-
-/// Waits until the load has made its first connections; what failed before does not count.
-pub(super) async fn begin_load(t: &Fixture, load: &ReplicaId) -> Verdict {
-    t.reach(load, &format!("count {DOOR}")).await?;
-    let start = count(t, load).await?.ok;
-    enough_load(t, load, start + 10).await.map(drop)
-}
-
-/// Waits until the load has made so many good connections.
-pub(super) async fn enough_load(
-    t: &Fixture,
-    load: &ReplicaId,
-    wanted: u64,
-) -> Result<Count, Failure> {
-    t.until("the load goes on", || async {
-        let now = count(t, load).await?;
-        Ok((now.ok >= wanted).then_some(now))
-    })
-    .await
 }
 
 async fn update_replaces_what_changed(t: &Fixture) -> Verdict {
@@ -147,23 +103,18 @@ async fn update_start_first_no_gap(t: &Fixture) -> Verdict {
         .service(named("web"), web);
     t.up(&stack).await?;
     let load = slot(&stack.name, "load", 1);
-    begin_load(t, &load).await?;
-    let before = count(t, &load).await?;
+    load::begin(t, &load).await?;
+    let before = load::count(t, &load).await?;
     for version in ["1", "2", "3"] {
         let change = |service: unmoor_core::spec::Service| service.env("VERSION", version);
         t.client()
             .update(&stack.name, &named("web"), change)
             .await?;
-        let now = count(t, &load).await?;
-        enough_load(t, &load, now.ok + 10).await?;
+        let now = load::count(t, &load).await?;
+        load::enough(t, &load, now.ok + 10).await?;
     }
-    let after = count(t, &load).await?;
-    ensure_eq!(
-        after.failed,
-        before.failed,
-        "failed connections of {}",
-        after.ok - before.ok
-    );
+    let after = load::count(t, &load).await?;
+    after.no_more_failed(&before)?;
     ensure_eq!(
         t.replicas(&stack.name, "web").await?.len(),
         1,
@@ -237,16 +188,16 @@ async fn failed_update_keeps_the_old_serving(t: &Fixture) -> Verdict {
         .service(named("web"), t.server("--tcp 80").health(t.health(80)));
     t.up(&stack).await?;
     let load = slot(&stack.name, "load", 1);
-    begin_load(t, &load).await?;
-    let before = count(t, &load).await?;
+    load::begin(t, &load).await?;
+    let before = load::count(t, &load).await?;
     let old = t.replica(&stack.name, "web").await?;
     let outcome = t.client().update(&stack.name, &named("web"), breaks).await;
     ensure!(
         outcome.is_err(),
         "an update whose replacement never became ready is called done"
     );
-    let after = enough_load(t, &load, before.ok + 10).await?;
-    ensure_eq!(after.failed, before.failed, "failed connections");
+    let after = load::enough(t, &load, before.ok + 10).await?;
+    after.no_more_failed(&before)?;
     let replicas = t.replicas(&stack.name, "web").await?;
     let kept = replicas
         .iter()

@@ -7,6 +7,7 @@ use unmoor_core::backend::Feature;
 use super::escape::marked_up;
 use super::{CaseResult, Report};
 use crate::case::Outcome;
+use crate::grid::{Kind, Place, ROWS, outcome_of};
 use crate::matrix::support_word;
 
 /// Whatever a backend might smuggle in, the page fetches nothing and runs nothing.
@@ -35,6 +36,7 @@ pub(super) fn write(report: &Report) -> String {
     );
     head(&mut page, report);
     failures(&mut page, report);
+    ways(&mut page, report);
     cases(&mut page, report);
     features(&mut page, report);
     page.push_str("</body>\n</html>\n");
@@ -91,6 +93,36 @@ fn failures(page: &mut String, report: &Report) {
         let _ = writeln!(page, "<li><a href=\"#{name}\">{name}</a>: {claim}</li>");
     }
     page.push_str("</ul>\n");
+}
+
+/// Every operation by the ways in which it is tried: how many cases hold, or what became of them.
+fn ways(page: &mut String, report: &Report) {
+    page.push_str(
+        "<h2>Operations, and the ways in which each is tried</h2>\n\
+         <p>How many claims hold; a dash says with its reason, where one points at it, that there is \
+         nothing to try.</p>\n<table>\n<tr><th>operation</th>",
+    );
+    for kind in Kind::ALL {
+        let _ = write!(page, "<th>{kind}</th>");
+    }
+    page.push_str("</tr>\n");
+    for row in ROWS {
+        let _ = write!(page, "<tr><td>{}</td>", marked_up(row.operation));
+        for place in &row.places {
+            let (class, text) = outcome_of(place, report);
+            let title = match place {
+                Place::By(names) => names.join(", "),
+                Place::Nothing(reason) => (*reason).to_owned(),
+            };
+            let (title, text) = (marked_up(&title), marked_up(&text));
+            let _ = write!(
+                page,
+                "<td class=\"way {class}\" title=\"{title}\">{text}</td>"
+            );
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table>\n");
 }
 
 fn cases(page: &mut String, report: &Report) {

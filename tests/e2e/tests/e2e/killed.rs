@@ -1,4 +1,5 @@
-//! `kill -9` of `up` anywhere: the next `up` finishes, and `down` leaves nothing.
+//! `kill -9` of `up` anywhere: the next `up`, of somebody elsewhere, finishes, and `down` leaves
+//! nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -48,7 +49,7 @@ fn an_up_killed_anywhere_is_finished_by_the_next() {
         // Spread over all events: before anything is made, in the middle, shortly before the end.
         let at = nth * total / 8;
         killed += usize::from(killed_at(&stage, at));
-        let _ = stage.ok(&["up", "-d", "--wait", "--wait-timeout", "60"]);
+        let _ = stage.ok_elsewhere(&["up", "-d", "--wait", "--wait-timeout", "60"]);
         assert_eq!(
             stage.phases(),
             whole,
@@ -90,7 +91,7 @@ fn a_down_killed_anywhere_is_finished_by_the_next() {
             send(&child, Signal::KILL);
         }
         child.wait().expect("it ends");
-        let _ = stage.ok(&["down", "-v"]);
+        let _ = stage.ok_elsewhere(&["down", "-v"]);
         stage.nothing_left(&noted);
         assert_eq!(stage.ok(&["ls", "-q"]), "");
     }
