@@ -152,6 +152,33 @@ fn a_refusal_by_one_that_has_just_died_is_tried_again() {
 }
 
 #[test]
+fn nobody_is_refused_while_replicas_come_and_go() {
+    let Some(world) = World::new("moves") else {
+        return;
+    };
+    let vip = world.service("web", 200, Mode::Stable);
+    let one = world.replica("web", 1, 11);
+    let two = world.replica("web", 2, 12);
+    let client = world.replica("client", 1, 10);
+    one.serve_tcp();
+    two.serve_tcp();
+    one.set_ready(true);
+    client.sees(vip, &["web-1"]);
+    // The address moves between the map of only targets and that of several, forth and back.
+    let refused = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..60 {
+                two.set_ready(true);
+                two.set_ready(false);
+            }
+        });
+        let calls = move || (0..2000).filter_map(move |_| who(vip).err());
+        client.inside(move || calls().map(|error| error.to_string()).collect::<Vec<_>>())
+    });
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
 fn nothing_of_a_replica_has_an_ipv6_address_but_its_loopback() {
     let addresses = || {
         let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();

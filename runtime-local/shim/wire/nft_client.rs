@@ -116,6 +116,12 @@ impl Client {
             r.look_up_address(DIRECT);
             r.dnat(None);
         });
+        // Each look sees the keys as they are at its own time. An address that moves from the map
+        // of only targets to the other one between the two looks above would be in neither.
+        c.rule("redirect", |r| {
+            r.destination(REG);
+            r.look_up_verdict(BALANCED);
+        });
         c.rule("closed", |r| {
             r.destination(REG);
             r.equals(REG, &NOBODY.octets());

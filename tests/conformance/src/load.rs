@@ -31,7 +31,7 @@ pub(crate) struct Count {
 
 impl Count {
     fn read(text: &str) -> Option<Self> {
-        let (counts, why) = text.trim_end().split_once(" last ")?;
+        let (counts, why) = text.trim_end_matches('\n').split_once(" last ")?;
         let words: Vec<&str> = counts.split_whitespace().collect();
         let ["ok", ok, "failed", failed, "unmade", unmade, "from", ..] = words[..] else {
             return None;
@@ -187,6 +187,8 @@ mod tests {
         let count = Count::read(text).expect("a count");
         assert_eq!((count.ok, count.failed, count.unmade), (7, 3, 1));
         assert!(Count::read("ok 7 failed 3 from a").is_none());
+        let text = "ok 7 failed 0 unmade 0 from a last \n";
+        assert_eq!(Count::read(text).expect("nothing failed").why, "");
         let before = Count {
             ok: 5,
             failed: 1,

@@ -20,12 +20,17 @@ pub(crate) const ROWS: &[Row] = &[
             By(&[
                 "plan_says_why",
                 "plan_then_apply",
+                "stored_plan_is_applied_by_another_client",
                 "plan_lists_all_gaps_before_writing",
             ]),
             By(&["plan_writes_nothing"]),
-            By(&["outdated_plan_is_a_conflict"]),
+            By(&[
+                "outdated_plan_is_a_conflict",
+                "stored_plan_over_other_facts_is_a_conflict",
+                "stored_plan_over_another_record_is_a_conflict",
+            ]),
             Nothing(NO_WRITE),
-            Nothing(NO_WRITE),
+            By(&["stored_plan_is_applied_by_another_client"]),
             By(&[
                 "unsupported_is_refused_before_any_write",
                 "undefined_references_are_refused",
@@ -38,6 +43,7 @@ pub(crate) const ROWS: &[Row] = &[
             Nothing(NO_CHANGE),
             By(&[
                 "secrets_nowhere_in_observe_or_errors",
+                "stored_plan_holds_no_secret",
                 "secrets_nowhere_through_changes",
             ]),
         ],
@@ -192,6 +198,7 @@ pub(crate) const ROWS: &[Row] = &[
                 "failed_update_keeps_the_old_serving",
                 "failed_update_is_taken_back",
                 "update_goes_on_over_a_failure",
+                "failed_update_tells_its_last_words",
                 "changes_of_nothing_are_refused",
             ]),
             By(&["changes_under_the_longest_names"]),
