@@ -7,7 +7,7 @@ use unmoor_core::backend::Feature;
 use super::escape::marked_up;
 use super::{CaseResult, Report};
 use crate::case::Outcome;
-use crate::grid::{Kind, Place, ROWS, outcome_of};
+use crate::grid::{Kind, Place, grid, outcome_of};
 use crate::matrix::support_word;
 
 /// Whatever a backend might smuggle in, the page fetches nothing and runs nothing.
@@ -106,7 +106,7 @@ fn ways(page: &mut String, report: &Report) {
         let _ = write!(page, "<th>{kind}</th>");
     }
     page.push_str("</tr>\n");
-    for row in ROWS {
+    for row in grid() {
         let _ = write!(page, "<tr><td>{}</td>", marked_up(row.operation));
         for place in &row.places {
             let (class, text) = outcome_of(place, report);
