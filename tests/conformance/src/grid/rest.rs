@@ -50,6 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
                 "working_dir",
                 "hostname",
                 "user_and_groups",
+                "own_ids_where_asked_for",
                 "read_only_root",
                 "capabilities_by_default",
                 "capabilities_dropped_and_added",
@@ -175,11 +176,34 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        operation: "discover from inside",
+        places: [
+            By(&[
+                "inside_lists_what_its_networks_have",
+                "inside_asks_for_a_name",
+            ]),
+            By(&["inside_follows_readiness"]),
+            By(&["inside_follows_readiness"]),
+            Nothing(NO_WRITE),
+            By(&["inside_follows_readiness"]),
+            By(&[
+                "inside_answers_its_own_token_only",
+                "inside_without_a_network_has_nobody_to_ask",
+            ]),
+            By(&["inside_sees_the_end_of_a_link_across"]),
+            Nothing(READERS),
+            Nothing(NO_CHANGE),
+            By(&["inside_answers_its_own_token_only"]),
+        ],
+    },
+    Row {
         operation: "watch",
         places: [
             By(&[
                 "watch_resync_first_then_changes",
                 "watch_sees_scale_and_removal",
+                "watch_resumes_without_a_gap",
+                "directory_follows_discovery",
                 "watch_sees_health",
             ]),
             By(&["watch_resync_first_then_changes"]),
