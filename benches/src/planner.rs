@@ -1,6 +1,6 @@
 //! How long the planner takes for large stacks, and how much memory. It is pure: nothing runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
@@ -150,6 +150,7 @@ fn desired(stack: Stack) -> Result<Desired> {
         images,
         fingerprints: BTreeMap::new(),
         contents: BTreeMap::new(),
+        left: BTreeSet::new(),
     })
 }
 
