@@ -134,7 +134,14 @@ impl Images for ProcBackend {
         _policy: PullPolicy,
         _progress: OnPull<'_>,
     ) -> Result<ResolvedImage> {
-        let found = self.world().images.get(reference).cloned();
+        let world = self.world();
+        // A plan that was kept names images by their digests.
+        let found = match reference.digest() {
+            Some(digest) => world.images.values().find(|image| image.digest == *digest),
+            None => world.images.get(reference),
+        };
+        let found = found.cloned();
+        drop(world);
         let missing = || {
             Error::new(
                 ErrorKind::NotFound,

@@ -7,7 +7,7 @@ mod given_up;
 mod traffic;
 
 use unmoor_core::apply::RunOptions;
-use unmoor_core::backend::Phase;
+use unmoor_core::backend::{Feature, Phase};
 use unmoor_core::client::{DownOptions, UpOptions};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{Alias, ReplicaId, ServiceName, StackName};
@@ -60,6 +60,15 @@ fn alias(text: &str) -> Alias {
     Alias::parse(text).expect("the suite's own names are valid")
 }
 
+/// Who answers others on port 80, where others can reach it: elsewhere two on one node cannot both
+/// have the port.
+fn answering(t: &Fixture, name: &str) -> Service {
+    match t.has(Feature::InternalTcp) {
+        true => t.server(&format!("--tcp 80 --name {name}")),
+        false => t.server(""),
+    }
+}
+
 /// What the n-th service or alias is called that comes and goes.
 fn nth(word: &str, n: usize) -> String {
     format!("{word}{n}")
@@ -78,14 +87,14 @@ impl Ground {
     fn plain(t: &Fixture) -> Self {
         Self {
             name: t.stack_name(),
-            web: t.server("--tcp 80 --name web"),
+            web: answering(t, "web"),
             asking: t.server(""),
         }
     }
 
     /// A stack of two that are checked, and visitors who come all the time.
     fn busy(t: &Fixture) -> Self {
-        let web = t.server("--tcp 80 --name web").health(t.health(80));
+        let web = answering(t, "web").health(t.health(80));
         Self {
             web: web.replicas(2),
             asking: t.server("--load web 80 10"),
@@ -95,7 +104,7 @@ impl Ground {
 
     /// The stack's file, the n-th time that it is written.
     fn file(&self, t: &Fixture, n: usize) -> Stack {
-        let other = t.server("--tcp 80 --name other");
+        let other = answering(t, "other");
         Stack::new(self.name.clone())
             .service(named("load"), self.asking.clone())
             .service(named("web"), self.web.clone())
