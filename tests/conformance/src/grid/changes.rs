@@ -6,6 +6,8 @@ use super::Row;
 const NO_WRITE: &str = "it only reads, so there is nothing half done to complete";
 const NO_CHANGE: &str = "it only reads, so no visitor can notice it";
 const READERS: &str = "readers do not meet; the crowds of changes read at once, too";
+const AS_UP: &str =
+    "looking is a plan that is not carried out, and putting right is an `up`: both have their rows";
 const NO_SECRET: &str = "it carries nothing of a service's but its name";
 
 /// One row for each operation; places in the order of `Kind::ALL`.
@@ -42,6 +44,25 @@ pub(crate) const ROWS: &[Row] = &[
                 "stored_plan_holds_no_secret",
                 "secrets_nowhere_through_changes",
             ]),
+        ],
+    },
+    Row {
+        operation: "drift",
+        places: [
+            By(&[
+                "what_was_applied_does_not_drift",
+                "hand_changes_are_told_and_put_right",
+                "drift_can_be_left",
+            ]),
+            By(&["what_was_applied_does_not_drift"]),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
+            Nothing(AS_UP),
         ],
     },
     Row {
