@@ -61,7 +61,10 @@ fn sets(folder: &Path) -> Vec<(PathBuf, Vec<String>)> {
                 words.extend([flag.to_owned(), name.to_owned()]);
             }
         }
-        found.push((folder.join(slug), words));
+        // The list names more than is kept beside the repository.
+        if folder.join(slug).is_dir() {
+            found.push((folder.join(slug), words));
+        }
     }
     found
 }
