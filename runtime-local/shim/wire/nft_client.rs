@@ -70,6 +70,10 @@ impl Client {
         c.del_table();
         c.table();
         c.base_chain("redirect", "nat", Hook::Output, -100);
+        // A chain is walked as it was when the walk began, but each look into a map sees the keys
+        // as they are by then: whoever comes at the moment of a change can find neither the old
+        // nor the new. Who was not redirected is led through the same rules once more.
+        c.base_chain("again", "nat", Hook::Output, -99);
         c.base_chain("refuse", "filter", Hook::Output, 0);
         c.base_chain("closed", "filter", Hook::Input, 0);
         let balanced_by_chains = Set {
@@ -107,21 +111,17 @@ impl Client {
                 r.dnat(Some(port));
             });
         }
-        c.rule("redirect", |r| {
-            r.destination(REG);
-            r.look_up_verdict(BALANCED);
-        });
-        c.rule("redirect", |r| {
-            r.destination(REG);
-            r.look_up_address(DIRECT);
-            r.dnat(None);
-        });
-        // Each look sees the keys as they are at its own time. An address that moves from the map
-        // of only targets to the other one between the two looks above would be in neither.
-        c.rule("redirect", |r| {
-            r.destination(REG);
-            r.look_up_verdict(BALANCED);
-        });
+        for chain in ["redirect", "again"] {
+            c.rule(chain, |r| {
+                r.destination(REG);
+                r.look_up_verdict(BALANCED);
+            });
+            c.rule(chain, |r| {
+                r.destination(REG);
+                r.look_up_address(DIRECT);
+                r.dnat(None);
+            });
+        }
         c.rule("closed", |r| {
             r.destination(REG);
             r.equals(REG, &NOBODY.octets());
@@ -295,7 +295,7 @@ fn refuse(c: &mut Change, subnet: Ipv4Addr, prefix: u8) {
         r.destination(REG);
         r.differs(REG, &broadcast.to_be_bytes());
     };
-    c.rule("redirect", |r| {
+    c.rule("again", |r| {
         is_stable(r);
         to_nobody(r);
     });
