@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::planned::Ground;
 use super::{Client, UpOptions};
 use crate::apply::Report;
-use crate::backend::ObservedStack;
+use crate::backend::{Capabilities, ObservedStack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ServiceName, StackName};
 use crate::plan::{Desired, Drift, drift};
@@ -23,7 +23,8 @@ impl Client {
             return Err(unknown(stack));
         }
         let observed = self.whole(stack).await?;
-        Ok(drift(&record.effective(stack), &observed))
+        let applied = record.effective(stack);
+        Ok(drift(&applied, &observed, &self.capabilities()))
     }
 
     /// Brings a stack back to what was applied last; needs no file. Services that want their drift
@@ -70,11 +71,15 @@ pub(super) fn left(ground: &Ground, observed: &ObservedStack) -> BTreeSet<Servic
 }
 
 /// What a plan says of services that it leaves although they differ.
-pub(super) fn left_notes(desired: &Desired, observed: &ObservedStack) -> Vec<String> {
+pub(super) fn left_notes(
+    desired: &Desired,
+    observed: &ObservedStack,
+    capabilities: &Capabilities,
+) -> Vec<String> {
     if desired.left.is_empty() {
         return Vec::new();
     }
-    let all = drift(&desired.stack, observed);
+    let all = drift(&desired.stack, observed, capabilities);
     let told = all.told().filter(|item| {
         let service = item.service.as_ref();
         service.is_some_and(|name| desired.left.contains(name))

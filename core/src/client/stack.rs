@@ -349,7 +349,8 @@ impl Client {
         let mut plan = plan(desired, observed, &self.capabilities(), &ground.options)?;
         let record = &mut ground.record;
         plan.notes.extend(record.notes());
-        plan.notes.extend(drift::left_notes(desired, observed));
+        let left = drift::left_notes(desired, observed, &self.capabilities());
+        plan.notes.extend(left);
         record.settle(&desired.fingerprints);
         remember(record, &ground.former, &plan, observed);
         let known = &desired.stack.services;

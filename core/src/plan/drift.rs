@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::desired::{hash_over, others_of};
 use super::judge::same_network;
 use super::order::networks_of;
-use crate::backend::{HealthState, ObservedReplica, ObservedStack, Phase};
+use crate::backend::{Capabilities, Feature, HealthState, ObservedReplica, ObservedStack, Phase};
 use crate::label::ONE_OFF;
 use crate::name::{ServiceName, StackName};
 use crate::spec::{
@@ -93,12 +93,14 @@ impl Drift {
 /// Compares a stack as it was applied last with what there is of it.
 ///
 /// A replica is compared by the hash of its specification, its image, its phase and its place in
-/// discovery; what a platform does not tell, as a limit changed by hand, is not seen.
+/// discovery, where the backend can take one out of it; what a platform does not tell, as a limit
+/// changed by hand, is not seen.
 #[must_use]
-pub fn drift(applied: &Stack, observed: &ObservedStack) -> Drift {
+pub fn drift(applied: &Stack, observed: &ObservedStack, capabilities: &Capabilities) -> Drift {
     let mut look = Look {
         applied,
         observed,
+        drains: capabilities.has(Feature::Drain),
         items: Vec::new(),
     };
     look.shared();
@@ -115,6 +117,7 @@ pub fn drift(applied: &Stack, observed: &ObservedStack) -> Drift {
 struct Look<'a> {
     applied: &'a Stack,
     observed: &'a ObservedStack,
+    drains: bool,
     items: Vec<DriftItem>,
 }
 
@@ -245,7 +248,7 @@ impl Look<'_> {
             Phase::Running if replica.health == HealthState::Unhealthy => {
                 Some("an unhealthy one".to_owned())
             }
-            Phase::Running if replica.is_ready() && !replica.in_discovery => {
+            Phase::Running if self.drains && replica.is_ready() && !replica.in_discovery => {
                 Some("one out of discovery".to_owned())
             }
             Phase::Running => None,

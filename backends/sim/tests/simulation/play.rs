@@ -214,7 +214,8 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
             for (name, spec) in &wanted.services {
                 reached(name, spec, &seen, false)?;
             }
-            let drift = unmoor_core::plan::drift(&wanted, &seen);
+            let capabilities = unmoor_core::backend::Capabilities::none();
+            let drift = unmoor_core::plan::drift(&wanted, &seen, &capabilities);
             let is_wanted = |name: &ServiceName| wanted.services.contains_key(name);
             let more = drift.items.iter().find(|item| {
                 item.kind != DriftKind::Idle && item.service.as_ref().is_none_or(is_wanted)
