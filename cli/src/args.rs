@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use unmoor::name::ServiceName;
 
-use crate::{complete, verbs};
+use crate::{complete, examples, verbs};
 
 const EXAMPLES: &str = "Examples:
   unmoor up -d --wait            start the stack of ./compose.yaml and wait until it serves
@@ -34,6 +34,18 @@ pub(crate) struct Cli {
     pub(crate) globals: Globals,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What can be said, with the examples of every verb.
+pub(crate) fn command() -> clap::Command {
+    examples::shown(Cli::command())
+}
+
+/// What was said.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// Options that come before the verb.
@@ -284,7 +296,6 @@ pub(crate) enum Command {
     /// Print what makes a shell complete words
     Completion(verbs::completion::Args),
     /// Write the manual pages
-    #[command(hide = true)]
     Man(verbs::completion::Man),
     /// Refused: replicas do not become images
     #[command(hide = true)]
@@ -311,10 +322,8 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     #[test]
     fn no_two_words_mean_the_same() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

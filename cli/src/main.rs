@@ -7,6 +7,7 @@ mod change;
 mod complete;
 mod config;
 mod detach;
+mod examples;
 mod exit;
 mod interrupt;
 mod making;
@@ -23,18 +24,15 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
-
 use app::App;
-use args::Cli;
 use exit::Failure;
 
 fn main() -> ExitCode {
     // Asked by a shell that completes a word, this answers and ends.
-    clap_complete::CompleteEnv::with_factory(Cli::command)
+    clap_complete::CompleteEnv::with_factory(args::command)
         .var(verbs::completion::VARIABLE)
         .complete();
-    let cli = match Cli::try_parse() {
+    let cli = match args::parse() {
         Ok(cli) => cli,
         Err(answer) => return exit::parsed(&answer),
     };

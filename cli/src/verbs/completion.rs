@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
 use clap_complete::env::EnvCompleter;
 
 use crate::app::App;
-use crate::args::Cli;
 use crate::exit::{Code, Failure};
 use crate::verbs::Outcome;
+use crate::{args, examples};
 
 /// Print what makes a shell complete words of this program, names of services included.
 ///
@@ -31,8 +30,8 @@ enum Shell {
 /// The variable by which the shell asks; see `main`.
 pub(crate) const VARIABLE: &str = "UNMOOR_COMPLETE";
 
-pub(crate) fn run(args: &Args, app: &App) -> Outcome {
-    let shell: &dyn EnvCompleter = match args.shell {
+pub(crate) fn run(said: &Args, app: &App) -> Outcome {
+    let shell: &dyn EnvCompleter = match said.shell {
         Shell::Bash => &clap_complete::env::Bash,
         Shell::Zsh => &clap_complete::env::Zsh,
         Shell::Fish => &clap_complete::env::Fish,
@@ -51,15 +50,15 @@ pub(crate) struct Man {
     directory: PathBuf,
 }
 
-pub(crate) fn man(args: &Man, app: &App) -> Outcome {
+pub(crate) fn man(said: &Man, app: &App) -> Outcome {
     let failed = |error| Failure::System("write manual pages", error);
     if app.is_dry() {
         return app.would([format!(
             "write manual pages to {}",
-            args.directory.display()
+            said.directory.display()
         )]);
     }
-    std::fs::create_dir_all(&args.directory).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &args.directory).map_err(failed)?;
+    std::fs::create_dir_all(&said.directory).map_err(failed)?;
+    examples::pages(args::command(), &said.directory).map_err(failed)?;
     Ok(Code::DONE)
 }

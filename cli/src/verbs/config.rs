@@ -139,6 +139,7 @@ pub(crate) fn run(args: &Args, app: &App) -> Outcome {
         None => document.to_yaml(),
     };
     match &args.output {
+        Some(path) if app.is_dry() => return app.would([format!("write {}", path.display())]),
         Some(path) => std::fs::write(path, text)
             .map_err(|error| Failure::System("write the file given with -o", error))?,
         None => app.out.text(&text)?,

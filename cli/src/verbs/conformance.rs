@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use unmoor::Uri;
 use unmoor_conformance::{
-    CaseResult, Evidence, Format, Matrix, Options, Report, all_cases, run as run_suite,
+    Case, CaseResult, Evidence, Format, Matrix, Options, Report, all_cases, run as run_suite,
 };
 
 use crate::app::App;
@@ -84,6 +84,9 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         Some(uri) => Uri::parse(uri)?,
         None => Uri::parse(&app.backend()?)?,
     };
+    if app.is_dry() {
+        return app.would(tried(&args, &uri));
+    }
     let backend = unmoor::catalog().connect(&uri).await?;
     let by_scheme = match uri.scheme.as_str() {
         "sim" => Evidence::Model,
@@ -123,24 +126,35 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     })
 }
 
+/// What a run would do, one a line; cases that the backend cannot pass would be skipped.
+fn tried(args: &Args, uri: &Uri) -> Vec<String> {
+    let told = |case: &Case| format!("try {}/{} on {uri}", case.operation, case.name);
+    let mut words: Vec<String> = chosen(&args.filter).iter().map(told).collect();
+    let files = args.report.iter().filter_map(|wanted| wanted.file.as_ref());
+    words.extend(files.map(|file| format!("write {}", file.display())));
+    let matrix = args.matrix.iter();
+    words.extend(matrix.map(|folder| format!("write the matrix into {}", folder.display())));
+    words
+}
+
+/// The cases that a filter leaves.
+fn chosen(filter: &[String]) -> Vec<Case> {
+    let fits = |text: &String, case: &Case| case.name.contains(text) || case.operation == text;
+    let mut cases = all_cases();
+    cases.retain(|case| filter.is_empty() || filter.iter().any(|text| fits(text, case)));
+    cases
+}
+
 fn list(app: &App, filter: &[String]) -> Outcome {
     let mut table = Table::new(&["CASE", "OPERATION", "NEEDS", "CLAIM"]);
-    let fits =
-        |text: &String, name: &str, operation: &str| name.contains(text) || operation == text;
-    for case in all_cases() {
-        if filter.is_empty()
-            || filter
-                .iter()
-                .any(|text| fits(text, case.name, case.operation))
-        {
-            let needs: Vec<&str> = case.needs.iter().map(|feature| feature.as_str()).collect();
-            table.row([
-                case.name,
-                case.operation,
-                needs.join(" ").as_str(),
-                case.claim,
-            ]);
-        }
+    for case in chosen(filter) {
+        let needs: Vec<&str> = case.needs.iter().map(|feature| feature.as_str()).collect();
+        table.row([
+            case.name,
+            case.operation,
+            needs.join(" ").as_str(),
+            case.claim,
+        ]);
     }
     app.out.table(&table)?;
     Ok(Code::DONE)

@@ -189,8 +189,20 @@ fn manual_pages_are_written_for_every_verb() {
         "unmoor-cp.1",
         "unmoor-context-create.1",
     ] {
-        let text = std::fs::read_to_string(place.path().join("pages").join(page));
-        assert!(text.is_ok_and(|text| text.contains(".SH")), "{page}");
+        assert!(place.path().join("pages").join(page).is_file(), "{page}");
+    }
+    let pages = std::fs::read_dir(place.path().join("pages")).expect("a directory");
+    let pages: Vec<_> = pages.map(|page| page.expect("a page").path()).collect();
+    assert!(pages.len() > 50, "{}", pages.len());
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        let sections = text.lines().filter_map(|line| line.strip_prefix(".SH "));
+        let sections: Vec<&str> = sections.take(3).collect();
+        let wanted = ["NAME", "SYNOPSIS", "EXAMPLES"];
+        assert_eq!(sections, wanted, "{}", page.display());
+        let examples = text.split(".SH EXAMPLES\n.nf\n").nth(1).expect("examples");
+        let examples = examples.split(".fi\n").next().unwrap_or_default();
+        assert!(examples.contains("unmoor "), "{}: {text}", page.display());
     }
 }
 

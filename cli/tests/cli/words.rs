@@ -70,6 +70,7 @@ fn help_goes_to_standard_output_and_begins_with_examples() {
     for verb in VERBS {
         let help = place.run(&[verb, "--help"]);
         assert_eq!(help.code, Some(0), "{verb}");
+        assert!(help.out.starts_with("Examples:\n"), "{verb}: {}", help.out);
         assert!(help.out.contains("Usage: unmoor"), "{verb}: {}", help.out);
         assert!(
             !help.out.contains('\u{1b}'),
