@@ -143,6 +143,14 @@ pub(crate) enum LocalError {
         /// What it did instead.
         problem: String,
     },
+    /// The connection to the shim broke, or none was to be had: it is dead or dying.
+    #[error("{replica}: the shim {problem}")]
+    Gone {
+        /// Which replica.
+        replica: String,
+        /// How that was noticed.
+        problem: String,
+    },
     /// The image store's answer.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -185,11 +193,16 @@ impl LocalError {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Busy { .. } => ErrorKind::Timeout,
             Self::Shim { failure, .. } => shim_kind(failure),
-            Self::Protocol { .. } => ErrorKind::Unavailable,
+            Self::Protocol { .. } | Self::Gone { .. } => ErrorKind::Unavailable,
             Self::Image(error) => image_kind(error),
             Self::Net(error) => net_kind(error),
             Self::Lost(_) | Self::InTheWay => ErrorKind::Internal,
         }
+    }
+
+    /// True if a shim died while it was asked; its successor may be asked again.
+    pub(crate) fn is_of_the_dead(&self) -> bool {
+        matches!(self, Self::Gone { .. })
     }
 
     fn hint(&self) -> Option<String> {

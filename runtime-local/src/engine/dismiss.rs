@@ -22,7 +22,7 @@ use crate::wire::control::Request;
 use crate::wire::status::{Phase, ProcessId, Status};
 
 /// How long a shim that was told to quit, or was killed, may take to be gone.
-const LEAVE: Duration = Duration::from_secs(5);
+pub(super) const LEAVE: Duration = Duration::from_secs(5);
 /// Pause between two looks at what tells nobody when it changes.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Looks at a shim that has its lock and no status yet.
@@ -209,7 +209,7 @@ fn seize(run: &Path) -> Result<Seized, LocalError> {
 }
 
 /// A descriptor of a process, if it is still the one meant.
-fn open_process(id: ProcessId) -> Option<OwnedFd> {
+pub(super) fn open_process(id: ProcessId) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(id.pid).ok()?)?;
     let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // Looked at with the descriptor held: the number cannot change hands any more.
@@ -217,7 +217,7 @@ fn open_process(id: ProcessId) -> Option<OwnedFd> {
 }
 
 /// True if it has ended.
-fn wait_for_end(process: &OwnedFd, limit: Duration) -> bool {
+pub(super) fn wait_for_end(process: &OwnedFd, limit: Duration) -> bool {
     let limit = Timespec::try_from(limit).ok();
     // A signal that interrupts the wait shortens it; whoever comes next finds what is left.
     let ended = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
@@ -227,7 +227,7 @@ fn wait_for_end(process: &OwnedFd, limit: Duration) -> bool {
 /// Sees to it that a shim which did not do as it was told has died; one that is dying loses its
 /// socket before its lock. One that lives and does not answer is ended: its successor will.
 fn died(shim: Option<&OwnedFd>, run: &Path, error: LocalError) -> Result<Option<Left>, LocalError> {
-    let lost = matches!(error, LocalError::Protocol { .. });
+    let lost = matches!(error, LocalError::Protocol { .. }) || error.is_of_the_dead();
     let ended = match shim {
         Some(shim) if lost => wait_for_end(shim, LEAVE) || end(shim, &error),
         Some(shim) => wait_for_end(shim, Duration::ZERO),

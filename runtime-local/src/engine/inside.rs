@@ -29,13 +29,11 @@ impl Runtime {
         let record = self.replica(id)?.ok_or_else(missing)?;
         match self.see_alive(&record)? {
             Seen::Alive(status) if is_up(&status) => Ok((record, status)),
-            _ => Err(LocalError::WrongPhase(format!(
-                "{what} {id}: it does not run"
-            ))),
+            _ => Err(does_not_run(what, id)),
         }
     }
 
-    fn control(&self, record: &ReplicaRecord) -> Result<Control, LocalError> {
+    pub(super) fn control(&self, record: &ReplicaRecord) -> Result<Control, LocalError> {
         Control::connect(&self.layout().run(&record.key), &record.id.to_string())
     }
 
@@ -57,25 +55,28 @@ impl Runtime {
 
     /// Freezes a replica's processes.
     pub(crate) fn pause_replica(&self, id: &ReplicaId) -> Result<Applied, LocalError> {
-        let (record, status) = self.alive("pause", id)?;
-        if status.phase == Phase::Paused {
-            return Ok(Applied::Unchanged);
-        }
-        self.control(&record)?.ask(&Request::Pause)?;
-        Ok(Applied::Changed)
+        let (record, _) = self.alive("pause", id)?;
+        self.with_shim(&record, |seen| match seen {
+            Seen::Alive(status) if status.phase == Phase::Paused => Ok(Applied::Unchanged),
+            Seen::Alive(status) if is_up(&status) => {
+                self.control(&record)?.ask(&Request::Pause)?;
+                Ok(Applied::Changed)
+            }
+            _ => Err(does_not_run("pause", id)),
+        })
     }
 
     /// Lets a frozen replica go on.
     pub(crate) fn resume_replica(&self, id: &ReplicaId) -> Result<Applied, LocalError> {
         let missing = || LocalError::NotFound(format!("replica {id}"));
         let record = self.replica(id)?.ok_or_else(missing)?;
-        match self.see_alive(&record)? {
+        self.with_shim(&record, |seen| match seen {
             Seen::Alive(status) if status.phase == Phase::Paused => {
                 self.control(&record)?.ask(&Request::Resume)?;
                 Ok(Applied::Changed)
             }
             _ => Ok(Applied::Unchanged),
-        }
+        })
     }
 
     /// Makes a replica that waits to be started.
@@ -137,6 +138,10 @@ impl Runtime {
         let record = self.db().read("read replicas", |c| replicas::load(c, id))?;
         Ok(record.is_some_and(|r| r.desired.spec.stdin_open || r.desired.spec.tty))
     }
+}
+
+fn does_not_run(what: &str, id: &ReplicaId) -> LocalError {
+    LocalError::WrongPhase(format!("{what} {id}: it does not run"))
 }
 
 fn is_up(status: &Status) -> bool {

@@ -8,6 +8,7 @@ mod blob;
 mod compile;
 mod devices;
 mod dismiss;
+mod dying;
 mod endpoints;
 mod environment;
 mod files;

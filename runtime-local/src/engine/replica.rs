@@ -112,15 +112,17 @@ impl Runtime {
         shim::obeys(&self.layout().run(&record.key), &id.to_string())?;
         self.update(&record, |record| record.drained = true)?;
         failpoint("replica.drained");
-        let seen = self.see_alive(&record)?;
-        if let Seen::Alive(status) = &seen {
+        self.with_shim(&record, |seen| {
+            let Seen::Alive(status) = &seen else {
+                return Ok(());
+            };
             // Also when it is on record: whoever wrote that may have died before this.
             if !record.drained || status.serves() {
                 self.ask_to_drain(&record, true)?;
             }
             // Whoever ends the replica next must come after the last map that leads to it.
-            self.settle(&self.networks_of_replica(&record)?)?;
-        }
+            self.settle(&self.networks_of_replica(&record)?)
+        })?;
         Ok(match record.drained {
             true => Applied::Unchanged,
             false => Applied::Changed,
@@ -212,13 +214,13 @@ impl Runtime {
         let Some(record) = self.replica(id)? else {
             return Ok(Applied::Unchanged);
         };
-        match self.see_alive(&record)? {
+        self.with_shim(&record, |seen| match seen {
             Seen::Alive(status) if !matches!(status.phase, Phase::Exited | Phase::Failed) => {
                 self.ask_to_stop(&record, limit)?;
                 Ok(Applied::Changed)
             }
             _ => Ok(Applied::Unchanged),
-        }
+        })
     }
 
     pub(super) fn ask_to_stop(
@@ -250,7 +252,7 @@ impl Runtime {
         let record = self.replica(id)?.ok_or_else(missing)?;
         self.stop_replica(id, limit)?;
         failpoint("replica.between");
-        self.start_existing(record)?;
+        self.start_existing(&record)?;
         Ok(Applied::Changed)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use unmoor_core::backend::{Applied, DesiredService};
 use unmoor_core::name::ReplicaId;
@@ -14,13 +15,16 @@ use crate::error::LocalError;
 use crate::failpoint::failpoint;
 use crate::net;
 use crate::sandbox::idmap;
-use crate::shim::{self, Control, Seen};
+use crate::shim::{self, Seen};
 use crate::state::{
     DbFailure, Durability, Intent, IntentKind, NetworkRecord, ReplicaRecord, ServiceRecord,
     addresses, make_private_dir, now_ns, random_hex, replicas, services, write_json, write_private,
 };
 use crate::wire::control::{Request, VERSION};
-use crate::wire::status::Phase;
+use crate::wire::status::{Phase, Status};
+
+/// Pause between two looks at a start that somebody else has begun.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// When a replica that is made is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +51,7 @@ impl Runtime {
                 let text = format!("start {id}: a replica of another specification has this place");
                 return Err(LocalError::Conflict(text));
             }
-            return self.start_existing(record);
+            return self.start_existing(&record);
         }
         let missing = || {
             LocalError::NotFound(format!(
@@ -198,37 +202,64 @@ impl Runtime {
     }
 
     /// Starts a replica that is on record, unless it runs.
-    pub(super) fn start_existing(&self, record: ReplicaRecord) -> Result<Applied, LocalError> {
-        let run = self.layout().run(&record.key);
-        let replica = record.id.to_string();
-        let seen = self.see_alive(&record)?;
-        match seen {
-            Seen::Alive(status) => match status.phase {
-                Phase::Stopping => {
-                    let text = format!("start {replica}: it is being stopped");
-                    Err(LocalError::WrongPhase(text))
-                }
-                // Its end is the occasion to give it a shim of this version.
-                Phase::Exited | Phase::Failed if status.speaks < VERSION => {
-                    self.send_away(&record, &status)?;
-                    self.relaunch(&record)?;
-                    self.note_started(&record)?;
-                    Ok(Applied::Changed)
-                }
-                Phase::Exited | Phase::Failed => {
-                    self.note_started(&record)?;
-                    Control::connect(&run, &replica)?.ask(&Request::Start)?;
-                    Ok(Applied::Changed)
-                }
-                _ if record.drained => self.undrain(&record),
-                _ => Ok(Applied::Unchanged),
-            },
+    pub(super) fn start_existing(&self, record: &ReplicaRecord) -> Result<Applied, LocalError> {
+        self.with_shim(record, |seen| match seen {
+            Seen::Alive(status) => self.start_by_shim(record, status),
             Seen::Orphan(_) | Seen::Past(_) | Seen::Nothing => {
-                self.relaunch(&record)?;
-                self.note_started(&record)?;
+                self.relaunch(record)?;
+                self.note_started(record)?;
                 Ok(Applied::Changed)
             }
+        })
+    }
+
+    fn start_by_shim(&self, record: &ReplicaRecord, seen: Status) -> Result<Applied, LocalError> {
+        let status = self.when_started(record, seen)?;
+        match status.phase {
+            Phase::Stopping => {
+                let text = format!("start {}: it is being stopped", record.id);
+                Err(LocalError::WrongPhase(text))
+            }
+            // Its end is the occasion to give it a shim of this version.
+            Phase::Exited | Phase::Failed if status.speaks < VERSION => {
+                self.send_away(record, &status)?;
+                self.relaunch(record)?;
+                self.note_started(record)?;
+                Ok(Applied::Changed)
+            }
+            Phase::Exited | Phase::Failed => {
+                self.note_started(record)?;
+                self.control(record)?.ask(&Request::Start)?;
+                Ok(Applied::Changed)
+            }
+            _ if record.drained => self.undrain(record),
+            _ => Ok(Applied::Unchanged),
         }
+    }
+
+    /// What becomes of a start that somebody else has begun: that it is under way does not say
+    /// that it succeeds, nor that the shim still lives.
+    fn when_started(&self, record: &ReplicaRecord, seen: Status) -> Result<Status, LocalError> {
+        let mut status = seen;
+        let begun = Instant::now();
+        while matches!(status.phase, Phase::Creating | Phase::Starting) {
+            if begun.elapsed() > shim::PATIENCE {
+                return Err(shim::silence(&record.id.to_string(), shim::PATIENCE));
+            }
+            let version = VERSION;
+            self.control(record)?.ask(&Request::Hello { version })?;
+            std::thread::park_timeout(PAUSE);
+            match shim::see(&self.layout().run(&record.key))? {
+                Seen::Alive(now) => status = now,
+                _ => {
+                    return Err(LocalError::Gone {
+                        replica: record.id.to_string(),
+                        problem: "ended before the replica was started".to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(status)
     }
 
     /// Starts a new shim for a replica that has none, as after a reboot, by the plan that is kept.

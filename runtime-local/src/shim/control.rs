@@ -41,7 +41,7 @@ impl Control {
     /// A shim that has only just begun is waited for.
     ///
     /// # Errors
-    /// `Protocol` if nobody listens there; `Later` if it would not obey.
+    /// `Gone` if nobody listens there; `Later` if it would not obey.
     pub(crate) fn connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
         obeys(run, replica)?;
         for _ in 0..TRIES {
@@ -55,7 +55,7 @@ impl Control {
 
     /// Connects at once or not at all.
     pub(super) fn try_connect(run: &Path, replica: &str) -> Result<Self, LocalError> {
-        let failed = |source: Errno| LocalError::Protocol {
+        let failed = |source: Errno| LocalError::Gone {
             replica: replica.to_owned(),
             problem: format!("does not take requests: {source}"),
         };
@@ -172,7 +172,7 @@ impl Control {
     }
 
     fn lost(&self, error: Errno) -> LocalError {
-        LocalError::Protocol {
+        LocalError::Gone {
             replica: self.replica.clone(),
             problem: format!("is lost: {error}"),
         }
@@ -195,7 +195,7 @@ pub(crate) fn obeys(run: &Path, replica: &str) -> Result<(), LocalError> {
 }
 
 /// The error for a shim that says nothing.
-pub(super) fn silence(replica: &str, waited: Duration) -> LocalError {
+pub(crate) fn silence(replica: &str, waited: Duration) -> LocalError {
     LocalError::Protocol {
         replica: replica.to_owned(),
         problem: format!("has not answered for {} s", waited.as_secs()),
@@ -206,7 +206,7 @@ pub(super) fn silence(replica: &str, waited: Duration) -> LocalError {
 pub(super) fn decode(frame: &[u8], replica: &str) -> Result<(u32, Response), LocalError> {
     if frame.is_empty() {
         let problem = "closed the connection".to_owned();
-        return Err(LocalError::Protocol {
+        return Err(LocalError::Gone {
             replica: replica.to_owned(),
             problem,
         });

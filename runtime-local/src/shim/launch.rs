@@ -18,7 +18,7 @@ use crate::wire::plan::Plan;
 use crate::wire::report::Report;
 
 /// Longest wait for a start; filling a new volume from its image is part of it.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Read at once of a report.
 const CHUNK: usize = 4096;

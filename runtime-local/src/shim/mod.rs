@@ -8,9 +8,9 @@ mod session;
 mod settle;
 mod status;
 
-pub(crate) use control::{Control, obeys};
+pub(crate) use control::{Control, obeys, silence};
 pub(crate) use install::Program;
-pub(crate) use launch::{Launching, adopt, launch};
+pub(crate) use launch::{Launching, PATIENCE, adopt, launch};
 pub(crate) use session::{END_OF_INPUT, Session, read_stream, watched, write_some};
 pub(crate) use settle::{Follower, settle};
 pub(crate) use status::{Seen, is_shim_alive, see};
