@@ -4,7 +4,8 @@ use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
 use unmoor::compose::{Level, Loaded, OnUnsupported, Warning};
 use unmoor::label::Selector;
-use unmoor::name::{ServiceName, StackName};
+use unmoor::name::StackName;
+use unmoor::plan::Scope;
 use unmoor::spec::Stack;
 
 use crate::args::{Ansi, Globals, Services};
@@ -122,7 +123,8 @@ impl App {
 
     /// The stack of the Compose files, with their warnings told.
     pub(crate) fn stack(&self, unsupported: OnUnsupported) -> Result<Stack, Failure> {
-        self.loaded(unsupported, &[]).map(|loaded| loaded.stack)
+        self.loaded(unsupported, &Scope::All)
+            .map(|loaded| loaded.stack)
     }
 
     /// The same with all there is to know; services that are named are taken in whatever their
@@ -130,11 +132,11 @@ impl App {
     pub(crate) fn loaded(
         &self,
         unsupported: OnUnsupported,
-        named: &[ServiceName],
+        about: &Scope,
     ) -> Result<Loaded, Failure> {
-        let loaded = project::load(&self.globals, unsupported, named)?;
+        let loaded = project::load(&self.globals, unsupported, about)?;
         self.warn(&loaded.warnings);
-        for name in named {
+        for name in about.names().unwrap_or_default() {
             project::service(&loaded.stack, name)?;
         }
         Ok(loaded)

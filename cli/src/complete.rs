@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use clap_complete::ArgValueCompleter;
 use clap_complete::engine::CompletionCandidate;
 use unmoor::compose::OnUnsupported;
+use unmoor::plan::Scope;
 
 use crate::args::Globals;
 use crate::config::Config;
@@ -27,7 +28,7 @@ pub(crate) fn of_services() -> ArgValueCompleter {
 
 /// Services of the files that are found from here; none if they cannot be read.
 fn services(begun: &OsStr) -> Vec<CompletionCandidate> {
-    let loaded = project::load(&Globals::none(), OnUnsupported::Warn, &[]).ok();
+    let loaded = project::load(&Globals::none(), OnUnsupported::Warn, &Scope::All).ok();
     // Naming a service switches its profile on, so those count as well.
     let names = loaded.iter().flat_map(|loaded| {
         let active = loaded.stack.services.keys().map(ToString::to_string);

@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     Engine(Error),
     /// The Compose files are wrong.
     Files(LoadErrors),
+    /// The Compose files are wrong, so that a command of the user's was not run.
+    EngineFiles(LoadErrors),
     /// The words do not make sense together.
     Usage(String),
     /// Standard output cannot be written.
@@ -75,6 +77,7 @@ impl Failure {
     pub(crate) fn of_engine(self) -> Self {
         match self {
             Self::Library(error) => Self::Engine(error),
+            Self::Files(errors) => Self::EngineFiles(errors),
             other => other,
         }
     }
@@ -86,6 +89,7 @@ impl Failure {
                 .exit_code()
                 .and_then(|code| u8::try_from(code).ok())
                 .unwrap_or(ENGINE),
+            Self::EngineFiles(_) => ENGINE,
             Self::Usage(_) => USAGE,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => NO_READER,
             Self::Output(_) => FAILED,
@@ -140,7 +144,7 @@ fn as_event(failure: &Failure, code: u8) -> serde_json::Value {
             }
             event
         }
-        Failure::Files(failed) => {
+        Failure::Files(failed) | Failure::EngineFiles(failed) => {
             let mut event = base("invalid", failed.to_string(), None);
             let error = |error: &Error| {
                 let places = error.places().iter().map(place);
@@ -170,7 +174,7 @@ fn as_text(failure: &Failure, ui: &Ui) -> String {
     let label = ui.style.red("error:");
     match failure {
         Failure::Library(error) | Failure::Engine(error) => explain(error, ui),
-        Failure::Files(failed) => {
+        Failure::Files(failed) | Failure::EngineFiles(failed) => {
             let all = failed.warnings.iter().map(|warning| {
                 format!(
                     "{} {}\n",

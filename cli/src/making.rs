@@ -3,7 +3,7 @@
 
 use unmoor::client::UpOptions;
 use unmoor::name::ServiceName;
-use unmoor::plan::{Orphans, Recreate};
+use unmoor::plan::{Orphans, Recreate, Scope};
 use unmoor::spec::{DriftPolicy, PullPolicy, Stack};
 
 use crate::app::App;
@@ -62,16 +62,18 @@ fn drift(text: &str) -> Result<DriftPolicy, String> {
 }
 
 impl Making {
-    /// The stack of the files, with what the command line says over it, and how it is changed.
-    /// Services that are named are taken in whatever their profiles.
+    /// The stack of the files, with what the command line says over it, and how what is meant of it
+    /// is changed. Services that are named are taken in whatever their profiles.
     pub(crate) fn wanted(
         &self,
         app: &App,
-        named: &[ServiceName],
+        about: Scope,
     ) -> Result<(Stack, UpOptions<'static>), Failure> {
-        self.building.refuse(app, named)?;
-        let mut options = self.options()?;
-        let loaded = app.loaded(project::on_unsupported(self.allow_gaps), named)?;
+        self.building
+            .refuse(app, about.names().unwrap_or_default())?;
+        let mut options = self.options()?.only(about);
+        let about = &options.plan.only;
+        let loaded = app.loaded(project::on_unsupported(self.allow_gaps), about)?;
         options.plan.left_out = project::left_out(&loaded);
         for (name, _) in &self.scale {
             project::active(&loaded, name)?;

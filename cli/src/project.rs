@@ -8,6 +8,7 @@ use unmoor::compose::{
     self, Environment, Form, Input, LoadOptions, Loaded, OnUnsupported, ReadRequest,
 };
 use unmoor::name::{ServiceName, StackName};
+use unmoor::plan::Scope;
 use unmoor::spec::{Service, Stack};
 use unmoor::{Error, ErrorKind};
 
@@ -44,15 +45,17 @@ fn read(globals: &Globals) -> Result<Input, Failure> {
 }
 
 /// Finds, reads and understands the Compose files. Services that are named are taken in whatever
-/// their profiles.
+/// their profiles; what cannot be honoured of services that are not meant is not refused.
 pub(crate) fn load(
     globals: &Globals,
     unsupported: OnUnsupported,
-    named: &[ServiceName],
+    about: &Scope,
 ) -> Result<Loaded, Failure> {
     let mut input = input(globals)?;
+    let named = about.names().unwrap_or_default();
     input.options.unsupported = unsupported;
     input.options.services = named.iter().map(ToString::to_string).collect();
+    input.options.about = about.clone();
     Ok(input.load()?)
 }
 
@@ -91,7 +94,7 @@ pub(crate) fn name(globals: &Globals) -> Result<StackName, Failure> {
     if let Some(name) = globals.project_name.clone().or_else(variable) {
         return Ok(StackName::parse(name).map_err(Error::from)?);
     }
-    match load(globals, OnUnsupported::Warn, &[]) {
+    match load(globals, OnUnsupported::Warn, &Scope::All) {
         Ok(loaded) => Ok(loaded.stack.name),
         Err(Failure::Library(error)) if error.is_not_found() && globals.files.is_empty() => {
             Err(error

@@ -6,6 +6,7 @@ use unmoor::backend::Phase;
 use unmoor::compose::OnUnsupported;
 use unmoor::label::Selector;
 use unmoor::name::{ReplicaId, ServiceName, StackName};
+use unmoor::plan::Scope;
 use unmoor::{Client, Error, ErrorKind};
 
 use crate::app::App;
@@ -64,7 +65,7 @@ pub(crate) async fn known(
 /// Services of the files here, if they are those of this stack; naming a service switches its
 /// profile on.
 fn of_files(app: &App, stack: &StackName, named: &[ServiceName]) -> BTreeSet<ServiceName> {
-    let loaded = project::load(&app.globals, OnUnsupported::Warn, named).ok();
+    let loaded = project::load(&app.globals, OnUnsupported::Warn, &Scope::services(named)).ok();
     let loaded = loaded.filter(|loaded| loaded.stack.name == *stack);
     let services = loaded.map(|loaded| loaded.stack.services);
     services.unwrap_or_default().into_keys().collect()

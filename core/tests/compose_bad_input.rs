@@ -6,9 +6,12 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use unmoor_core::backend::Capabilities;
 use unmoor_core::compose::{
     Environment, Form, LoadOptions, ReadRequest, Source, document, load, read,
 };
+use unmoor_core::name::ServiceName;
+use unmoor_core::plan::{PlanOptions, Scope, check};
 
 /// A directory that is gone when the test is.
 struct Directory(PathBuf);
@@ -271,7 +274,31 @@ fn b6_ports_that_are_none_and_ports_that_meet() {
     }
     let text =
         "services:\n  a: {image: x, ports: [\"80:1\"]}\n  b: {image: x, ports: [\"80:2\"]}\n";
-    assert!(refused(text).contains("published by `a` too"));
+    // Alternatives may stand in one file: only a plan of both is refused, with both places.
+    let loaded = load(
+        &[source(text)],
+        &Environment::new(),
+        &LoadOptions::default(),
+    );
+    let stack = loaded.expect("valid").stack;
+    let refused = |only: Scope| {
+        let options = PlanOptions::default().only(only);
+        check(&stack, &Capabilities::default(), &options).map_err(|error| {
+            let places = error
+                .places()
+                .iter()
+                .map(|at| format!("{}:{}", at.line, at.column));
+            (error.to_string(), places.collect::<Vec<_>>())
+        })
+    };
+    let (said, places) = refused(Scope::All).expect_err("both would run");
+    assert!(
+        said.ends_with("services.b.ports: port 80/tcp is published by `a` too"),
+        "{said}"
+    );
+    assert_eq!(places, ["3:25", "2:25"]);
+    let one = refused(Scope::services([ServiceName::parse("b").expect("valid")]));
+    assert!(!one.is_err_and(|(said, _)| said.contains("published")));
     let apart = "services:\n  a: {image: x, ports: [\"80:1\", \"80:1/udp\"]}\n";
     assert!(
         load(

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use unmoor::client::{StoredPlan, UpOptions};
+use unmoor::plan::Scope;
 use unmoor::{Error, ErrorKind};
 
 use crate::app::App;
@@ -58,7 +59,7 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
 /// Takes contents from the Compose files, if there are any.
 fn supply(stored: &mut StoredPlan, app: &App) -> Result<(), Failure> {
     let unsupported = project::on_unsupported(true);
-    match project::load(&app.globals, unsupported, &[]) {
+    match project::load(&app.globals, unsupported, &Scope::All) {
         Ok(loaded) => stored.supply(&loaded.stack),
         // Not every content is needed; the plan says which is, when it is.
         Err(_) if app.globals.files.is_empty() => {}

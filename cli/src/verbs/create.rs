@@ -22,9 +22,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
-    let (stack, mut options) = args.making.wanted(app, &args.which.services)?;
+    let about = Scope::services(args.which.services);
+    let (stack, mut options) = args.making.wanted(app, about)?;
     options.plan.start = Start::Later;
-    options = options.only(Scope::services(args.which.services));
     let client = app.connect().await?;
     let go_on = "`unmoor create` goes on, `unmoor down` takes it back";
     let how = (options, args.making.pulls());

@@ -8,6 +8,7 @@ use unmoor::compose::{Form, OnUnsupported};
 use unmoor::image::ImageRef;
 use unmoor::label::Selector;
 use unmoor::name::{ServiceName, StackName};
+use unmoor::plan::Scope;
 use unmoor::{Client, ErrorKind};
 
 use crate::app::App;
@@ -113,7 +114,7 @@ fn built_images(app: &App) -> Result<BTreeSet<ImageRef>, Failure> {
     let value = document.to_value();
     let services = value["services"].as_object().into_iter().flatten();
     let built = services.filter(|(_, one)| !one["build"].is_null() && one["image"].is_null());
-    let stack = project::load(&app.globals, OnUnsupported::Warn, &[])?.stack;
+    let stack = project::load(&app.globals, OnUnsupported::Warn, &Scope::All)?.stack;
     let image = |name: &String| {
         let name = ServiceName::parse(name).ok()?;
         stack

@@ -46,7 +46,8 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
         let text = "a dry run writes nothing: leave out --output or --dry-run";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let (stack, options) = args.making.wanted(app, &args.services)?;
+    let about = up::scope(args.services.clone(), args.no_deps);
+    let (stack, options) = args.making.wanted(app, about)?;
     let client = app.connect().await?;
     let progress = Progress::new(app.ui);
     let pull = |pull| {
@@ -54,9 +55,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
             progress.pull(pull);
         }
     };
-    let options = options
-        .only(up::scope(args.services, args.no_deps))
-        .on_pull(&pull);
+    let options = options.on_pull(&pull);
     let planned = client.plan(&stack, &options).await;
     progress.finish();
     let planned = planned?;

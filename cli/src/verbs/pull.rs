@@ -6,6 +6,7 @@ use unmoor::backend::Feature;
 use unmoor::compose::OnUnsupported;
 use unmoor::image::{ImageRef, Platform};
 use unmoor::name::ServiceName;
+use unmoor::plan::Scope;
 use unmoor::spec::{PullPolicy, Stack};
 
 use crate::app::App;
@@ -58,7 +59,8 @@ pub(crate) enum Way {
 }
 
 pub(crate) async fn run(args: Args, way: Way, app: &App, signals: &mut Interrupts) -> Outcome {
-    let stack = app.loaded(OnUnsupported::Warn, &args.services)?.stack;
+    let about = Scope::services(args.services.clone());
+    let stack = app.loaded(OnUnsupported::Warn, &about)?.stack;
     let mut wanted = images(&stack, &args)?;
     if args.ignore_buildable {
         let built = buildable(app)?;

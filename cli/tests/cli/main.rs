@@ -3,6 +3,7 @@
 mod files;
 mod keys;
 mod listings;
+mod named;
 mod oracle;
 mod place;
 mod progress;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Place};
 use crate::name::VolumeName;
+use crate::spec::Unhonoured;
 
 use super::cursor::At;
 use super::environment::Environment;
@@ -63,6 +64,12 @@ pub(super) struct Context<'e> {
     pub(super) inconsistencies: usize,
     /// Services that are not active, with the profiles they name.
     pub(super) inactive: BTreeMap<String, Vec<String>>,
+    /// Where entries of lists stand that a plan may speak of, by path.
+    pub(super) entries: Vec<(String, Place)>,
+    /// A stack is made of it: what services cannot have at one time is left to plans.
+    pub(super) is_for_stack: bool,
+    /// What is valid and not honoured, until it is known whom it concerns.
+    pub(super) unhonoured: Vec<(Unhonoured, Place)>,
     files: Vec<File>,
     later: Vec<Error>,
     errors: Vec<Error>,
@@ -88,6 +95,9 @@ impl<'e> Context<'e> {
             written_name: None,
             inconsistencies: 0,
             inactive: BTreeMap::new(),
+            entries: Vec::new(),
+            is_for_stack: false,
+            unhonoured: Vec::new(),
             files: Vec::new(),
             later: Vec::new(),
             errors: Vec::new(),
@@ -257,13 +267,18 @@ impl<'e> Context<'e> {
             });
             return;
         }
-        let mut error = Error::new(ErrorKind::Unsupported, consequence)
-            .on(at.path())
-            .at(self.place(at.spot()));
-        if !instead.is_empty() {
-            error = error.hint(instead);
-        }
-        self.push(error);
+        let found = Unhonoured {
+            field: at.path(),
+            consequence: consequence.to_owned(),
+            instead: instead.to_owned(),
+        };
+        let place = self.place(at.spot());
+        self.unhonoured.push((found, place));
+    }
+
+    /// Keeps the warnings that this is true of.
+    pub(super) fn retain_warnings(&mut self, is_kept: impl FnMut(&Warning) -> bool) {
+        self.warnings.retain(is_kept);
     }
 
     pub(super) fn warn(&mut self, at: &At<'_>, level: Level, text: impl Into<String>) {

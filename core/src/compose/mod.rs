@@ -37,6 +37,7 @@ mod normal;
 mod outcome;
 mod place;
 mod print;
+mod reach;
 mod read;
 mod render;
 mod resets;
@@ -57,6 +58,7 @@ pub use render::{to_json, to_yaml};
 pub use verdict::{Judgement, Verdict};
 
 use crate::Place;
+use crate::plan::Scope;
 
 use context::Context;
 
@@ -144,6 +146,9 @@ pub struct LoadOptions {
     pub services: Vec<String>,
     /// What happens to what cannot be honoured.
     pub unsupported: OnUnsupported,
+    /// Which services are meant: what cannot be honoured of others is neither refused nor told, and
+    /// a plan that would run them refuses it then.
+    pub about: Scope,
     /// Refuses other programs' keys, as docker compose does.
     pub strict: bool,
     /// Only these services and what they need; empty is all.
@@ -210,6 +215,13 @@ impl LoadOptions {
         self
     }
 
+    /// Limits what is refused and told to what of the stack is meant.
+    #[must_use]
+    pub fn about(mut self, scope: Scope) -> Self {
+        self.about = scope;
+        self
+    }
+
     /// Sets what happens to what cannot be honoured.
     #[must_use]
     pub fn unsupported(mut self, policy: OnUnsupported) -> Self {
@@ -224,33 +236,41 @@ impl LoadOptions {
 ///
 /// # Errors
 /// [`LoadErrors`] holds all that was found: `InvalidSpec` with places for what is wrong,
-/// `Unsupported` for what cannot be honoured.
+/// `Unsupported` for what cannot be honoured of the services that are meant.
 pub fn load(
     sources: &[Source],
     env: &Environment,
     options: &LoadOptions,
 ) -> Result<Loaded, LoadErrors> {
     let mut cx = Context::new(env, options, Form::default());
+    cx.is_for_stack = true;
     let stack = assemble::assemble(sources, &mut cx).map(|mut assembled| {
         assembled.root = normal::document(&assembled, &mut cx);
         cx.refuse_now();
         let mut stack = lower::stack(&assembled, &mut cx);
-        stack.places = place::all(&assembled.root, &cx);
+        reach::settle(&mut stack, &mut cx);
+        stack.places = place::all(&assembled.root, &mut cx);
         place::check(&stack, &assembled.root, &mut cx);
         (stack, assembled.directory)
     });
     let failed = cx.has_errors();
     let inactive = std::mem::take(&mut cx.inactive);
     let (errors, warnings, variables) = cx.into_findings();
-    match stack {
-        Some((stack, directory)) if !failed => Ok(Loaded {
-            stack,
+    let loaded = stack.map(|(stack, directory)| Loaded {
+        stack,
+        warnings: warnings.clone(),
+        variables,
+        inactive,
+        directory,
+        about: options.about.clone(),
+    });
+    match loaded {
+        Some(loaded) if !failed => Ok(loaded),
+        partial => Err(LoadErrors {
+            errors,
             warnings,
-            variables,
-            inactive,
-            directory,
+            partial: partial.map(Box::new),
         }),
-        _ => Err(LoadErrors { errors, warnings }),
     }
 }
 
@@ -279,7 +299,11 @@ pub fn document(
         Some(assembled) if !cx.has_errors() => Ok(Document::new(assembled, cx)),
         _ => {
             let (errors, warnings, _) = cx.into_findings();
-            Err(LoadErrors { errors, warnings })
+            Err(LoadErrors {
+                errors,
+                warnings,
+                partial: None,
+            })
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Place};
+use crate::plan::Scope;
 use crate::spec::Stack;
 
 /// How much a warning matters.
@@ -78,6 +79,8 @@ pub struct Loaded {
     pub inactive: BTreeMap<String, Vec<String>>,
     /// What relative paths started from.
     pub directory: PathBuf,
+    /// What of the stack was meant.
+    pub about: Scope,
 }
 
 /// Everything that is wrong with the files; never empty.
@@ -88,6 +91,9 @@ pub struct LoadErrors {
     pub errors: Vec<Error>,
     /// What else to know about the files.
     pub warnings: Vec<Warning>,
+    /// What could be read all the same, to be told of and not to be run: what is wrong is missing
+    /// in it.
+    pub partial: Option<Box<Loaded>>,
 }
 
 impl fmt::Display for LoadErrors {

@@ -34,8 +34,11 @@ pub(super) fn check(stack: &Stack, root: &Node, cx: &mut Context<'_>) {
 const DEEPEST: usize = 6;
 
 /// Where every field of the files stands, for whoever finds out later that it cannot be had.
-pub(super) fn all(root: &Node, cx: &Context<'_>) -> Places {
+pub(super) fn all(root: &Node, cx: &mut Context<'_>) -> Places {
     let mut places = Places::default();
+    for (path, place) in std::mem::take(&mut cx.entries) {
+        places.insert(path, place);
+    }
     let mut waiting = vec![(String::new(), 1, root)];
     while let Some((path, depth, node)) = waiting.pop() {
         for entry in node.as_map().unwrap_or_default() {
@@ -70,11 +73,7 @@ fn spot(problem: &Error, root: &Node) -> Spot {
             .unwrap_or(spot);
     }
     let (node, spot) = find(root, problem.subject().unwrap_or_default());
-    let port = problem.message().strip_prefix("port ");
-    let named = match port.and_then(|text| text.split('/').next()) {
-        Some(port) => Some(port),
-        None => problem.message().split('`').nth(1),
-    };
+    let named = problem.message().split('`').nth(1);
     named.and_then(|name| mention(node, name)).unwrap_or(spot)
 }
 

@@ -5,9 +5,10 @@ use std::fmt;
 
 use crate::backend::{Capabilities, Feature, Support};
 use crate::error::Place;
-use crate::plan::fields;
+use crate::plan::{Scope, fields};
 
 use super::outcome::{Level, Loaded};
+use super::reach::is_meant;
 
 /// How far a field is honoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,8 +67,8 @@ impl Loaded {
     /// What becomes of every field that the files set, on a backend with these capabilities.
     ///
     /// Load with [`OnUnsupported::Warn`](super::OnUnsupported::Warn), or what would be refused is an
-    /// error of the load. A field is `Refused` here if and only if a plan of the whole stack is
-    /// refused because of it.
+    /// error of the load. A field is `Refused` here if and only if a plan of what is meant of the
+    /// stack is refused because of it.
     #[must_use]
     pub fn verdicts(&self, capabilities: &Capabilities) -> Vec<Verdict> {
         let mut found: Vec<Verdict> = Vec::new();
@@ -89,7 +90,7 @@ impl Loaded {
             });
         }
         let none = String::new;
-        for field in fields(&self.stack, capabilities) {
+        for field in fields(&self.stack, capabilities, &self.about) {
             let (judgement, remark, instead) = match field.support {
                 Support::Native | Support::Injected => (Judgement::Exact, none(), none()),
                 Support::Emulated => (Judgement::Emulated, none(), none()),
@@ -107,8 +108,27 @@ impl Loaded {
                 place: field.place,
             });
         }
+        self.clashes(&mut found);
         self.exact(&mut found);
         found
+    }
+
+    /// Adds what services cannot have that would run beside each other.
+    fn clashes(&self, found: &mut Vec<Verdict>) {
+        let start = self.about.runs(&self.stack);
+        for error in self.stack.clashes(&start, &BTreeSet::new()) {
+            let field = error.subject().unwrap_or_default().to_owned();
+            // Whatever else is to be said of it, a plan is refused for this.
+            found.retain(|other| other.field != field);
+            found.push(Verdict {
+                field,
+                judgement: Judgement::Refused,
+                feature: None,
+                remark: error.message().to_owned(),
+                instead: "run one of the two, by its name".to_owned(),
+                place: error.places().first().cloned(),
+            });
+        }
     }
 
     /// Adds the keys that nothing was said about: they are honoured, whatever the backend.
@@ -128,12 +148,13 @@ impl Loaded {
             let prefix = format!("services.{name}.");
             let start = prefix.len();
             let under = places.under(prefix);
-            under.filter(move |(path, _)| !path[start..].contains('.'))
+            under.filter(move |(path, _)| !path[start..].contains(['.', '[']))
         });
         let others = places.iter().filter(|(path, _)| is_key(path));
-        let rest = services
-            .chain(others)
-            .filter(|(path, _)| !said.contains(*path));
+        let reach = (self.about != Scope::All).then(|| self.about.runs(&self.stack));
+        let rest = services.chain(others).filter(|(path, _)| {
+            !said.contains(*path) && is_meant(path, &self.stack, reach.as_ref())
+        });
         let rest: Vec<Verdict> = rest
             .map(|(path, place)| Verdict {
                 field: path.to_owned(),

@@ -28,11 +28,11 @@ pub struct FieldSupport {
     pub place: Option<Place>,
 }
 
-/// Every field of a stack that needs something of a backend, in the order of the file, each
-/// feature once a field. What is unsupported here is what a plan is refused for.
+/// Every field in the reach of a plan that needs something of a backend, in the order of the file,
+/// each feature once a field. What is unsupported here is what the plan is refused for.
 #[must_use]
-pub fn fields(stack: &Stack, capabilities: &Capabilities) -> Vec<FieldSupport> {
-    supports(stack, capabilities, &Scope::All, |_| true)
+pub fn fields(stack: &Stack, capabilities: &Capabilities, only: &Scope) -> Vec<FieldSupport> {
+    supports(stack, capabilities, only, |_| true)
 }
 
 /// Every gap between the capabilities and what of a stack is asked for, by name.

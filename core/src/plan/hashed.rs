@@ -85,6 +85,7 @@ pub(super) fn text(service: &Service) -> String {
         tty,
         stdin_open,
         init,
+        unhonoured: _,
     } = service;
     let hashed = Hashed {
         platform,
@@ -122,7 +123,7 @@ mod tests {
     use crate::spec::Service;
 
     /// Fields that are not hashed.
-    const DROPPED: [&str; 12] = [
+    const DROPPED: [&str; 13] = [
         "replicas",
         "bounds",
         "placement",
@@ -135,6 +136,7 @@ mod tests {
         "role",
         "stop",
         "image",
+        "unhonoured",
     ];
 
     #[test]

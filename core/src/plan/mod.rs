@@ -8,6 +8,7 @@ mod gaps;
 mod hashed;
 mod judge;
 mod order;
+mod refuse;
 mod removal;
 mod replace;
 mod retire;
@@ -18,6 +19,7 @@ mod select;
 pub use desired::Desired;
 pub use drift::{Drift, DriftItem, DriftKind, drift};
 pub use gaps::{FieldSupport, fields};
+pub(crate) use order::networks_of;
 pub use removal::{RemovalOptions, plan_removal};
 pub use rollout::{Direction, Rollout};
 pub use scope::{Orphans, Scope};
@@ -232,6 +234,9 @@ pub fn plan(
         return Err(error);
     }
     let gaps = checked(&desired.stack, capabilities, options)?;
+    if let Some(error) = refuse::clash(&desired.stack, observed, options) {
+        return Err(error);
+    }
     if let Some(error) = desired.never_healthy(&options.only) {
         return Err(error);
     }
@@ -257,8 +262,9 @@ pub fn plan(
 /// Refuses what the backend cannot run, before anything is looked up or sent.
 ///
 /// # Errors
-/// `NotFound` if a service is named that the stack does not have; `Unsupported` with **all** gaps
-/// of what the plan is about, unless gaps are allowed.
+/// `NotFound` if a service is named that the stack does not have; `InvalidSpec` if services that would
+/// start cannot run beside each other; `Unsupported` for what no backend
+/// honours, and with **all** gaps of what the plan is about, unless gaps are allowed.
 pub fn check(stack: &Stack, capabilities: &Capabilities, options: &PlanOptions) -> Result<()> {
     checked(stack, capabilities, options).map(|_| ())
 }
@@ -269,6 +275,10 @@ fn checked(stack: &Stack, capabilities: &Capabilities, options: &PlanOptions) ->
     if let Some(unknown) = named.find(|name| !stack.services.contains_key(*name)) {
         let text = format!("no service `{unknown}`");
         return Err(Error::new(ErrorKind::NotFound, text).on(&stack.name));
+    }
+    let first = refuse::clash(stack, &ObservedStack::default(), options);
+    if let Some(error) = first.or_else(|| refuse::unhonoured(stack, options)) {
+        return Err(error);
     }
     let gaps = gaps::gaps(stack, capabilities, &options.only);
     let fatal = gaps.iter().filter(|gap| gap.fatal).count();

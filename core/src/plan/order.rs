@@ -58,7 +58,7 @@ pub(super) fn levels<'a>(
 }
 
 /// Networks that a service is on, the default one included.
-pub(super) fn networks_of(service: &Service) -> Vec<NetworkName> {
+pub(crate) fn networks_of(service: &Service) -> Vec<NetworkName> {
     match service.network_mode {
         NetworkMode::Networks if service.networks.is_empty() => vec![default_network()],
         NetworkMode::Networks => service.networks.keys().cloned().collect(),

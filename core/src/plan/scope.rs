@@ -59,15 +59,23 @@ impl Scope {
     /// Every service that a plan may touch, at most; what is outside is not even looked up.
     #[must_use]
     pub fn reach(&self, stack: &Stack) -> BTreeSet<ServiceName> {
-        let Some(names) = self.names() else {
-            return stack.services.keys().cloned().collect();
-        };
         let reached = match self {
-            Self::Alone(_) | Self::Declare(_) => known(names, stack),
-            _ => with_dependencies(names, stack),
+            Self::Declare(names) => known(names, stack),
+            _ => self.runs(stack),
         };
         let targets = link_targets(&reached, stack);
         reached.into_iter().chain(targets).collect()
+    }
+
+    /// Every service of which a plan may make or start replicas, at most.
+    #[must_use]
+    pub fn runs(&self, stack: &Stack) -> BTreeSet<ServiceName> {
+        match self {
+            Self::All => stack.services.keys().cloned().collect(),
+            Self::WithDependencies(names) | Self::Change(names) => with_dependencies(names, stack),
+            Self::Alone(names) => known(names, stack),
+            Self::Declare(_) => BTreeSet::new(),
+        }
     }
 }
 

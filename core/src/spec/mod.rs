@@ -1,6 +1,7 @@
 //! What a user wants: stacks, services and what they consist of. Data and checks, no I/O.
 
 mod blob;
+mod clash;
 mod health;
 mod link;
 mod linux_cap;
@@ -26,7 +27,7 @@ pub use places::Places;
 pub use port::{Exposed, PortRange, Protocol, Published};
 pub use resources::Resources;
 pub use security::{Device, Rlimit, Security};
-pub use service::{Bounds, Placement, PullPolicy, Role, Service, StopPolicy};
+pub use service::{Bounds, Placement, PullPolicy, Role, Service, StopPolicy, Unhonoured};
 pub use stack::Stack;
 pub use update::{DriftPolicy, FailureAction, Pace, RestartPolicy, UpdateOrder, UpdatePolicy};
 pub(crate) use validate::{never_healthy, waits_for_health};

@@ -51,7 +51,7 @@ impl Places {
             if let Some(place) = self.0.get(path) {
                 return Some(place);
             }
-            (path, _) = path.rsplit_once('.')?;
+            (path, _) = path.rsplit_once(['.', '['])?;
         }
     }
 }

@@ -56,6 +56,18 @@ pub struct Bounds {
     pub max: u32,
 }
 
+/// What a file asks of a service and nothing here can do: a plan that would run it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unhonoured {
+    /// The field, as `services.web.pid`; of what the service uses, as `volumes.data.driver`.
+    pub field: String,
+    /// What follows.
+    pub consequence: String,
+    /// What to write instead; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instead: String,
+}
+
 /// Where replicas may run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
@@ -188,6 +200,9 @@ pub struct Service {
     /// Run a small init as its first process.
     #[serde(default)]
     pub init: bool,
+    /// What its file asks for and nothing here can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unhonoured: Vec<Unhonoured>,
 }
 
 fn one() -> u32 {
@@ -236,6 +251,7 @@ impl Service {
             tty: false,
             stdin_open: false,
             init: false,
+            unhonoured: Vec::new(),
         }
     }
 

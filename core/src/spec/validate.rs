@@ -1,19 +1,18 @@
 //! Checks over a whole stack: references that must exist, orders that must be possible.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorKind};
-use crate::label::ONE_OFF;
 use crate::name::ServiceName;
 use crate::spec::{
-    Bounds, Condition, Dependency, HealthWish, MountSource, Protocol, Published, Service, Stack,
-    default_network,
+    Bounds, Condition, Dependency, HealthWish, MountSource, Service, Stack, default_network,
 };
 
 impl Stack {
     /// Everything that is wrong with the stack as a whole; empty means valid.
     ///
-    /// What is wrong with one value alone was refused when that value was parsed.
+    /// What is wrong with one value alone was refused when that value was parsed; what services
+    /// cannot have at one time is told by [`clashes`](Self::clashes).
     #[must_use]
     pub fn problems(&self) -> Vec<Error> {
         let mut found = Vec::new();
@@ -23,7 +22,6 @@ impl Stack {
             check_count(name, service, &mut found);
             check_own(name, service, &mut found);
         }
-        self.check_ports(&mut found);
         if let Some(cycle) = self.dependency_cycle() {
             let path = cycle
                 .iter()
@@ -92,36 +90,6 @@ impl Stack {
         for grant in &service.configs {
             if !self.configs.contains_key(&grant.name) {
                 missing("config", &grant.name);
-            }
-        }
-    }
-
-    fn check_ports(&self, found: &mut Vec<Error>) {
-        let mut taken: BTreeMap<(Protocol, u16), Vec<(&Published, &ServiceName)>> = BTreeMap::new();
-        // A copy that runs once may have the port of a service that does not run; the backend tells
-        // if somebody does have it.
-        let lasting = |service: &Service| !service.labels.contains_key(ONE_OFF);
-        for (name, service) in self.services.iter().filter(|(_, one)| lasting(one)) {
-            for published in &service.ports {
-                let Some(range) = published.host_port else {
-                    continue;
-                };
-                for port in range.first..=range.last {
-                    let key = (published.protocol, port);
-                    let here = taken.entry(key).or_default();
-                    let meets = |(other, owner): &&(&Published, &ServiceName)| {
-                        *owner != name && published.shares_address_with(other)
-                    };
-                    let other = here.iter().find(meets).map(|(_, owner)| *owner);
-                    here.push((published, name));
-                    let Some(other) = other else { continue };
-                    let text = format!("port {port}/{} is published by `{other}` too", key.0);
-                    found.push(
-                        Error::new(ErrorKind::InvalidSpec, text)
-                            .on(format!("services.{name}.ports")),
-                    );
-                    break;
-                }
             }
         }
     }
@@ -285,9 +253,8 @@ fn check_own(name: &ServiceName, service: &Service, found: &mut Vec<Error>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::label::ONE_OFF;
     use crate::name::{ServiceName, StackName};
-    use crate::spec::{Dependency, Mount, Published, Service, Stack};
+    use crate::spec::{Dependency, Mount, Service, Stack};
 
     fn name(text: &str) -> ServiceName {
         ServiceName::parse(text).expect("valid name")
@@ -337,53 +304,6 @@ mod tests {
             );
         }
         assert_eq!(messages(&stack), "");
-    }
-
-    #[test]
-    fn a_copy_that_runs_once_may_have_its_services_port() {
-        let publishing = || plain().publish(Published::tcp(80, 80));
-        let stack = stack()
-            .service(name("a"), publishing())
-            .service(name("copy"), publishing().label(ONE_OFF, "a"));
-        assert_eq!(messages(&stack), "");
-    }
-
-    #[test]
-    fn ports_conflict_before_anything_starts() {
-        let stack = stack()
-            .service(name("a"), plain().publish(Published::tcp(80, 80)))
-            .service(name("b"), plain().publish(Published::tcp(80, 8080)));
-        assert!(messages(&stack).contains("port 80/tcp is published by `a` too"));
-    }
-
-    #[test]
-    fn one_port_on_two_addresses_is_no_conflict() {
-        let on = |address: &str| {
-            let address = address.parse().expect("valid address");
-            plain().publish(Published::tcp(80, 80).on(address))
-        };
-        let both = |one: &str, two: &str| {
-            let stack = stack()
-                .service(name("a"), on(one))
-                .service(name("b"), on(two));
-            messages(&stack)
-        };
-        assert_eq!(both("127.0.0.1", "127.0.0.2"), "");
-        assert_eq!(both("0.0.0.0", "::1"), "", "another family");
-        for (one, two) in [
-            ("127.0.0.1", "127.0.0.1"),
-            ("0.0.0.0", "127.0.0.1"),
-            ("::1", "::"),
-        ] {
-            assert!(
-                both(one, two).contains("published by `a` too"),
-                "{one} and {two}"
-            );
-        }
-        let everywhere = stack()
-            .service(name("a"), on("127.0.0.1"))
-            .service(name("b"), plain().publish(Published::tcp(80, 80)));
-        assert!(messages(&everywhere).contains("published by `a` too"));
     }
 
     #[test]

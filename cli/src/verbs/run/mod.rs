@@ -127,8 +127,12 @@ impl Args {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     args.refuse(app)?;
-    let named = std::slice::from_ref(&args.service);
-    let loaded = app.loaded(OnUnsupported::Refuse, named)?;
+    let named = vec![args.service.clone()];
+    let about = match args.no_deps {
+        true => Scope::Alone(named),
+        false => Scope::WithDependencies(named),
+    };
+    let loaded = app.loaded(OnUnsupported::Refuse, &about)?;
     let stack = &loaded.stack;
     let client = app.connect().await?.in_stack(stack.name.clone());
     let streams = Streams::choose(&args, &client)?;

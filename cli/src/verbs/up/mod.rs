@@ -85,7 +85,8 @@ pub(crate) fn scope(services: Vec<ServiceName>, no_deps: bool) -> Scope {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     args.refuse()?;
-    let (stack, mut options) = args.making.wanted(app, &args.services)?;
+    let about = scope(args.services.clone(), args.no_deps);
+    let (stack, mut options) = args.making.wanted(app, about)?;
     args.attached.check(&stack)?;
     if args.wait {
         options = options.wait(Duration::from_secs(args.wait_timeout));
@@ -99,7 +100,6 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         true => watch::rules(app, &args.services, args.making.allows_gaps())?,
         false => Vec::new(),
     };
-    options = options.only(scope(args.services.clone(), args.no_deps));
     let client = app.connect().await?;
     let stays = args.stays() && !app.is_dry() && args.attached.is_possible(app, &client)?;
     let begun = client.clock().now();

@@ -53,14 +53,15 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outcome {
     let rules = rules(app, &args.which.services, args.allow_gaps)?;
-    let loaded = app.loaded(OnUnsupported::Warn, &args.which.services)?;
+    let about = Scope::services(args.which.services);
+    let loaded = app.loaded(OnUnsupported::Warn, &about)?;
     let stack = &loaded.stack;
     let client = app.connect().await?;
     if rules.iter().any(|rule| rule.target.is_some()) {
         session::need(&client, Feature::Copy)?;
     }
     if !args.no_up {
-        let mut options = UpOptions::new().only(Scope::services(args.which.services));
+        let mut options = UpOptions::new().only(about);
         options.plan.left_out = project::left_out(&loaded);
         let how = (options, Pulls::unless(args.quiet));
         by_plan(

@@ -20,6 +20,9 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             if let Some(port) = published(&item, cx)
                 && seen.insert(port.clone())
             {
+                let path = format!("{}[{}]", field.path(), service.ports.len());
+                let place = cx.place(item.node.spot);
+                cx.entries.push((path, place));
                 service.ports.push(port);
             }
         }

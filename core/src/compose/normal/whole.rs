@@ -23,7 +23,7 @@ pub(super) fn finish(root: &mut Node, scope: &Scope, cx: &mut Context<'_>) {
     if !cx.options.all_resources {
         prune(root);
     }
-    if cx.form.consistency {
+    if cx.form.consistency && !cx.is_for_stack {
         consistent::container_names(root, cx);
     }
 }
