@@ -189,6 +189,23 @@ pub fn pack_probe(directory: &Path) -> Result<Packed, PackError> {
     })
 }
 
+/// Packs an image of the example that asks from inside where the others are: `asker:1`.
+///
+/// # Errors
+/// If busybox is not installed or the archive cannot be written.
+pub fn pack_asker(directory: &Path) -> Result<Packed, PackError> {
+    let archive = directory.join("asker.tar");
+    let program = crate::program::inside_example();
+    let mut rootfs = base()?.program(program)?;
+    rootfs = rootfs.link("usr/bin/inside", program);
+    rootfs.write(&archive)?;
+    Ok(Packed {
+        archive,
+        name: "asker:1",
+        changes: vec!["ENV PATH=/usr/bin:/usr/sbin".to_owned()],
+    })
+}
+
 /// Every image has a shell and the tools; names are looked up in files, then by DNS.
 fn base() -> Result<Rootfs, PackError> {
     // Debian's static busybox crashes when it looks a name up, so curl is what asks by name.

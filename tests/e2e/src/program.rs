@@ -22,14 +22,16 @@ pub fn unmoor() -> &'static Path {
 /// If it cannot be built.
 pub fn library_example() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        build(
-            "unmoor-examples",
-            "--example",
-            "library",
-            "examples/library",
-        )
-    })
+    PATH.get_or_init(|| example("library"))
+}
+
+/// The program that asks from inside a service where the others are, from `examples/`.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn inside_example() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| example("inside"))
 }
 
 /// The leak ledger.
@@ -39,6 +41,11 @@ pub fn library_example() -> &'static Path {
 pub fn ledger() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| built("unmoor-tools", "ledger"))
+}
+
+fn example(name: &str) -> PathBuf {
+    let place = format!("examples/{name}");
+    build("unmoor-examples", "--example", name, &place)
 }
 
 fn built(package: &str, program: &str) -> PathBuf {

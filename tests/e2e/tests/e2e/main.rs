@@ -5,6 +5,7 @@ mod captures;
 mod compose;
 mod flags;
 mod foreign;
+mod from_inside;
 mod habits;
 mod inside;
 mod interrupted;
