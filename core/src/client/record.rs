@@ -256,9 +256,14 @@ impl StackRecord {
                 )
             })
         });
+        let differs = |name, count| {
+            let written = self.written(name);
+            written.is_none_or(|service| service.replicas != count)
+        };
         let scaled = hand
             .scale
             .iter()
+            .filter(|(name, count)| differs(name, **count))
             .map(|(name, n)| format!("`{name}` was scaled to {n} by hand and stays so"));
         spawned.chain(linked).chain(scaled).collect()
     }
@@ -277,6 +282,26 @@ mod tests {
     fn names(list: &[&str]) -> Vec<ServiceName> {
         let parse = |text: &&str| ServiceName::parse(*text).expect("valid name");
         list.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn a_count_by_hand_that_the_file_has_too_is_no_news() {
+        let web: ServiceName = names(&["web"]).remove(0);
+        let name = StackName::parse("shop").expect("valid name");
+        let image = "web:1".parse().expect("a reference");
+        let mut file = Stack::new(name);
+        file.services.insert(web.clone(), Service::new(image));
+        let mut record = StackRecord {
+            file: Some(file),
+            ..StackRecord::default()
+        };
+        record.hand.scale.insert(web.clone(), 1);
+        assert_eq!(record.notes(), Vec::<String>::new());
+        record.hand.scale.insert(web, 2);
+        assert_eq!(
+            record.notes(),
+            ["`web` was scaled to 2 by hand and stays so"]
+        );
     }
 
     fn under_way(services: &[&str]) -> Option<Change> {
