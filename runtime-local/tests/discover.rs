@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,19 +15,6 @@ use unmoor_core::discover::{Endpoint, EndpointEvent};
 use unmoor_core::label::Selector;
 use unmoor_core::name::ReplicaId;
 use unmoor_core::spec::{Link, Published, Service};
-
-/// The run directory of a replica.
-fn run_of(host: &Host, id: &ReplicaId) -> PathBuf {
-    let wanted = format!("\"slot\":{}", id.slot);
-    let service = format!("\"service\":\"{}\"", id.service);
-    let entries = std::fs::read_dir(host.root().join("replicas")).expect("listed");
-    let mut found = entries.flatten().filter(|entry| {
-        let record = std::fs::read_to_string(entry.path().join("record")).unwrap_or_default();
-        record.contains(&wanted) && record.contains(&service)
-    });
-    let entry = found.next().expect("there is one");
-    host.root().join("run").join(entry.file_name())
-}
 
 fn slots(list: &[Endpoint]) -> BTreeSet<u32> {
     let replicas = list.iter().filter_map(|e| e.replica.as_ref());
@@ -59,7 +45,11 @@ async fn a_replica_that_cannot_be_read_hides_no_other_and_is_not_taken_for_gone(
     next(&mut held).await.expect("the whole list");
     assert_eq!(slots(&held), BTreeSet::from([1, 2]));
 
-    let status = run_of(&host, &host.id("web", 2)).join("status");
+    let status = host
+        .root()
+        .join("run")
+        .join(host.key(&host.id("web", 2)))
+        .join("status");
     let aside = status.with_extension("aside");
     std::fs::rename(&status, &aside).expect("moved");
     std::fs::write(&status, vec![0x55; 8192]).expect("damaged");

@@ -30,19 +30,6 @@ const SETTLE: u32 = 16;
 const DONE: u32 = 1;
 const UNSUPPORTED: u32 = 7;
 
-/// Directory of a replica below one kind, found by what is recorded of it.
-fn key(host: &Host, id: &ReplicaId) -> String {
-    let wanted = format!("\"slot\":{}", id.slot);
-    let service = format!("\"service\":\"{}\"", id.service);
-    let entries = std::fs::read_dir(host.root().join("replicas")).expect("listed");
-    let mut found = entries.flatten().filter(|entry| {
-        let record = std::fs::read_to_string(entry.path().join("record")).unwrap_or_default();
-        record.contains(&wanted) && record.contains(&service)
-    });
-    let entry = found.next().expect("there is one");
-    entry.file_name().to_string_lossy().into_owned()
-}
-
 /// Kills a replica's shim and has another program supervise it.
 fn supervise(host: &Host, id: &ReplicaId, program: &[u8]) {
     let path = host.dir.path().join("other-shim");
@@ -55,7 +42,7 @@ fn supervise(host: &Host, id: &ReplicaId, program: &[u8]) {
     let mut command = Command::new(&path);
     command.arg0(format!("unmoor-shim {id}")).env_clear();
     command.arg("--adopt");
-    command.arg(host.root().join("replicas").join(key(host, id)));
+    command.arg(host.root().join("replicas").join(host.key(id)));
     command.arg("1").stdin(Stdio::null());
     let report = command.output().expect("run").stdout;
     assert_eq!(report.get(8..12), Some(&[0; 4][..]), "adopted: {report:?}");
@@ -103,7 +90,7 @@ async fn an_older_shim_is_controlled_and_a_restart_replaces_it() {
     }
     let client = host.run("client", Service::new(image)).await;
     let (one, two) = (host.id("web", 1), host.id("web", 2));
-    let run = host.root().join("run").join(key(&host, &one));
+    let run = host.root().join("run").join(host.key(&one));
     assert_eq!(ask(&run, SETTLE), (2, DONE), "ours knows the question");
     for id in [&one, &two, &client] {
         supervise(&host, id, OLDER);
@@ -134,7 +121,7 @@ async fn an_older_shim_is_controlled_and_a_restart_replaces_it() {
         grace: None,
     };
     host.apply(restart).await.expect("restarted");
-    let run = host.root().join("run").join(key(&host, &two));
+    let run = host.root().join("run").join(host.key(&two));
     assert_eq!(
         ask(&run, SETTLE),
         (2, DONE),

@@ -352,6 +352,19 @@ impl Host {
         found
     }
 
+    /// The name of a replica's directory below one kind, found by what is recorded of it.
+    pub(crate) fn key(&self, id: &ReplicaId) -> String {
+        let wanted = format!("\"slot\":{}", id.slot);
+        let service = format!("\"service\":\"{}\"", id.service);
+        let entries = std::fs::read_dir(self.root().join("replicas")).expect("listed");
+        let mut found = entries.flatten().filter(|entry| {
+            let record = std::fs::read_to_string(entry.path().join("record")).unwrap_or_default();
+            record.contains(&wanted) && record.contains(&service)
+        });
+        let entry = found.next().expect("there is one");
+        entry.file_name().to_string_lossy().into_owned()
+    }
+
     /// Kills the shim of a replica, as the kernel might when memory is short.
     pub(crate) fn kill_shim(&self, id: &ReplicaId) {
         kill(self.shim(id));
