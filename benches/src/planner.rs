@@ -192,6 +192,7 @@ fn replica(id: ReplicaId, hash: &str, image: &ResolvedImage) -> ObservedReplica 
         phase: Phase::Running,
         health: HealthState::Healthy,
         in_discovery: true,
+        drained: false,
         exit: None,
         message: None,
         created: None,

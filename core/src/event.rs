@@ -232,6 +232,7 @@ mod tests {
             phase,
             health: HealthState::None,
             in_discovery: false,
+            drained: false,
             exit: (!phase.is_alive()).then_some(Exit {
                 code: 3,
                 out_of_memory: false,

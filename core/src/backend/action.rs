@@ -69,8 +69,8 @@ pub enum Action {
         /// Which.
         name: ServiceName,
     },
-    /// Make and start a replica, start the one that is there and stopped, or put the one that runs
-    /// and was drained back into discovery.
+    /// Make and start a replica, start the one that is there and stopped, or put the one that is
+    /// there and was drained back into discovery: at once, or as soon as it is ready.
     ///
     /// A replica of this slot with another spec hash is `Conflict`; an image, network, secret or
     /// volume that is not there is `NotFound`. Returns when its process runs, healthy or not. A
@@ -104,7 +104,9 @@ pub enum Action {
     },
     /// Take a replica out of discovery: once this returns, no new connection reaches it. Open
     /// connections go on; a backend that sees them returns when no request on them waits for its
-    /// answer any more, at the latest after the service's grace. Absent or not serving is success.
+    /// answer any more, at the latest after the service's grace. Absent is success; one that does
+    /// not serve yet stays out once it is ready, also after a restart by its policy, until it is
+    /// started again. It is observed as [`drained`](crate::backend::ObservedReplica::drained).
     DrainReplica {
         /// Which.
         replica: ReplicaId,

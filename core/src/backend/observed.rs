@@ -99,6 +99,9 @@ pub struct ObservedReplica {
     pub health: HealthState,
     /// Gets new connections.
     pub in_discovery: bool,
+    /// Was taken out of discovery: it gets no connection though it be ready, until it is started.
+    #[serde(default)]
+    pub drained: bool,
     /// How its last run ended, if it has ended or waits to be restarted.
     pub exit: Option<Exit>,
     /// The platform's words on a failure.

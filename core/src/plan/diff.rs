@@ -306,9 +306,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// True for a replica that could serve and was taken out, by a change that was not finished.
+    /// True for a replica that was taken out of discovery, by a change that was not finished. One
+    /// that is not ready yet would stay out for ever once it is.
     fn is_drained(&self, replica: &ObservedReplica) -> bool {
-        self.drains && replica.is_ready() && !replica.in_discovery
+        self.drains && (replica.drained || (replica.is_ready() && !replica.in_discovery))
     }
 
     /// True for a service that runs to completion, by its own word or that of a dependent.

@@ -244,12 +244,12 @@ impl Look<'_> {
         let code = replica.exit.map(|exit| exit.code);
         let phase = replica.phase.as_str();
         match replica.phase {
+            Phase::Starting | Phase::Running if self.is_out(replica) => {
+                Some("one out of discovery".to_owned())
+            }
             Phase::Starting => None,
             Phase::Running if replica.health == HealthState::Unhealthy => {
                 Some("an unhealthy one".to_owned())
-            }
-            Phase::Running if self.drains && replica.is_ready() && !replica.in_discovery => {
-                Some("one out of discovery".to_owned())
             }
             Phase::Running => None,
             Phase::Stopped if code == Some(0) && self.is_job(name, service) => None,
@@ -261,6 +261,11 @@ impl Look<'_> {
                 Some(format!("one that is {phase}"))
             }
         }
+    }
+
+    /// True for a replica that gets no connection, or will get none, because it was taken out.
+    fn is_out(&self, replica: &ObservedReplica) -> bool {
+        self.drains && (replica.drained || (replica.is_ready() && !replica.in_discovery))
     }
 
     /// Services that were not applied.

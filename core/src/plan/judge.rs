@@ -14,6 +14,7 @@ pub(super) fn choose<'a>(
         (
             !replica.is_ready(),
             !replica.in_discovery,
+            replica.drained,
             !replica.phase.is_alive(),
             replica.id.slot,
         )

@@ -98,6 +98,7 @@ fn replica(id: ReplicaId, hash: &str, digest: &str) -> ObservedReplica {
         phase: Phase::Running,
         health: HealthState::None,
         in_discovery: true,
+        drained: false,
         exit: None,
         message: None,
         created: None,
@@ -134,6 +135,25 @@ fn names_are_declared_before_anything_starts() {
             "start replica t-db-1",
             "start replica t-web-1",
         ]
+    );
+}
+
+#[test]
+fn a_replica_that_was_drained_before_it_was_ready_is_put_back() {
+    let wanted = desired(&[("web", checked().replicas(2))]);
+    let mut seen = settled(&wanted);
+    seen.replicas[0].health = HealthState::Starting;
+    seen.replicas[0].in_discovery = false;
+    assert!(planned(&wanted, &seen).is_empty(), "it is on its way");
+    seen.replicas[0].drained = true;
+    let plan = planned(&wanted, &seen);
+    assert_eq!(texts(&plan), ["start replica t-web-1"]);
+    assert_eq!(plan.entries[0].reason, "it is drained");
+    let drift = drift(&wanted.stack, &seen, &everything());
+    let drift: Vec<String> = drift.items.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        drift,
+        ["replica t-web-1: idle: a replica that serves, found one out of discovery"]
     );
 }
 

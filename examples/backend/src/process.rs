@@ -174,6 +174,7 @@ impl Process {
             phase: self.phase(),
             health: HealthState::None,
             in_discovery: false,
+            drained: false,
             exit: self.exit_code().map(|code| Exit {
                 code,
                 out_of_memory: false,

@@ -108,6 +108,7 @@ impl Sight {
             phase: self.phase(),
             health: self.health(),
             in_discovery: self.serves(),
+            drained: record.drained,
             exit: self.exit(),
             message: self.message(),
             created: time(record.created_ns),

@@ -200,8 +200,9 @@ impl Runtime {
 
     /// Puts a drained replica back into discovery.
     pub(super) fn undrain(&self, record: &ReplicaRecord) -> Result<Applied, LocalError> {
-        self.note_started(record)?;
+        // The shim first: killed in between, the record says still that there is something to do.
         self.ask_to_drain(record, false)?;
+        self.note_started(record)?;
         Ok(Applied::Changed)
     }
 

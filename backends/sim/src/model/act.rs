@@ -65,7 +65,12 @@ impl Model {
             Action::RemoveReplica { replica } if !self.bugs.has(Bug::RemoveLeavesReplica) => {
                 self.forget_replica(replica);
             }
-            Action::RestartReplica { replica, .. } => self.start_replica(replica),
+            Action::RestartReplica { replica, .. } => {
+                if let Some(replica) = self.replica_mut(replica) {
+                    replica.draining = false;
+                }
+                self.start_replica(replica);
+            }
             _ => {}
         }
         Applied::Changed
@@ -293,7 +298,7 @@ impl Model {
             return Err(refused(ErrorKind::Conflict, &id.stack, text));
         }
         match replica.phase {
-            Phase::Running if replica.draining => {
+            Phase::Running | Phase::Starting | Phase::Paused if replica.draining => {
                 replica.draining = false;
                 self.touch();
                 Ok(Applied::Changed)
@@ -305,6 +310,7 @@ impl Model {
             }
             Phase::Pending | Phase::Stopped | Phase::Failed => {
                 replica.in_a_row = 0;
+                replica.draining = false;
                 self.start_replica(id);
                 Ok(Applied::Changed)
             }

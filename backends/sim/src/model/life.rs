@@ -185,7 +185,6 @@ impl Model {
             return;
         };
         replica.phase = Phase::Running;
-        replica.draining = false;
         replica.stop_requested = false;
         replica.exit = None;
         replica.message = None;

@@ -111,6 +111,7 @@ impl Model {
             phase: replica.phase,
             health: replica.health,
             in_discovery: self.serves(replica),
+            drained: replica.draining,
             exit: replica.exit,
             message: replica.message.clone(),
             created: Some(replica.created),

@@ -279,7 +279,7 @@ fn reached(
             "{id} is not ready: {replica:?}"
         );
         ensure!(
-            replica.in_discovery || !replica.is_ready(),
+            !replica.drained && (replica.in_discovery || !replica.is_ready()),
             "{id} stays drained: {replica:?}"
         );
     }

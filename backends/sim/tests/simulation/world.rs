@@ -80,12 +80,6 @@ impl World {
     /// Does something to a replica past unmoor's plans; one that is not there stays so.
     pub(crate) fn meddle(&mut self, service: &str, slot: u32, how: Meddling) {
         let replica = ReplicaId::new(self.stack.clone(), named(service), slot);
-        let seen = self.sim.glance(&self.stack);
-        let serves = seen.iter().any(|seen| seen.id == replica && seen.serves);
-        if how == Meddling::Drain && !serves {
-            // One that does not serve yet does not show that it was taken out.
-            return;
-        }
         let action = match how {
             Meddling::Remove => Action::RemoveReplica { replica },
             Meddling::Stop => Action::StopReplica {

@@ -44,9 +44,10 @@ fn lay_replica(stack: &mut ObservedStack, action: &Action) {
             let ends = service.spec.role == Role::Job;
             change(stack, replica, |seen| start(seen, service, ends));
         }
-        Action::DrainReplica { replica } => {
-            change(stack, replica, |seen| seen.in_discovery = false)
-        }
+        Action::DrainReplica { replica } => change(stack, replica, |seen| {
+            seen.in_discovery = false;
+            seen.drained = true;
+        }),
         Action::StopReplica { replica, .. } => change(stack, replica, end),
         Action::RestartReplica { replica, .. } | Action::ResumeReplica { replica } => {
             change(stack, replica, |seen| {
@@ -101,6 +102,7 @@ fn made(id: &ReplicaId, service: &DesiredService) -> ObservedReplica {
         phase: Phase::Pending,
         health: HealthState::None,
         in_discovery: false,
+        drained: false,
         exit: None,
         message: None,
         created: None,
@@ -120,6 +122,7 @@ fn start(seen: &mut ObservedReplica, service: &DesiredService, ends: bool) {
     }
     seen.phase = Phase::Running;
     seen.in_discovery = true;
+    seen.drained = false;
     seen.exit = None;
     seen.health = match service.spec.health {
         HealthWish::Check(_) => HealthState::Healthy,

@@ -33,6 +33,8 @@ cases! { "faults";
     cancelled_update_is_resumed [Spawn, Links, InternalTcp, RollingUpdate, Drain, HealthExec];
     /// A replica that an unfinished change left drained is put back by the next `up`.
     drained_replica_is_put_back [Spawn, Drain, Discover];
+    /// A replica that was drained before it was ready is put back too: it serves as soon as it can.
+    replica_drained_before_it_is_ready_is_put_back [Spawn, Exec, HealthExec, Drain, Discover];
     /// Replicas that are drained and removed in quick succession fail no connection of clients in a hurry.
     rapid_drains_fail_no_connection [Spawn, Scale, Links, InternalTcp, Drain, HealthExec];
     /// A program that dies is started again and reached under the same name.
@@ -363,6 +365,41 @@ async fn drained_replica_is_put_back(t: &Fixture) -> Verdict {
     let after = t.replicas(&stack.name, "web").await?[0].started;
     ensure_eq!(after, started, "start of the replica");
     Ok(())
+}
+
+async fn replica_drained_before_it_is_ready_is_put_back(t: &Fixture) -> Verdict {
+    let web = t
+        .server("--tcp 80 --unready-file /area/unready")
+        .health(t.health(80));
+    let stack = t.stack().service(named("web"), web.replicas(2));
+    t.up(&stack).await?;
+    let [drained, other] = [1, 2].map(|number| slot(&stack.name, "web", number));
+    t.ok(&drained, "write /area/unready x").await?;
+    super::discover::until_out(t, &drained).await?;
+    let drain = Action::DrainReplica {
+        replica: drained.clone(),
+    };
+    let apply = async || t.backend().apply(&drain, &step(&stack.name)).await;
+    apply().await?;
+    t.ok(&drained, "remove /area/unready").await?;
+    let seen = t
+        .until("it is ready again", || async {
+            let seen = t.replicas(&stack.name, "web").await?.swap_remove(0);
+            Ok(seen.is_ready().then_some(seen))
+        })
+        .await?;
+    ensure!(!seen.in_discovery, "a drained replica came back by itself");
+    ensure!(seen.drained, "it is not observed that it was drained");
+    t.up(&stack).await?;
+    super::discover::until_in(t, &drained).await?;
+    // The same with an `up` that finds it not ready.
+    t.ok(&drained, "write /area/unready x").await?;
+    super::discover::until_out(t, &drained).await?;
+    apply().await?;
+    t.up_only(&stack).await?;
+    t.ok(&drained, "remove /area/unready").await?;
+    super::discover::until_in(t, &drained).await?;
+    super::discover::until_in(t, &other).await
 }
 
 async fn dead_program_comes_back(t: &Fixture) -> Verdict {

@@ -96,6 +96,7 @@ pub(crate) const ROWS: &[Row] = &[
             By(&[
                 "given_up_up",
                 "drained_replica_is_put_back",
+                "replica_drained_before_it_is_ready_is_put_back",
                 "another_client_sees_the_stack",
             ]),
             By(&[
