@@ -193,6 +193,7 @@ fn replica(id: ReplicaId, hash: &str, image: &ResolvedImage) -> ObservedReplica 
         health: HealthState::Healthy,
         in_discovery: true,
         drained: false,
+        stop_grace: None,
         exit: None,
         message: None,
         created: None,

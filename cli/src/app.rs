@@ -1,7 +1,10 @@
 //! What every verb has at hand: the options before the verb, the streams, a connection.
 
+use std::time::Duration;
+
 use unmoor::Client;
 use unmoor::apply::{self, RunOptions};
+use unmoor::backend::wrap::Deadlines;
 use unmoor::compose::{Level, Loaded, OnUnsupported, Warning};
 use unmoor::label::Selector;
 use unmoor::name::StackName;
@@ -79,7 +82,14 @@ impl App {
 
     /// A connection to the backend; in a dry run, one that changes nothing.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        let client = unmoor::connect(&self.backend()?).await?;
+        let mut client = unmoor::connect(&self.backend()?).await?;
+        if let Some(limit) = self.deadline() {
+            let mut deadlines = Deadlines::default();
+            // Images and files take as long as they are large.
+            (deadlines.read, deadlines.action) = (limit, limit);
+            (deadlines.write, deadlines.lock) = (limit, limit);
+            client = client.with_deadlines(deadlines);
+        }
         if !self.is_dry() {
             return Ok(client);
         }
@@ -93,6 +103,11 @@ impl App {
         let client = self.connect().await?;
         let selector = select::services(self, &client, &stack, &which.services).await?;
         Ok((client, selector))
+    }
+
+    /// The longest time of one call, if the user says one.
+    fn deadline(&self) -> Option<Duration> {
+        self.globals.deadline.map(Duration::from_secs)
     }
 
     /// True if nothing may be changed.

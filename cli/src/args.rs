@@ -88,6 +88,11 @@ pub(crate) struct Globals {
     )]
     #[arg(value_name = "N", allow_negative_numbers = true)]
     pub(crate) parallel: Option<i64>,
+    /// Longest time of one action or question, beside what programs may take to end [default: 2
+    /// minutes, 1 minute]
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) deadline: Option<u64>,
     /// Go the whole way and change nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
@@ -119,6 +124,7 @@ impl Globals {
             profiles: Vec::new(),
             progress: ProgressMode::Auto,
             parallel: None,
+            deadline: None,
             dry_run: false,
             ansi: Ansi::Auto,
             all_resources: false,

@@ -233,6 +233,7 @@ mod tests {
             health: HealthState::None,
             in_discovery: false,
             drained: false,
+            stop_grace: None,
             exit: (!phase.is_alive()).then_some(Exit {
                 code: 3,
                 out_of_memory: false,

@@ -41,6 +41,12 @@ impl Backend for Sim {
         capabilities()
     }
 
+    async fn probe(&self) -> Result<Capabilities> {
+        let hit = self.before(Call::Observe, "probe").await?;
+        hit.after("probe").await?;
+        Ok(capabilities())
+    }
+
     async fn observe(&self, selector: &Selector) -> Result<Observed> {
         let clock = self.world.clock.as_ref();
         let hit = self
@@ -103,6 +109,8 @@ impl Backend for Sim {
     ) -> Result<Stream<EndpointEvent>> {
         // The model pushes, so it needs no clock to ask by.
         let _ = clock;
+        let hit = self.before(Call::Watch, "watch endpoints").await?;
+        hit.after("watch endpoints").await?;
         let world = Arc::clone(&self.world);
         Ok(watch::watch(world, selector.clone(), cursor).await)
     }
@@ -114,6 +122,8 @@ impl Backend for Sim {
     ) -> Result<Stream<ReplicaEvent>> {
         // The model pushes, so it needs no clock to ask by.
         let _ = clock;
+        let hit = self.before(Call::Watch, "watch replicas").await?;
+        hit.after("watch replicas").await?;
         Ok(inside::events(Arc::clone(&self.world), selector.clone()))
     }
 

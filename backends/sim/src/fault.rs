@@ -27,8 +27,18 @@ pub enum Call {
     Logs,
     /// `images().resolve`.
     Resolve,
-    /// Calls of the state facet.
+    /// Records of the state facet.
     State,
+    /// The lock of a stack, and the list of stacks.
+    Lock,
+    /// `images()` but for `resolve`.
+    Images,
+    /// `watch` and `events`.
+    Watch,
+    /// What looks into replicas or steers what runs there: signals, statistics, processes, files.
+    Inside,
+    /// The next piece of a stream of log lines or of a file.
+    Piece,
 }
 
 /// What a fault does.

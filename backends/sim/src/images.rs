@@ -32,15 +32,21 @@ impl Images for Sim {
     }
 
     async fn load(&self, input: &ImageInput, replace: bool) -> Result<Vec<ImageEntry>> {
+        let hit = self.before(Call::Images, "load image").await?;
+        hit.after("load image").await?;
         let found = image::read(input)?;
         self.world.with(|model| model.images.add(found, replace))
     }
 
     async fn list(&self) -> Result<Vec<ImageEntry>> {
+        let hit = self.before(Call::Images, "list images").await?;
+        hit.after("list images").await?;
         Ok(self.world.with(|model| model.images.list()))
     }
 
     async fn remove(&self, reference: &ImageRef) -> Result<()> {
+        let hit = self.before(Call::Images, "remove image").await?;
+        hit.after("remove image").await?;
         self.world.with(|model| {
             let Some(digest) = model.images.digest_of(reference) else {
                 return Err(absent("remove", reference));

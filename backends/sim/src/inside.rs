@@ -17,6 +17,7 @@ use unmoor_core::signal::Signal;
 use unmoor_core::{Error, ErrorKind};
 
 use crate::bug::Bug;
+use crate::fault::Call;
 use crate::model::Model;
 use crate::sim::Sim;
 use crate::world::World;
@@ -24,14 +25,18 @@ use crate::world::World;
 #[async_trait]
 impl Signals for Sim {
     async fn signal(&self, replica: &ReplicaId, signal: Signal) -> Result<()> {
+        let hit = self.before(Call::Inside, "signal").await?;
         self.world
-            .with(|model| model.signal_replica(replica, signal))
+            .with(|model| model.signal_replica(replica, signal))?;
+        hit.after("signal").await
     }
 }
 
 #[async_trait]
 impl Stats for Sim {
     async fn usage(&self, selector: &Selector) -> Result<Vec<Usage>> {
+        let hit = self.before(Call::Inside, "read statistics").await?;
+        hit.after("read statistics").await?;
         Ok(self.world.with(|model| model.usage_of_all(selector)))
     }
 }
@@ -39,6 +44,8 @@ impl Stats for Sim {
 #[async_trait]
 impl Processes for Sim {
     async fn processes(&self, replica: &ReplicaId) -> Result<Vec<ProcessEntry>> {
+        let hit = self.before(Call::Inside, "list processes").await?;
+        hit.after("list processes").await?;
         self.world.with(|model| model.list_processes(replica))
     }
 }
@@ -46,12 +53,22 @@ impl Processes for Sim {
 #[async_trait]
 impl Files for Sim {
     async fn stat(&self, replica: &ReplicaId, path: &str) -> Result<FileStat> {
+        let hit = self.before(Call::Inside, "read files").await?;
+        hit.after("read files").await?;
         self.world.with(|model| model.stat_file(replica, path))
     }
 
     async fn read(&self, replica: &ReplicaId, path: &str) -> Result<Stream<Vec<u8>>> {
+        let hit = self.before(Call::Inside, "read files").await?;
         let bytes = self.world.with(|model| model.pack(replica, path))?;
-        Ok(futures_util::stream::iter([Ok(bytes)]).boxed())
+        hit.after("read files").await?;
+        let sim = self.clone();
+        let piece = async move {
+            let hit = sim.before(Call::Piece, "piece of a file").await?;
+            hit.after("piece of a file").await?;
+            Ok(bytes)
+        };
+        Ok(futures_util::stream::once(piece).boxed())
     }
 
     async fn write(
@@ -62,8 +79,10 @@ impl Files for Sim {
         owner: Ownership,
     ) -> Result<()> {
         let bytes = archive.try_concat().await?;
+        let hit = self.before(Call::Inside, "write files").await?;
         self.world
-            .with(|model| model.unpack(replica, directory, &bytes, owner))
+            .with(|model| model.unpack(replica, directory, &bytes, owner))?;
+        hit.after("write files").await
     }
 }
 
@@ -75,7 +94,9 @@ impl Attach for Sim {
             let tty = found.service.spec.tty;
             Ok((found.run, found.logs.len(), found.main, tty))
         };
+        let hit = self.before(Call::Inside, "attach").await?;
         let (run, line, main, tty) = self.world.with(begun)?;
+        hit.after("attach").await?;
         Ok(Box::new(Attached {
             world: Arc::clone(&self.world),
             replica: replica.clone(),

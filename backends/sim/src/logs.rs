@@ -42,7 +42,10 @@ impl Logs for Sim {
         Ok(futures_util::stream::unfold(state, |mut state| async move {
             loop {
                 if let Some(line) = state.queue.pop_front() {
-                    return Some((Ok(line), state));
+                    let faults = state.world.faults.clone();
+                    let clock = state.world.clock.as_ref();
+                    let hit = faults.before(clock, Call::Piece, "log line").await;
+                    return Some((hit.map(|_| line), state));
                 }
                 if !state.follow {
                     return None;

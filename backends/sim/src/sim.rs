@@ -12,7 +12,7 @@ use unmoor_core::{Error, ErrorKind, Result};
 use crate::bug::{Bug, Bugs};
 use crate::clock::VirtualClock;
 use crate::doors::Doors;
-use crate::fault::Faults;
+use crate::fault::{Call, Faults, Hit};
 use crate::model::Model;
 use crate::world::World;
 
@@ -142,6 +142,12 @@ impl Sim {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.world.faults.clone()
+    }
+
+    /// What goes wrong with a call, before its effect.
+    pub(crate) async fn before(&self, call: Call, label: &str) -> Result<Hit> {
+        let clock = self.world.clock.as_ref();
+        self.world.faults.before(clock, call, label).await
     }
 
     /// Connects to a published port of the world's node, sends a line, and reads the answer.

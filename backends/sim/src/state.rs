@@ -75,12 +75,16 @@ impl State for Sim {
     }
 
     async fn stacks(&self) -> Result<Vec<StackName>> {
+        let hit = self.before(Call::Lock, "list stacks").await?;
+        hit.after("list stacks").await?;
         Ok(self
             .world
             .with(|model| model.records.keys().cloned().collect()))
     }
 
     async fn lock(&self, stack: &StackName) -> Result<Box<dyn StackLock>> {
+        let hit = self.before(Call::Lock, "lock").await?;
+        hit.after("lock").await?;
         let taken = self
             .world
             .within(PATIENCE, |model| {

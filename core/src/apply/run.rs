@@ -16,6 +16,9 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 
+/// Longest time of one action if nobody says otherwise.
+const DEADLINE: Duration = Duration::from_mins(2);
+
 /// What became of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,8 +64,10 @@ pub struct RunOptions<'a> {
     /// Most actions at a time of those that mostly wait: fifty programs that use up their grace
     /// need no more time than one.
     pub waiting: usize,
-    /// Longest time of one action.
-    pub deadline: Duration,
+    /// Longest time of one action, to which comes what a program may take to end where one is
+    /// asked to; what takes longer is given up with `Timeout`. `None`: as long as the client's
+    /// [`Deadlines`](crate::backend::wrap::Deadlines) say.
+    pub deadline: Option<Duration>,
     /// Called with progress.
     pub on_progress: OnProgress<'a>,
     /// When the steps must survive a loss of power.
@@ -84,7 +89,7 @@ impl Default for RunOptions<'_> {
         Self {
             parallel: 16,
             waiting: 128,
-            deadline: Duration::from_secs(120),
+            deadline: None,
             on_progress: &|_| {},
             commit: Commit::Now,
         }
@@ -259,7 +264,10 @@ impl Run<'_> {
                 self.clock.sleep(*time).await;
                 Ok(Applied::Unchanged)
             }
-            _ => self.backend.apply(action, &self.step(index)).await,
+            _ => {
+                let step = self.step(index, self.plan.entries[index].allowance);
+                self.backend.apply(action, &step).await
+            }
         };
         let told = match &outcome {
             Ok(Applied::Changed) => Outcome::Changed,
@@ -274,12 +282,13 @@ impl Run<'_> {
         Ended::Entry(index, outcome)
     }
 
-    fn step(&self, index: usize) -> Step {
+    fn step(&self, index: usize, allowance: Duration) -> Step {
+        let limit = self.options.deadline.unwrap_or(DEADLINE);
         Step {
             stack: self.plan.stack.clone(),
             plan: self.plan.id.clone(),
             index,
-            deadline: self.options.deadline,
+            deadline: limit.saturating_add(allowance),
             commit: self.options.commit,
         }
     }
@@ -291,7 +300,12 @@ impl Run<'_> {
             let Some(undo) = &self.plan.entries[*index].undo else {
                 continue;
             };
-            match self.backend.apply(&undo.action, &self.step(*index)).await {
+            let grace = match &self.plan.entries[*index].action {
+                Action::StartReplica { service, .. } => Some(service.stop_grace()),
+                _ => None,
+            };
+            let step = self.step(*index, undo.action.grace(grace));
+            match self.backend.apply(&undo.action, &step).await {
                 Ok(_) => self.tell(*index, Outcome::Undone, None),
                 Err(error) => failed.push(error),
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::DesiredService;
+use crate::backend::desired::GRACE;
 use crate::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
 use crate::spec::{BlobId, Network, SecretBytes, Volume};
 
@@ -240,6 +241,20 @@ impl Action {
             } => "wait until completed",
             Self::Monitor { .. } => "watch",
             Self::Pause { .. } => "wait for",
+        }
+    }
+
+    /// What its programs may take to end, where they are asked to: the grace that it says, that of
+    /// the replica, or what is usual.
+    #[must_use]
+    pub fn grace(&self, of_replica: Option<Duration>) -> Duration {
+        let usual = || of_replica.unwrap_or(GRACE);
+        match self {
+            Self::StopReplica { grace, .. } | Self::RestartReplica { grace, .. } => {
+                grace.unwrap_or_else(usual)
+            }
+            Self::RemoveReplica { .. } | Self::DrainReplica { .. } => usual(),
+            _ => Duration::ZERO,
         }
     }
 

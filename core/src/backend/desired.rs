@@ -10,7 +10,7 @@ use crate::name::ServiceName;
 use crate::spec::{BlobId, Exposed, Link, Service};
 
 /// Time between the stop signal and the kill if nobody says otherwise.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// A service as it is handed to a backend: nothing in it is left to look up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,9 @@ pub struct ObservedReplica {
     /// Was taken out of discovery: it gets no connection though it be ready, until it is started.
     #[serde(default)]
     pub drained: bool,
+    /// Time between its stop signal and the kill, where the platform tells.
+    #[serde(default)]
+    pub stop_grace: Option<Duration>,
     /// How its last run ended, if it has ended or waits to be restarted.
     pub exit: Option<Exit>,
     /// The platform's words on a failure.

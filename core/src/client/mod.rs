@@ -21,8 +21,10 @@ pub use stack::{DownOptions, UpOptions};
 pub use stored::{StoredEntry, StoredPlan};
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::backend::wrap::{Guard, Wrapped};
+use crate::apply::RunOptions;
+use crate::backend::wrap::{Deadlines, Guard, Wrapped};
 use crate::backend::{
     Attach, Backend, Capabilities, Exec, Feature, Files, Images, Info, Logs, Processes, Signals,
     State, Stats,
@@ -38,6 +40,10 @@ pub const DEFAULT_STACK: &str = "default";
 #[derive(Debug, Clone)]
 pub struct Client {
     backend: Arc<dyn Backend>,
+    /// The same without a guard; none in a dry run.
+    bare: Option<Arc<dyn Backend>>,
+    /// Longest time of an action.
+    action: Duration,
     clock: Arc<dyn Clock>,
     stack: StackName,
 }
@@ -52,14 +58,25 @@ impl Client {
     /// A client of `backend` that goes by `clock`.
     #[must_use]
     pub fn with_clock(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
-        let guard = Guard::new(backend.capabilities());
-        let backend: Arc<dyn Backend> = Arc::new(Wrapped::new(backend, guard, Arc::clone(&clock)));
         let stack = StackName::parse(DEFAULT_STACK).expect("`default` is a valid name");
         Self {
-            backend,
+            backend: guarded(&backend, &clock, Deadlines::default()),
+            bare: Some(backend),
+            action: Deadlines::default().action,
             clock,
             stack,
         }
+    }
+
+    /// The same connection with other longest times of calls. A dry run keeps those it began with.
+    #[must_use]
+    pub fn with_deadlines(&self, deadlines: Deadlines) -> Self {
+        let mut client = self.clone();
+        if let Some(bare) = &self.bare {
+            client.backend = guarded(bare, &self.clock, deadlines);
+        }
+        client.action = deadlines.action;
+        client
     }
 
     /// The same connection, spawning into another stack.
@@ -101,6 +118,14 @@ impl Client {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// These options with the client's own longest time where they say none.
+    fn timed<'a>(&self, run: RunOptions<'a>) -> RunOptions<'a> {
+        RunOptions {
+            deadline: run.deadline.or(Some(self.action)),
+            ..run
+        }
     }
 
     fn unsupported(&self, feature: Feature) -> Error {
@@ -168,4 +193,14 @@ impl Client {
             .state()
             .ok_or_else(|| self.unsupported(Feature::State))
     }
+}
+
+/// A backend behind the checks and times that every call goes by.
+fn guarded(
+    bare: &Arc<dyn Backend>,
+    clock: &Arc<dyn Clock>,
+    deadlines: Deadlines,
+) -> Arc<dyn Backend> {
+    let guard = Guard::new(bare.capabilities()).deadlines(deadlines);
+    Arc::new(Wrapped::new(Arc::clone(bare), guard, Arc::clone(clock)))
 }

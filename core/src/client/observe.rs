@@ -245,9 +245,10 @@ impl Client {
         for (name, stack) in &observed.stacks {
             let mut plan = empty_plan(name.clone());
             for replica in stack.replicas.iter().filter(meant) {
-                plan.push(action(replica.id.clone()), "it was asked for", &[]);
+                let action = action(replica.id.clone());
+                plan.push_on(replica, action, "it was asked for", &[]);
             }
-            let report = apply::run(&plan, &self.backend, &self.clock, run).await?;
+            let report = apply::run(&plan, &self.backend, &self.clock, self.timed(run)).await?;
             total.changed += report.changed;
             total.unchanged += report.unchanged;
         }

@@ -64,15 +64,15 @@ impl Client {
         let mut plan = empty_plan(stack.clone());
         let mut gone = Vec::new();
         for replica in observed.replicas_of(service) {
-            let replica = replica.id.clone();
-            let action = Action::RemoveReplica { replica };
-            gone.push(plan.push(action, "it ran once", &[]));
+            let id = replica.id.clone();
+            let action = Action::RemoveReplica { replica: id };
+            gone.push(plan.push_on(replica, action, "it ran once", &[]));
         }
         if observed.services.contains_key(service) {
             let name = service.clone();
             plan.push(Action::RemoveService { name }, "it ran once", &gone);
         }
-        let report = apply::run(&plan, &self.backend, &self.clock, run).await?;
+        let report = apply::run(&plan, &self.backend, &self.clock, self.timed(run)).await?;
         let (mut record, revision) = self.load_record(stack).await?;
         if revision.is_some() && record.hand.services.contains_key(service) {
             forget(&mut record.hand, service);

@@ -263,7 +263,7 @@ impl Client {
         if revision.is_some() {
             run.commit = self.commit();
         }
-        let report = apply::run(&plan, &self.backend, &self.clock, run).await?;
+        let report = apply::run(&plan, &self.backend, &self.clock, self.timed(run)).await?;
         if revision.is_some() {
             self.state_facet()?.remove(name).await?;
         }
@@ -390,7 +390,7 @@ impl Client {
                 let stored = self.store_record(&name, &record, revision).await;
                 stored.map_err(Stopped::at)?;
             }
-            let outcome = apply::run(&plan, &self.backend, &self.clock, run).await;
+            let outcome = apply::run(&plan, &self.backend, &self.clock, self.timed(run)).await;
             return outcome.map_err(Stopped::at);
         }
         record.change = Some(Change::begun(&plan, &scope, former.change.as_ref()));
@@ -400,7 +400,7 @@ impl Client {
             commit: self.commit(),
             ..run
         };
-        match apply::run_plan(&plan, &self.backend, &self.clock, run).await {
+        match apply::run_plan(&plan, &self.backend, &self.clock, self.timed(run)).await {
             Ok(report) => {
                 record.change = Change::left(former.change, &scope);
                 let stored = self.store_record(&name, &record, revision).await;

@@ -397,7 +397,8 @@ impl<'a> Planner<'a> {
                 replica: replica.id.clone(),
                 grace: None,
             };
-            return Some(self.plan.push(action, "it is being stopped", after));
+            let reason = "it is being stopped";
+            return Some(self.plan.push_on(replica, action, reason, after));
         }
         let state = match self.is_drained(replica) {
             true => "drained",

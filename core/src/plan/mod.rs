@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Action, Capabilities, Gap, ObservedStack};
+use crate::backend::{Action, Capabilities, Gap, ObservedReplica, ObservedStack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ServiceName, StackName};
 use crate::spec::{DriftPolicy, Stack};
@@ -119,6 +119,9 @@ pub struct Entry {
     pub after: Vec<usize>,
     /// How many entries at the beginning of the plan must be done before: what all share.
     pub ground: usize,
+    /// What its programs may take to end, on top of the deadline of every action.
+    #[serde(skip)]
+    pub allowance: Duration,
     /// What undoes it if the plan fails before the entry `commit` is done.
     #[serde(skip)]
     pub undo: Option<Undo>,
@@ -185,14 +188,32 @@ impl Plan {
         let mut after = after.to_vec();
         after.sort_unstable();
         after.dedup();
+        let allowance = action.grace(None);
         self.entries.push(Entry {
             action,
             reason: reason.into(),
             after,
             ground: self.ground,
+            allowance,
             undo: None,
         });
         self.entries.len() - 1
+    }
+}
+
+impl Plan {
+    /// Adds an action on a replica that is there: its programs have the grace that is observed.
+    pub(crate) fn push_on(
+        &mut self,
+        replica: &ObservedReplica,
+        action: Action,
+        reason: impl Into<String>,
+        after: &[usize],
+    ) -> usize {
+        let allowance = action.grace(replica.stop_grace);
+        let index = self.push(action, reason, after);
+        self.entries[index].allowance = allowance;
+        index
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn retire(
     let mut before = after.to_vec();
     if way.drains && (replica.in_discovery || may_serve_yet(replica)) {
         let action = Action::DrainReplica { replica: id() };
-        before = vec![plan.push(action, way.reason, &before)];
+        before = vec![plan.push_on(replica, action, way.reason, &before)];
         if replica.in_discovery && !way.drain.is_zero() {
             let action = Action::Pause { time: way.drain };
             before = vec![plan.push(action, "connections end by themselves", &before)];
@@ -40,9 +40,10 @@ pub(super) fn retire(
             replica: id(),
             grace: way.grace,
         };
-        before = vec![plan.push(action, way.reason, &before)];
+        before = vec![plan.push_on(replica, action, way.reason, &before)];
     }
-    plan.push(Action::RemoveReplica { replica: id() }, way.reason, &before)
+    let action = Action::RemoveReplica { replica: id() };
+    plan.push_on(replica, action, way.reason, &before)
 }
 
 /// True for a replica that is not ready now and may be so, with clients, when its turn comes.

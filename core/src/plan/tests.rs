@@ -99,6 +99,7 @@ fn replica(id: ReplicaId, hash: &str, digest: &str) -> ObservedReplica {
         health: HealthState::None,
         in_discovery: true,
         drained: false,
+        stop_grace: None,
         exit: None,
         message: None,
         created: None,

@@ -175,6 +175,7 @@ impl Process {
             health: HealthState::None,
             in_discovery: false,
             drained: false,
+            stop_grace: None,
             exit: self.exit_code().map(|code| Exit {
                 code,
                 out_of_memory: false,

@@ -109,6 +109,7 @@ impl Sight {
             health: self.health(),
             in_discovery: self.serves(),
             drained: record.drained,
+            stop_grace: Some(record.desired.stop_grace()),
             exit: self.exit(),
             message: self.message(),
             created: time(record.created_ns),

@@ -112,6 +112,7 @@ impl Model {
             health: replica.health,
             in_discovery: self.serves(replica),
             drained: replica.draining,
+            stop_grace: Some(replica.service.stop_grace()),
             exit: replica.exit,
             message: replica.message.clone(),
             created: Some(replica.created),

@@ -26,8 +26,13 @@ pub(super) fn absent(feature: Feature) -> Error {
 impl<P: Policy> Logs for Wrapped<P> {
     async fn logs(&self, selector: &Selector, options: &LogOptions) -> Result<Stream<LogLine>> {
         let facet = self.inner.logs().ok_or_else(|| absent(Feature::Logs))?;
-        self.run(Operation::Logs, || facet.logs(selector, options))
-            .await
+        let stream = self.run(Operation::Logs, || facet.logs(selector, options));
+        let stream = stream.await?;
+        Ok(match options.follow {
+            // Nobody knows when a replica writes next.
+            true => stream,
+            false => self.in_time(&Operation::Logs, stream),
+        })
     }
 }
 

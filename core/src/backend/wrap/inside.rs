@@ -57,8 +57,9 @@ impl<P: Policy> Files for Wrapped<P> {
 
     async fn read(&self, replica: &ReplicaId, path: &str) -> Result<Stream<Vec<u8>>> {
         let facet = self.inner.files().ok_or_else(|| absent(Feature::Copy))?;
-        self.run(Operation::ReadFiles(replica), || facet.read(replica, path))
-            .await
+        let operation = Operation::ReadFiles(replica);
+        let stream = self.run(operation, || facet.read(replica, path)).await?;
+        Ok(self.in_time(&operation, stream))
     }
 
     async fn write(

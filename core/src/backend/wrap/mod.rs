@@ -5,16 +5,20 @@
 //!
 //! [`Client`]: crate::Client
 
+mod deadlines;
 mod facets;
 mod inside;
 mod policy;
 
+pub use deadlines::Deadlines;
 pub use policy::{Guard, Operation, Policy};
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 
 use crate::backend::{
     Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
@@ -45,6 +49,33 @@ impl<P: Policy> Wrapped<P> {
         }
     }
 
+    /// Limits the time until each next piece of a stream that comes to its end by itself.
+    fn in_time<T: Send + 'static>(
+        &self,
+        operation: &Operation<'_>,
+        stream: Stream<T>,
+    ) -> Stream<T> {
+        let Some(limit) = self.policy.deadline(operation) else {
+            return stream;
+        };
+        let error = late(operation, limit).to_string();
+        let clock = Arc::clone(&self.clock);
+        futures_util::stream::unfold(Some(stream), move |stream| {
+            let (clock, error) = (Arc::clone(&clock), error.clone());
+            async move {
+                let mut stream = stream?;
+                tokio::select! {
+                    biased;
+                    item = stream.next() => item.map(|item| (item, Some(stream))),
+                    () = clock.sleep(limit) => {
+                        Some((Err(Error::new(ErrorKind::Timeout, error)), None))
+                    }
+                }
+            }
+        })
+        .boxed()
+    }
+
     /// Runs one call under the policy: refuse, limit the time, try again.
     async fn run<'a, T, F>(
         &self,
@@ -63,10 +94,7 @@ impl<P: Policy> Wrapped<P> {
                 Some(limit) => tokio::select! {
                     biased;
                     outcome = call() => outcome,
-                    () = self.clock.sleep(limit) => Err(Error::new(
-                        ErrorKind::Timeout,
-                        format!("{operation} took longer than {} s", limit.as_secs()),
-                    )),
+                    () = self.clock.sleep(limit) => Err(late(&operation, limit)),
                 },
             };
             let Err(error) = &outcome else { return outcome };
@@ -77,6 +105,16 @@ impl<P: Policy> Wrapped<P> {
             tracing::debug!(%operation, attempt, ?pause, "trying again: {}", error.chain());
             self.clock.sleep(pause).await;
         }
+    }
+}
+
+/// The error of a call that was given up.
+fn late(operation: &Operation<'_>, limit: Duration) -> Error {
+    let text = format!("{operation} took longer than {} s", limit.as_secs_f64());
+    let error = Error::new(ErrorKind::Timeout, text);
+    match operation.is_read() {
+        true => error,
+        false => error.hint("it may have its effect yet: look, and ask for it again"),
     }
 }
 
@@ -126,7 +164,16 @@ impl<P: Policy> Backend for Wrapped<P> {
     }
 
     async fn notices(&self, selector: &Selector) -> Option<Box<dyn Notices>> {
-        self.inner.notices(selector).await
+        let armed = self.inner.notices(selector);
+        let Some(limit) = self.policy.deadline(&Operation::Watch) else {
+            return armed.await;
+        };
+        tokio::select! {
+            biased;
+            armed = armed => armed,
+            // Whoever is not told looks by the clock.
+            () = self.clock.sleep(limit) => None,
+        }
     }
 
     async fn events(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Deadlines;
 use crate::backend::{Action, Capabilities, Feature, Step};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::image::ImageRef;
@@ -136,6 +137,7 @@ pub trait Policy: Send + Sync + fmt::Debug + 'static {
 #[derive(Debug)]
 pub struct Guard {
     capabilities: Capabilities,
+    deadlines: Deadlines,
 }
 
 impl Guard {
@@ -145,7 +147,17 @@ impl Guard {
     /// Guards by these capabilities.
     #[must_use]
     pub fn new(capabilities: Capabilities) -> Self {
-        Self { capabilities }
+        Self {
+            capabilities,
+            deadlines: Deadlines::default(),
+        }
+    }
+
+    /// Limits the time of calls by these.
+    #[must_use]
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
     }
 
     fn needs(action: &Action) -> &'static [Feature] {
@@ -179,24 +191,7 @@ impl Policy for Guard {
     }
 
     fn deadline(&self, operation: &Operation<'_>) -> Option<Duration> {
-        match operation {
-            // These last as long as the service's own grace, which the backend knows and bounds.
-            Operation::Apply(
-                Action::StopReplica { .. }
-                | Action::RestartReplica { .. }
-                | Action::RemoveReplica { .. },
-                _,
-            ) => None,
-            Operation::Apply(_, step) => Some(step.deadline),
-            Operation::Observe
-            | Operation::Endpoints
-            | Operation::ListImages
-            | Operation::LoadRecord(_)
-            | Operation::WriteRecord(_)
-            | Operation::Usage
-            | Operation::Processes(_) => Some(Duration::from_secs(60)),
-            _ => None,
-        }
+        Some(self.deadlines.of(operation))
     }
 
     fn retry(&self, operation: &Operation<'_>, attempt: u32, error: &Error) -> Option<Duration> {

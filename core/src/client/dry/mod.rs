@@ -43,6 +43,8 @@ impl Client {
         });
         Self {
             backend,
+            bare: None,
+            action: self.action,
             clock,
             stack: self.stack.clone(),
         }

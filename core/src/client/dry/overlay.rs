@@ -103,6 +103,7 @@ fn made(id: &ReplicaId, service: &DesiredService) -> ObservedReplica {
         health: HealthState::None,
         in_discovery: false,
         drained: false,
+        stop_grace: Some(service.stop_grace()),
         exit: None,
         message: None,
         created: None,
