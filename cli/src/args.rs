@@ -64,7 +64,7 @@ pub(crate) struct Globals {
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Name of the stack [env: COMPOSE_PROJECT_NAME]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", add = complete::of_stacks())]
     pub(crate) project_name: Option<String>,
     /// Directory that relative paths start from [default: that of the first file]
     #[arg(long, value_name = "DIR", alias = "workdir")]
@@ -73,7 +73,7 @@ pub(crate) struct Globals {
     #[arg(long = "env-file", value_name = "FILE")]
     pub(crate) env_files: Vec<PathBuf>,
     /// Also take the services of this profile; repeatable [env: COMPOSE_PROFILES]
-    #[arg(long = "profile", value_name = "NAME")]
+    #[arg(long = "profile", value_name = "NAME", add = complete::of_profiles())]
     pub(crate) profiles: Vec<String>,
     /// How progress is shown on standard error
     #[arg(long, global = true, env = "COMPOSE_PROGRESS", hide_env_values = true)]

@@ -1,5 +1,6 @@
 //! Exit codes, and the one place that prints why a command failed.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -104,6 +105,11 @@ pub(crate) fn parsed(answer: &clap::Error) -> ExitCode {
     let text = answer.render();
     if answer.use_stderr() {
         let ui = Ui::early();
+        if wants_json(std::env::args_os().skip(1)) {
+            let event = usage_event(&text.to_string());
+            raw(&(clean_json(event.to_string()) + "\n"));
+            return ExitCode::from(USAGE);
+        }
         let text = if ui.style.on() {
             text.ansi().to_string()
         } else {
@@ -116,6 +122,35 @@ pub(crate) fn parsed(answer: &clap::Error) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => finish(Err(failure), &Ui::early()),
     }
+}
+
+/// Whether errors are to be JSON, by words that were not understood as a whole.
+fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<OsString> = words.take_while(|word| word != "--").collect();
+    let attached = words
+        .iter()
+        .filter_map(|word| word.to_str()?.strip_prefix("--progress="));
+    let apart = words.windows(2).filter(|pair| pair[0] == "--progress");
+    let said = attached.chain(apart.filter_map(|pair| pair[1].to_str()));
+    match said.last() {
+        Some(how) => how == "json",
+        None => std::env::var("COMPOSE_PROGRESS").is_ok_and(|how| how == "json"),
+    }
+}
+
+/// The parser's text as an event: its first paragraph, and its tips.
+fn usage_event(text: &str) -> serde_json::Value {
+    let mut paragraphs = text.split("\n\n");
+    let message = paragraphs.next().unwrap_or_default();
+    let message = message.trim_start_matches("error:").split_whitespace();
+    let tips = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: "));
+    let tips: Vec<&str> = tips.collect();
+    json!({
+        "event": "error", "kind": "usage", "message": message.collect::<Vec<_>>().join(" "),
+        "hint": (!tips.is_empty()).then(|| tips.join("; ")), "exit_code": USAGE,
+    })
 }
 
 /// Ends the program: prints the failure, if it is one, and gives the exit code.

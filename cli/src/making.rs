@@ -9,9 +9,9 @@ use unmoor::spec::{DriftPolicy, PullPolicy, Stack};
 use crate::app::App;
 use crate::change::Pulls;
 use crate::exit::Failure;
-use crate::project;
 use crate::refuse::{Building, is_true};
 use crate::verbs::{pull, scale};
+use crate::{complete, project};
 
 /// Variable that keeps `up` from telling of services that the file no longer has.
 const IGNORE_ORPHANS: &str = "COMPOSE_IGNORE_ORPHANS";
@@ -32,12 +32,15 @@ pub(crate) struct Making {
     /// What becomes of what was changed on the platform, over what services say: `reconcile`,
     /// `report` or `ignore`
     #[arg(long, value_name = "HOW", value_parser = drift)]
+    #[arg(add = complete::one_of(&["reconcile", "report", "ignore"]))]
     drift: Option<DriftPolicy>,
     /// Number of replicas of a service, as `web=3`, over what its file says; repeatable
     #[arg(long, value_name = "SERVICE=N", value_parser = scale::wish)]
+    #[arg(add = complete::of_scale())]
     scale: Vec<(ServiceName, u32)>,
     /// When images are fetched: `always`, `missing` or `never`, over what the file says
     #[arg(long, value_name = "POLICY", value_parser = pull::policy)]
+    #[arg(add = complete::one_of(&pull::POLICIES))]
     pull: Option<PullPolicy>,
     /// Show no progress of images
     #[arg(long)]

@@ -120,14 +120,18 @@ pub(crate) async fn running(
         )
     });
     let Some(replica) = replicas.first() else {
-        let text = match slot {
+        let there = observed.replicas_of(service).map(|one| one.id.slot);
+        let there: Vec<String> = there.map(|slot| slot.to_string()).collect();
+        let error = match slot {
             Some(slot) => format!("service `{service}` has no replica {slot}"),
             None => format!("service `{service}` has no replica"),
         };
-        let error = Error::new(ErrorKind::NotFound, text).on(stack);
-        return Err(error
-            .hint(format!("`unmoor up -d {service}` starts it"))
-            .into());
+        let error = Error::new(ErrorKind::NotFound, error).on(stack);
+        let hint = match there.is_empty() {
+            true => format!("`unmoor up -d {service}` starts it"),
+            false => format!("it has: {}", there.join(", ")),
+        };
+        return Err(error.hint(hint).into());
     };
     if replica.phase.is_alive() {
         return Ok(replica.id.clone());

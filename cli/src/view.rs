@@ -77,6 +77,20 @@ pub(crate) fn health(replica: &ObservedReplica) -> &'static str {
     }
 }
 
+/// Words for how replicas stand: ours, and docker's.
+pub(crate) const PHASES: [&str; 10] = [
+    "created",
+    "pending",
+    "starting",
+    "restarting",
+    "running",
+    "paused",
+    "stopping",
+    "exited",
+    "stopped",
+    "failed",
+];
+
 /// How a replica is to stand, in our words or in docker's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PhaseWish(String);
@@ -92,21 +106,9 @@ impl FromStr for PhaseWish {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const KNOWN: [&str; 10] = [
-            "created",
-            "pending",
-            "starting",
-            "restarting",
-            "running",
-            "paused",
-            "stopping",
-            "exited",
-            "stopped",
-            "failed",
-        ];
-        match KNOWN.contains(&text) {
+        match PHASES.contains(&text) {
             true => Ok(Self(text.to_owned())),
-            false => Err(format!("there is {}", KNOWN.join(", "))),
+            false => Err(format!("there is {}", PHASES.join(", "))),
         }
     }
 }

@@ -44,7 +44,10 @@ fn check(what: &'static str, text: &str, upper: bool) -> Result<(), NameError> {
     let plain =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || (upper && b.is_ascii_uppercase());
     if !plain(first) {
-        return bad("it must start with a letter or digit");
+        return bad(match first.is_ascii_uppercase() {
+            true => "it must start with a lower-case letter or digit",
+            false => "it must start with a letter or digit",
+        });
     }
     let dots = upper;
     if !text

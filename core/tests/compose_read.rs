@@ -130,6 +130,43 @@ fn named_files_set_the_directory_of_the_first() {
 }
 
 #[test]
+fn a_project_directory_is_where_files_are_looked_for() {
+    let folder = Folder::new();
+    folder
+        .write("compose.yaml", "services: {here: {image: x}}\n")
+        .write(
+            "p/compose.yaml",
+            "services: {a: {image: \"x:${V:-none}\"}}\n",
+        )
+        .write("p/compose.override.yaml", "services: {a: {user: joe}}\n")
+        .write("p/.env", "V=there\n")
+        .write("p/sub/keep", "")
+        .write(".env", "V=here\n");
+    let of = |directory: &str| {
+        let options = LoadOptions::default().project_directory(directory);
+        let loaded = read(&folder.request("").options(options)).expect("reads");
+        let loaded = loaded.load().expect("loads");
+        let service = loaded.stack.services.into_values().next().expect("one");
+        let name = loaded.stack.name.to_string();
+        (name, service.image.familiar(), service.user)
+    };
+    let joe = || Some("joe".to_owned());
+    assert_eq!(of("p"), ("p".to_owned(), "x:there".to_owned(), joe()));
+    // A directory above it counts, and `.env` stands where the project is.
+    assert_eq!(of("p/sub"), ("sub".to_owned(), "x:none".to_owned(), joe()));
+    let named = folder.request("").file("compose.yaml");
+    let named = named.options(LoadOptions::default().project_directory("p"));
+    let loaded = read(&named).expect("reads").load().expect("loads");
+    assert!(
+        loaded
+            .stack
+            .services
+            .keys()
+            .any(|name| name.as_str() == "here")
+    );
+}
+
+#[test]
 fn what_is_not_a_text_file_is_refused_at_once() {
     let folder = Folder::new();
     let fifo = folder.0.join("fifo.yaml");

@@ -26,12 +26,34 @@ use crate::state::make_private_dir;
 /// The directory if the URI names none.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/unmoor";
 
+const DATABASE: &str = "state.db";
 const DIRECTORIES: [&str; 6] = ["images", "volumes", "blobs", "replicas", "run", "locks"];
 
 /// The directories of one installation.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     root: PathBuf,
+}
+
+/// Refuses what cannot be the directory of an installation; one that is not there can be made.
+pub(crate) fn check(root: &Path) -> Result<(), LocalError> {
+    let found = match std::fs::symlink_metadata(root) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(LocalError::io("look at", root, source)),
+    };
+    match found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(LocalError::Forbidden {
+            what: format!("{} is not a directory of this user", root.display()),
+            hint: "choose another directory: `local:///path`".to_owned(),
+        }),
+    }
+}
+
+/// Whether there is an installation, even one that has lost its database.
+pub(crate) fn is_made(root: &Path) -> bool {
+    root.join(DATABASE).exists() || root.join("replicas").is_dir()
 }
 
 impl Layout {
@@ -44,14 +66,9 @@ impl Layout {
                 .map_err(|source| LocalError::io("make directory", parent, source))?;
         }
         make_private_dir(&root)?;
+        check(&root)?;
         let found = std::fs::symlink_metadata(&root)
             .map_err(|source| LocalError::io("look at", &root, source))?;
-        if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(LocalError::Forbidden {
-                what: format!("{} is not a directory of this user", root.display()),
-                hint: "choose another directory: `local:///path`".to_owned(),
-            });
-        }
         if found.mode() & 0o077 != 0 {
             // Images hold set-user-id programs that nobody else on this machine may reach.
             std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o700))
@@ -76,7 +93,7 @@ impl Layout {
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.root.join("state.db")
+        self.root.join(DATABASE)
     }
 
     pub(crate) fn images(&self) -> PathBuf {

@@ -44,7 +44,8 @@ pub(crate) struct Formatted {
         long,
         value_name = "FORMAT",
         default_value = "table",
-        hide_default_value = true
+        hide_default_value = true,
+        add = crate::complete::one_of(&["table", "json"])
     )]
     pub(crate) format: ListFormat,
 }

@@ -29,11 +29,42 @@ struct State {
     live: Live,
     rows: Vec<Row>,
     places: BTreeMap<String, usize>,
-    total: usize,
-    ended: usize,
+    counter: Counter,
     /// Percent last told, by image.
     pulled: BTreeMap<String, u64>,
     waits: Waits,
+}
+
+/// How many actions there are, and how many have ended, where one change may follow another: `rm`
+/// removes replicas, and then the copies that nobody needs any more.
+#[derive(Debug, Default)]
+struct Counter {
+    /// Of changes that are over.
+    before: usize,
+    total: usize,
+    ended: usize,
+}
+
+impl Counter {
+    /// A change of so many actions begins, or goes on.
+    fn begin(&mut self, total: usize) {
+        if self.total > 0 && self.ended >= self.total {
+            self.before += self.ended;
+            self.ended = 0;
+        }
+        self.total = total;
+    }
+
+    fn step(&mut self, total: usize, outcome: Outcome) {
+        self.begin(total);
+        if !matches!(outcome, Outcome::Started | Outcome::Undone) {
+            self.ended += 1;
+        }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.before + self.ended, self.before + self.total)
+    }
 }
 
 impl Progress {
@@ -42,8 +73,7 @@ impl Progress {
             live: Live::new(ui.side.0, ui.side.1),
             rows: Vec::new(),
             places: BTreeMap::new(),
-            total: 0,
-            ended: 0,
+            counter: Counter::default(),
             pulled: BTreeMap::new(),
             waits: Waits::default(),
         };
@@ -56,13 +86,12 @@ impl Progress {
 
     /// How many actions have ended, of how many.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.ended, state.total)
+        self.lock().counter.counts()
     }
 
     /// Tells what is going to be done.
     pub(crate) fn plan(&self, plan: &Plan) {
-        self.lock().total = plan.entries.len();
+        self.lock().counter.begin(plan.entries.len());
         if self.ui.json {
             let writes = plan.entries.iter().filter(|entry| !entry.action.is_wait());
             self.ui.event(&json!({
@@ -88,10 +117,7 @@ impl Progress {
     /// Tells of one action.
     pub(crate) fn step(&self, step: apply::Progress) {
         let mut state = self.lock();
-        state.total = step.total;
-        if !matches!(step.outcome, Outcome::Started | Outcome::Undone) {
-            state.ended += 1;
-        }
+        state.counter.step(step.total, step.outcome);
         let (mark, word) = words(step.verb, step.outcome);
         match self.ui.progress {
             ProgressMode::Quiet => {}
@@ -201,12 +227,8 @@ impl Progress {
 
     fn draw(&self, state: &mut State, whole: bool) {
         let now = self.begun.elapsed();
-        let head = format!(
-            "[+] {}/{} {:.1}s",
-            state.ended,
-            state.total,
-            now.as_secs_f32()
-        );
+        let (ended, total) = state.counter.counts();
+        let head = format!("[+] {ended}/{total} {:.1}s", now.as_secs_f32());
         let State { live, rows, .. } = state;
         self.ui.write(&live.frame(rows, &head, now, whole));
     }
@@ -312,6 +334,19 @@ mod tests {
     fn said(verb: &'static str, outcome: Outcome) -> Option<String> {
         let step = step(verb, outcome);
         plain(&step, &words(verb, outcome).1)
+    }
+
+    #[test]
+    fn a_second_change_counts_on_from_the_first() {
+        let mut counter = Counter::default();
+        counter.begin(2);
+        let mut counts = Vec::new();
+        for total in [2, 2, 1] {
+            counter.step(total, Outcome::Started);
+            counter.step(total, Outcome::Changed);
+            counts.push(counter.counts());
+        }
+        assert_eq!(counts, [(1, 2), (2, 2), (3, 3)]);
     }
 
     #[test]

@@ -9,14 +9,15 @@ use unmoor::{Error, ErrorKind};
 
 use crate::app::App;
 use crate::exit::{Code, Failure};
-use crate::project;
 use crate::refuse::refused;
 use crate::verbs::Outcome;
+use crate::{complete, project};
 
 /// Check the Compose files and show what they mean, as docker compose would.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these services and what they need
+    #[arg(value_name = "SERVICE", add = complete::of_services())]
     services_wanted: Vec<String>,
     /// How to print
     #[arg(long, value_enum)]
@@ -105,7 +106,7 @@ struct What {
     #[arg(long)]
     models: bool,
     /// Only a fingerprint of these services' settings; `*` is all
-    #[arg(long, value_name = "SERVICE,…")]
+    #[arg(long, value_name = "SERVICE,…", add = complete::of_service_lists())]
     hash: Option<String>,
     /// Only the variables of the files, with what stands in for them
     #[arg(long)]
@@ -114,7 +115,7 @@ struct What {
     #[arg(long)]
     environment: bool,
     /// Where each value at this key comes from, such as services.web.environment
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", add = complete::of_keys())]
     explain: Option<String>,
 }
 

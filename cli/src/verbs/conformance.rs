@@ -38,6 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KIND", value_parser = evidence)]
     evidence: Option<Evidence>,
     /// The backend [default: that of -b]
+    #[arg(add = clap_complete::ArgValueCompleter::new(crate::complete::backends))]
     uri: Option<String>,
 }
 

@@ -1,8 +1,10 @@
 //! `context`: names for backends, in the user's configuration file.
 
+use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
 use crate::app::App;
+use crate::complete;
 use crate::config::{self, Config, Context, DEFAULT, DEFAULT_BACKEND};
 use crate::exit::{Code, Failure};
 use crate::output::{Columns, Formatted, Listing};
@@ -45,6 +47,7 @@ pub(crate) struct Ls {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Named {
     /// Its name; `default` is `local:` unless it was changed
+    #[arg(add = ArgValueCompleter::new(complete::contexts))]
     name: String,
 }
 
@@ -55,7 +58,7 @@ pub(crate) struct Several {
     #[arg(short, long)]
     force: bool,
     /// Their names
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(complete::contexts))]
     names: Vec<String>,
 }
 
@@ -68,9 +71,10 @@ pub(crate) struct Create {
     /// Its name
     #[arg(value_parser = config::name)]
     name: String,
-    /// Where it leads, as `local:///srv/unmoor`
+    /// Where it leads, as `local:///srv/unmoor`; without, the backend of `-b`
     #[arg(value_name = "URI", value_parser = config::uri)]
-    uri: String,
+    #[arg(add = ArgValueCompleter::new(complete::backends))]
+    uri: Option<String>,
 }
 
 pub(crate) fn run(command: Command, app: &App) -> Outcome {
@@ -87,10 +91,9 @@ pub(crate) fn run(command: Command, app: &App) -> Outcome {
             args.name
         }
         Command::Create(args) => {
-            let (backend, description) = (args.uri, args.description);
             let context = Context {
-                backend,
-                description,
+                backend: led_to(args.uri, app)?,
+                description: args.description,
             };
             config.contexts.insert(args.name.clone(), context);
             args.name
@@ -118,6 +121,22 @@ pub(crate) fn run(command: Command, app: &App) -> Outcome {
     }
     app.out.line(&told)?;
     Ok(Code::DONE)
+}
+
+/// Where a new context leads: as said, or by the option that names a backend everywhere.
+fn led_to(uri: Option<String>, app: &App) -> Result<String, Failure> {
+    match (uri, app.globals.backends.as_slice()) {
+        (Some(uri), []) => Ok(uri),
+        (None, [uri]) => config::uri(uri).map_err(Failure::Usage),
+        (None, []) => {
+            let text = "say where it leads, as `unmoor context create NAME local:///srv/unmoor`";
+            Err(Failure::Usage(text.to_owned()))
+        }
+        _ => {
+            let text = "a context leads to one backend: name it once";
+            Err(Failure::Usage(text.to_owned()))
+        }
+    }
 }
 
 fn list(args: &Ls, config: &Config, app: &App) -> Outcome {

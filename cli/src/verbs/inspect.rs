@@ -17,7 +17,7 @@ use crate::view;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A service, or a replica as `ps` names it
-    #[arg(value_name = "SERVICE|REPLICA")]
+    #[arg(value_name = "SERVICE|REPLICA", add = crate::complete::of_replicas())]
     name: String,
 }
 

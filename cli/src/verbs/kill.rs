@@ -12,7 +12,7 @@ use crate::verbs::Outcome;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The signal, as SIGTERM, TERM or 15
-    #[arg(short, long, default_value = "SIGKILL")]
+    #[arg(short, long, default_value = "SIGKILL", add = crate::complete::of_signals())]
     signal: Signal,
     /// Taken for those who are used to it: without services, orphans are meant as well
     #[arg(long)]

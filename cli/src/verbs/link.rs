@@ -16,9 +16,11 @@ use crate::verbs::Outcome;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The service that shall reach the other
+    #[arg(add = crate::complete::of_services())]
     from: ServiceName,
     /// The service to reach, `stack/service` for another stack, and the name if it shall differ
     #[arg(value_name = "[STACK/]TO[:ALIAS]", value_parser = target)]
+    #[arg(add = crate::complete::of_services())]
     to: Link,
 }
 

@@ -52,6 +52,7 @@ use crate::app::App;
 use crate::args::Command;
 use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
+use crate::output::while_read;
 use crate::refuse;
 
 /// What a verb comes to.
@@ -108,7 +109,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
 async fn read(command: Command, app: &App) -> Outcome {
     match command {
         Command::Ps(args) => ps::run(args, app).await,
-        Command::Logs(args) => logs::run(args, app).await,
+        Command::Logs(args) => while_read(logs::run(args, app)).await,
         Command::Config(args) => config::run(&args, app),
         Command::Build(args) => build::run(&args, app),
         Command::Commit(_) => refused::commit(),
@@ -116,7 +117,7 @@ async fn read(command: Command, app: &App) -> Outcome {
         Command::Publish(_) => refused::publish(),
         Command::Bridge(_) => refused::bridge(),
         Command::Plan(args) => plan::run(args, app).await,
-        Command::Endpoints(args) => endpoints::run(args, app).await,
+        Command::Endpoints(args) => while_read(endpoints::run(args, app)).await,
         Command::Inspect(args) => inspect::run(args, app).await,
         Command::Ls(args) => ls::run(args, app).await,
         Command::Backends(args) => backends::run(args, app).await,
@@ -125,10 +126,10 @@ async fn read(command: Command, app: &App) -> Outcome {
         Command::Conformance(args) => conformance::run(args, app).await,
         Command::Version(args) => version::run(&args, app),
         Command::Cp(args) => cp::run(args, app).await,
-        Command::Wait(args) => wait::run(args, app).await,
-        Command::Events(args) => events::run(args, app).await,
+        Command::Wait(args) => while_read(wait::run(args, app)).await,
+        Command::Events(args) => while_read(events::run(args, app)).await,
         Command::Top(args) => top::run(args, app).await,
-        Command::Stats(args) => stats::run(args, app).await,
+        Command::Stats(args) => while_read(stats::run(args, app)).await,
         Command::Port(args) => port::run(args, app).await,
         Command::Images(args) => images::run(args, app).await,
         Command::Volumes(args) => volumes::run(args, app).await,

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long = "services", conflicts_with_all = ["quiet", "format"])]
     services_only: bool,
     /// Only replicas that stand so, as `running`, `paused`, `exited`; repeatable
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", add = crate::complete::of_phases())]
     status: Vec<PhaseWish>,
     /// As `status=running`; repeatable
     #[arg(long, value_name = "FILTER", value_parser = view::filter)]

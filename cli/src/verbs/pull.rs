@@ -32,6 +32,7 @@ pub(crate) struct Args {
     ignore_pull_failures: bool,
     /// Fetch an image that is there: `always`, or only if it is `missing`
     #[arg(long, value_name = "POLICY", value_parser = policy)]
+    #[arg(add = crate::complete::one_of(&POLICIES))]
     policy: Option<PullPolicy>,
     /// Show no progress
     #[arg(short, long)]
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     #[arg(value_name = "SERVICE", add = crate::complete::of_services())]
     services: Vec<ServiceName>,
 }
+
+/// When images are fetched.
+pub(crate) const POLICIES: [&str; 3] = ["always", "missing", "never"];
 
 /// Reads when images are fetched.
 pub(crate) fn policy(text: &str) -> Result<PullPolicy, String> {

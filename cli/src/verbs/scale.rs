@@ -18,6 +18,7 @@ pub(crate) struct Args {
     no_deps: bool,
     /// Service and number, as `web=3`
     #[arg(required = true, value_name = "SERVICE=N", value_parser = wish)]
+    #[arg(add = crate::complete::of_scale())]
     wishes: Vec<(ServiceName, u32)>,
 }
 

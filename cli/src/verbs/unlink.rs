@@ -13,8 +13,10 @@ use crate::verbs::Outcome;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The service that has the link
+    #[arg(add = crate::complete::of_services())]
     from: ServiceName,
     /// The name by which it reaches the other
+    #[arg(add = crate::complete::of_links())]
     alias: Alias,
 }
 

@@ -1,5 +1,6 @@
 //! The built command line without root, network or engine: words, files, streams.
 
+mod completion;
 mod files;
 mod keys;
 mod listings;

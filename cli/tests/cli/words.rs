@@ -166,6 +166,81 @@ fn wrong_use_is_code_64_and_says_what_is_meant() {
 }
 
 #[test]
+fn wrong_use_is_an_event_where_events_are_asked_for() {
+    let place = Place::with(SHOP);
+    let event = |words: &[&str]| {
+        let ran = place.run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""), "{words:?}");
+        let mut lines = ran.err.lines();
+        let event = lines.next().expect("a line");
+        assert_eq!(lines.next(), None, "{words:?}: {}", ran.err);
+        let event: serde_json::Value = serde_json::from_str(event).expect("JSON");
+        assert_eq!(event["event"], "error", "{event}");
+        assert_eq!(
+            (&event["kind"], &event["exit_code"]),
+            (&"usage".into(), &64.into())
+        );
+        event
+    };
+    let typo = event(&["--progress", "json", "up", "--detatch"]);
+    assert_eq!(typo["message"], "unexpected argument '--detatch' found");
+    let hint = typo["hint"].as_str().expect("a tip");
+    assert!(hint.contains("--detach"), "{hint}");
+    let lacking = event(&["--progress=json", "exec", "web"]);
+    assert!(
+        lacking["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("<COMMAND>"))
+    );
+    let ours = event(&["update", "web", "--progress", "json"]);
+    assert_eq!(
+        ours["message"],
+        "say what changes: --image, --replicas or --env"
+    );
+    let mut command = place.command(&["upp"]);
+    let by_variable = ran(command.env("COMPOSE_PROGRESS", "json"));
+    assert!(by_variable.err.starts_with("{\""), "{}", by_variable.err);
+}
+
+#[test]
+fn a_context_is_made_of_the_backend_that_is_named() {
+    let place = Place::new();
+    let made = place.run(&["context", "create", "lab", "--backend", "sim:?name=lab"]);
+    assert_eq!(
+        (made.code, made.out.as_str()),
+        (Some(0), "lab\n"),
+        "{}",
+        made.err
+    );
+    let list = place.run(&["context", "ls", "--format", "{{.Name}} {{.Backend}}"]);
+    assert_eq!(list.out, "default local:\nlab sim:?name=lab\n");
+    for (words, said) in [
+        (&["context", "create", "x"][..], "say where it leads"),
+        (
+            &["context", "create", "x", "sim:", "-b", "sim:"],
+            "name it once",
+        ),
+        (
+            &["context", "create", "x", "-b", "no uri"],
+            "is not a backend URI",
+        ),
+    ] {
+        let ran = place.run(words);
+        assert_eq!(ran.code, Some(64), "{words:?}");
+        assert!(ran.err.contains(said), "{words:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn names_in_capitals_are_told_what_is_wrong_with_them() {
+    let place = Place::with(SHOP);
+    let ran = place.run(&["-p", "Foo", "ps"]);
+    assert_eq!(ran.code, Some(1));
+    let said = "`Foo` is not a stack name: it must start with a lower-case letter or digit";
+    assert!(ran.err.contains(said), "{}", ran.err);
+}
+
+#[test]
 fn words_that_are_no_text_are_refused() {
     let place = Place::with(SHOP);
     let mut command = place.command(&["ps"]);

@@ -104,8 +104,9 @@ impl Input {
 
 /// Finds and reads Compose files and `.env`.
 ///
-/// Given files, else `COMPOSE_FILE`, else `compose.yaml` or its older names in the directory or
-/// the nearest one above, with its override file. `COMPOSE_PROFILES`, `COMPOSE_ENV_FILES` and
+/// Given files, else `COMPOSE_FILE`, else `compose.yaml` or its older names in the project's
+/// directory if one is given, else in the working directory, or the nearest one above, with its
+/// override file. `COMPOSE_PROFILES`, `COMPOSE_ENV_FILES` and
 /// `COMPOSE_DISABLE_ENV_FILE` count as they do for docker compose.
 ///
 /// # Errors
@@ -136,7 +137,8 @@ pub fn read(request: &ReadRequest) -> crate::Result<Input> {
         &environment,
     );
     let paths = if given.is_empty() {
-        discover(&request.directory)?
+        // Without files, `start` is the project's directory, else that of the caller.
+        discover(&start)?
     } else {
         given
     };

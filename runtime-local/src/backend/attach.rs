@@ -37,10 +37,8 @@ impl Attach for LocalBackend {
             let terminal = record.desired.spec.tty;
             Ok((run, status.generation, input, terminal, ends))
         };
-        let joined = self
-            .runtime
-            .block("joins a program's streams", join)
-            .await?;
+        let runtime = self.place.made().await?;
+        let joined = runtime.block("joins a program's streams", join).await?;
         let (run, generation, input, terminal, ends) = joined;
         let mut ends = ends.into_iter();
         let missing = || LocalError::Protocol {

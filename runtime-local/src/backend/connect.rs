@@ -9,8 +9,7 @@ use unmoor_core::catalog::Connect;
 use unmoor_core::{Error, ErrorKind, Result, Uri};
 
 use super::LocalBackend;
-use crate::engine::Runtime;
-use crate::error::LocalError;
+use super::place::Place;
 use crate::layout::DEFAULT_ROOT;
 
 /// Opens the local backend; put it into a catalog.
@@ -28,13 +27,8 @@ impl Connect for LocalConnect {
     }
 
     async fn connect(&self, uri: &Uri) -> Result<Arc<dyn Backend>> {
-        let root = root(uri)?;
-        let open = tokio::task::spawn_blocking(move || Runtime::open(&root));
-        let runtime = open
-            .await
-            .map_err(|_| LocalError::Lost("opens the runtime"))??;
         Ok(Arc::new(LocalBackend {
-            runtime,
+            place: Place::find(root(uri)?).await?,
             uri: uri.to_string(),
         }))
     }

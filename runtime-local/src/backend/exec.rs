@@ -28,7 +28,8 @@ impl Exec for LocalBackend {
             let exec = request(&running, &wanted)?;
             Ok((running, exec))
         };
-        let (running, exec) = self.runtime.block("prepares a command", prepare).await?;
+        let runtime = self.place.made().await?;
+        let (running, exec) = runtime.block("prepares a command", prepare).await?;
         let name = replica.to_string();
         let session = Session::start(&running.run_dir, &name, exec, options.stdin).await?;
         Ok(Box::new(session))

@@ -24,10 +24,14 @@ impl Images for LocalBackend {
         progress: OnPull<'_>,
     ) -> Result<ResolvedImage> {
         let platform = platform.cloned().unwrap_or_else(Platform::linux_here);
-        if policy != PullPolicy::Always {
+        let there = match policy {
+            PullPolicy::Always => None,
+            _ => self.place.there().await?,
+        };
+        if let Some(runtime) = there {
             let (wanted, on) = (reference.clone(), platform.clone());
             let find = move |runtime: &Runtime| runtime.find_image(&wanted, &on);
-            if let Some(image) = self.runtime.look("finds an image", find).await? {
+            if let Some(image) = runtime.look("finds an image", find).await? {
                 return Ok(resolved(reference, &image));
             }
         }
@@ -43,13 +47,17 @@ impl Images for LocalBackend {
         let input = input.clone();
         let replace = if replace { Replace::Yes } else { Replace::No };
         let load = move |runtime: &Runtime| load(runtime, &input, replace);
-        let images = self.runtime.block("loads an image", load).await?;
+        let runtime = self.place.made().await?;
+        let images = runtime.block("loads an image", load).await?;
         Ok(images.iter().map(entry).collect())
     }
 
     async fn list(&self) -> Result<Vec<ImageEntry>> {
         let list = |runtime: &Runtime| Ok(runtime.images().images()?);
-        let listing = self.runtime.block("lists images", list).await?;
+        let Some(runtime) = self.place.there().await? else {
+            return Ok(Vec::new());
+        };
+        let listing = runtime.block("lists images", list).await?;
         if let Some((_, error)) = listing.unreadable.into_iter().next() {
             return Err(LocalError::from(error).into());
         }
@@ -59,18 +67,26 @@ impl Images for LocalBackend {
     async fn push(&self, reference: &ImageRef, progress: OnPull<'_>) -> Result<Digest> {
         let wanted = reference.clone();
         let find = move |runtime: &Runtime| Ok(runtime.images().get(&wanted)?);
-        let image = self.runtime.block("finds an image", find).await?;
+        let runtime = self.kept(reference).await?;
+        let image = runtime.block("finds an image", find).await?;
         self.send(&image, reference, progress).await
     }
 
     async fn remove(&self, reference: &ImageRef) -> Result<()> {
+        let runtime = self.kept(reference).await?;
         let reference = reference.clone();
         let remove = move |runtime: &Runtime| runtime.remove_image(&reference);
-        Ok(self.runtime.block("removes an image", remove).await?)
+        Ok(runtime.block("removes an image", remove).await?)
     }
 }
 
 impl LocalBackend {
+    /// The installation that may keep this image.
+    async fn kept(&self, reference: &ImageRef) -> Result<&Runtime, LocalError> {
+        let none = || LocalError::from(unmoor_image::ImageError::NotFound(reference.clone()));
+        self.place.there().await?.ok_or_else(none)
+    }
+
     #[cfg(not(feature = "pull"))]
     async fn pull(
         &self,
@@ -163,11 +179,12 @@ impl LocalBackend {
         options.platform = platform.clone();
         options.access.credentials = credentials();
         let tell = Travelled::teller(reference, progress);
-        let image = pull(self.runtime.images(), reference, &options, tell).await;
+        let runtime = self.place.made().await?;
+        let image = pull(runtime.images(), reference, &options, tell).await;
         let image = image.map_err(LocalError::from)?;
         let unpacked = image.clone();
         let unpack = move |runtime: &Runtime| Ok(runtime.images().unpack(&unpacked)?);
-        self.runtime.block("unpacks an image", unpack).await?;
+        runtime.block("unpacks an image", unpack).await?;
         Ok(image)
     }
 
@@ -182,7 +199,8 @@ impl LocalBackend {
         let mut access = Access::default();
         access.credentials = credentials();
         let tell = Travelled::teller(reference, progress);
-        let sent = push(self.runtime.images(), image, reference, &access, tell).await;
+        let runtime = self.place.made().await?;
+        let sent = push(runtime.images(), image, reference, &access, tell).await;
         Ok(sent.map_err(LocalError::from)?)
     }
 }

@@ -20,7 +20,8 @@ impl Signals for LocalBackend {
     async fn signal(&self, replica: &ReplicaId, signal: Signal) -> Result<()> {
         let id = replica.clone();
         let send = move |runtime: &Runtime| runtime.signal_replica(&id, signal);
-        Ok(self.runtime.block("sends a signal", send).await?)
+        let runtime = self.place.made().await?;
+        Ok(runtime.block("sends a signal", send).await?)
     }
 }
 
@@ -29,7 +30,10 @@ impl Stats for LocalBackend {
     async fn usage(&self, selector: &Selector) -> Result<Vec<Usage>> {
         let selector = selector.clone();
         let count = move |runtime: &Runtime| runtime.usage(&selector);
-        Ok(self.runtime.block("counts what is used", count).await?)
+        match self.place.there().await? {
+            Some(runtime) => Ok(runtime.block("counts what is used", count).await?),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -38,7 +42,8 @@ impl Processes for LocalBackend {
     async fn processes(&self, replica: &ReplicaId) -> Result<Vec<ProcessEntry>> {
         let id = replica.clone();
         let list = move |runtime: &Runtime| runtime.processes(&id);
-        Ok(self.runtime.block("lists processes", list).await?)
+        let runtime = self.place.made().await?;
+        Ok(runtime.block("lists processes", list).await?)
     }
 }
 
@@ -46,7 +51,8 @@ impl LocalBackend {
     async fn view(&self, replica: &ReplicaId) -> Result<copy::View, LocalError> {
         let id = replica.clone();
         let view = move |runtime: &Runtime| runtime.view(&id);
-        self.runtime.block("opens a replica's files", view).await
+        let runtime = self.place.made().await?;
+        runtime.block("opens a replica's files", view).await
     }
 }
 

@@ -27,6 +27,10 @@ struct Reading {
     later: Wanted,
 }
 
+fn none_selected() -> Error {
+    Error::new(ErrorKind::NotFound, "read logs: no replica is selected")
+}
+
 #[async_trait]
 impl Logs for LocalBackend {
     async fn logs(&self, selector: &Selector, options: &LogOptions) -> Result<Stream<LogLine>> {
@@ -34,13 +38,18 @@ impl Logs for LocalBackend {
             tail: options.tail,
             since: options.since,
         };
+        let runtime = match self.place.there().await? {
+            Some(runtime) => runtime,
+            None if options.follow => self.place.made().await?,
+            None => return Err(none_selected()),
+        };
         let notices = if options.follow {
             Some(Watcher::open()?)
         } else {
             None
         };
         let mut reading = Reading {
-            runtime: self.runtime.clone(),
+            runtime: runtime.clone(),
             selector: selector.clone(),
             notices,
             sources: BTreeMap::new(),
@@ -52,8 +61,7 @@ impl Logs for LocalBackend {
         };
         reading.find(wanted).await?;
         if reading.sources.is_empty() && reading.notices.is_none() {
-            let text = "read logs: no replica is selected";
-            return Err(Error::new(ErrorKind::NotFound, text));
+            return Err(none_selected());
         }
         Ok(
             futures_util::stream::unfold(Some(reading), |reading| async move {

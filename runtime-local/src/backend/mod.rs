@@ -9,12 +9,14 @@ mod images;
 mod inside;
 mod logs;
 mod notices;
+mod place;
 mod state;
 mod watch;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use unmoor_core::backend::{
     Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
     Observed, Processes, Signals, State, Stats, Step, Stream,
@@ -27,6 +29,7 @@ use unmoor_core::name::ReplicaId;
 use unmoor_core::{Error, ErrorKind, Result};
 
 pub use connect::LocalConnect;
+use place::Place;
 
 use crate::engine::Runtime;
 use crate::error::LocalError;
@@ -35,7 +38,7 @@ use crate::net;
 /// The local backend: containers on this machine, without a daemon.
 #[derive(Debug)]
 pub struct LocalBackend {
-    runtime: Runtime,
+    place: Place,
     uri: String,
 }
 
@@ -49,7 +52,8 @@ impl LocalBackend {
     }
 
     async fn ensure(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
-        let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
+        let runtime = &self.place.made().await?.committing(step.commit);
+        let stack = step.stack.clone();
         match action.clone() {
             Action::EnsureNetwork { name, spec } => {
                 let subject = runtime.subject("network", &stack, name.as_str());
@@ -77,14 +81,15 @@ impl LocalBackend {
             }
             Action::CreateReplica { replica, service } => {
                 let work = move |r: &Runtime, id: &ReplicaId| r.create_replica(id, &service);
-                on_replica(&self.runtime, "makes a replica", replica, work).await
+                on_replica(self.place.made().await?, "makes a replica", replica, work).await
             }
             _ => self.change(action, step).await,
         }
     }
 
     async fn change(&self, action: &Action, step: &Step) -> Result<Applied, LocalError> {
-        let (runtime, stack) = (&self.runtime.committing(step.commit), step.stack.clone());
+        let runtime = &self.place.made().await?.committing(step.commit);
+        let stack = step.stack.clone();
         match action.clone() {
             Action::RemoveNetwork { name } => {
                 let subject = runtime.subject("network", &stack, name.as_str());
@@ -158,7 +163,7 @@ impl Backend for LocalBackend {
                 "{} {} in {}{}",
                 kernel.sysname().to_string_lossy(),
                 kernel.release().to_string_lossy(),
-                self.runtime.layout().root().display(),
+                self.place.root().display(),
                 self.obstacle()
                     .map_or_else(String::new, |text| format!("; {text}"))
             ),
@@ -167,13 +172,16 @@ impl Backend for LocalBackend {
 
     fn capabilities(&self) -> Capabilities {
         let obstacle = self.obstacle();
-        capabilities::of(self.runtime.hierarchies(), obstacle.as_deref())
+        capabilities::of(self.place.hierarchies(), obstacle.as_deref())
     }
 
     async fn observe(&self, selector: &Selector) -> Result<Observed> {
         let selector = selector.clone();
         let look = move |runtime: &Runtime| runtime.observe(&selector);
-        Ok(self.runtime.look("observes", look).await?)
+        match self.place.there().await? {
+            Some(runtime) => Ok(runtime.look("observes", look).await?),
+            None => Ok(Observed::default()),
+        }
     }
 
     async fn apply(&self, action: &Action, step: &Step) -> Result<Applied> {
@@ -195,7 +203,10 @@ impl Backend for LocalBackend {
     async fn endpoints(&self, selector: &Selector) -> Result<Endpoints> {
         let selector = selector.clone();
         let look = move |runtime: &Runtime| runtime.endpoints(&selector);
-        Ok(self.runtime.block("lists endpoints", look).await?)
+        match self.place.there().await? {
+            Some(runtime) => Ok(runtime.block("lists endpoints", look).await?),
+            None => Ok(Endpoints::default()),
+        }
     }
 
     async fn watch(
@@ -205,12 +216,26 @@ impl Backend for LocalBackend {
         clock: Arc<dyn Clock>,
     ) -> Result<Stream<EndpointEvent>> {
         // The kernel tells of changes; the clock is for what could not be looked at.
-        let runtime = self.runtime.clone();
-        Ok(watch::watch(runtime, selector.clone(), cursor, clock).await?)
+        let selector = selector.clone();
+        if let Some(runtime) = self.place.there().await? {
+            return Ok(watch::watch(runtime.clone(), selector, cursor, clock).await?);
+        }
+        let none = EndpointEvent::Resync {
+            endpoints: Vec::new(),
+            cursor: Cursor::of(&[]),
+        };
+        let later = async move {
+            let runtime = self.place.awaited(&clock).await?.clone();
+            let cursor = Some(Cursor::of(&[]));
+            Ok::<_, Error>(watch::watch(runtime, selector, cursor, clock).await?)
+        };
+        let later = stream::once(later).try_flatten();
+        Ok(stream::once(async { Ok(none) }).chain(later).boxed())
     }
 
     async fn notices(&self, selector: &Selector) -> Option<Box<dyn Notices>> {
-        let armed = notices::Told::arm(self.runtime.clone(), selector.clone()).await;
+        let runtime = self.place.there().await.ok()??.clone();
+        let armed = notices::Told::arm(runtime, selector.clone()).await;
         // Without it there is still the clock.
         armed.ok().map(|told| Box::new(told) as Box<dyn Notices>)
     }
@@ -220,8 +245,15 @@ impl Backend for LocalBackend {
         selector: &Selector,
         clock: Arc<dyn Clock>,
     ) -> Result<Stream<ReplicaEvent>> {
-        let _ = clock;
-        Ok(attach::events(self.runtime.clone(), selector.clone()).await?)
+        let selector = selector.clone();
+        if let Some(runtime) = self.place.there().await? {
+            return Ok(attach::events(runtime.clone(), selector).await?);
+        }
+        let later = async move {
+            let runtime = self.place.awaited(&clock).await?.clone();
+            Ok::<_, Error>(attach::events(runtime, selector).await?)
+        };
+        Ok(stream::once(later).try_flatten().boxed())
     }
 
     fn logs(&self) -> Option<&dyn Logs> {

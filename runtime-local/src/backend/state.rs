@@ -8,7 +8,7 @@ use unmoor_core::backend::{Revision, StackLock, State};
 use unmoor_core::name::StackName;
 
 use super::LocalBackend;
-use crate::engine::Subject;
+use crate::engine::{Runtime, Subject};
 use crate::error::LocalError;
 use crate::state::{Durability, Lock, Stacks};
 
@@ -21,23 +21,23 @@ fn revision(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or_default())
 }
 
+/// The record itself: whoever has the stack's lock next waits for a write that a caller who gave
+/// up has left.
+fn record_of(runtime: &Runtime, stack: &StackName) -> Subject {
+    runtime.subject("record", stack, "stack")
+}
+
 impl LocalBackend {
     /// Waits until nothing works on the stack any more.
     ///
     /// A caller that gives up lets go of the stack's lock while a thread still makes, say, a
     /// replica. Whoever observed now would not see it, and would remove the service under it.
-    async fn settle(&self, stack: &StackName) -> Result<()> {
-        for path in self.runtime.layout().locks_of(stack)? {
+    async fn settle(&self, runtime: &Runtime, stack: &StackName) -> Result<()> {
+        for path in runtime.layout().locks_of(stack)? {
             let what = format!("what a change of stack `{stack}` left running");
             drop(Lock::take(path, &what, PATIENCE).await?);
         }
         Ok(())
-    }
-
-    /// The record itself: whoever has the stack's lock next waits for a write that a caller who
-    /// gave up has left.
-    fn record_of(&self, stack: &StackName) -> Subject {
-        self.runtime.subject("record", stack, "stack")
     }
 
     async fn write_record(
@@ -47,9 +47,10 @@ impl LocalBackend {
         expected: Option<Revision>,
         durability: Durability,
     ) -> Result<Revision> {
-        let subject = self.record_of(stack);
+        let runtime = self.place.made().await?;
+        let subject = record_of(runtime, stack);
         let (stack, record) = (stack.clone(), record.to_vec());
-        let store = move |runtime: &crate::engine::Runtime| {
+        let store = move |runtime: &Runtime| {
             runtime.db().write("write the stack", durability, |c| {
                 let found = Stacks::load(c, stack.as_str())?.map(|(_, number)| revision(number));
                 if found != expected {
@@ -61,9 +62,9 @@ impl LocalBackend {
         };
         let written = match durability {
             // The disk is not waited for.
-            Durability::Process => self.runtime.look("marks a stack", store).await?,
+            Durability::Process => runtime.look("marks a stack", store).await?,
             Durability::Power => {
-                let written = self.runtime.work(subject, "writes a stack", store);
+                let written = runtime.work(subject, "writes a stack", store);
                 written.await?
             }
         };
@@ -75,12 +76,15 @@ impl LocalBackend {
 impl State for LocalBackend {
     async fn load(&self, stack: &StackName) -> Result<Option<(Vec<u8>, Revision)>> {
         let stack = stack.clone();
-        let load = move |runtime: &crate::engine::Runtime| {
+        let load = move |runtime: &Runtime| {
             runtime
                 .db()
                 .read("read the stack", |c| Stacks::load(c, stack.as_str()))
         };
-        let found = self.runtime.look("reads a stack", load).await?;
+        let Some(runtime) = self.place.there().await? else {
+            return Ok(None);
+        };
+        let found = runtime.look("reads a stack", load).await?;
         Ok(found.map(|(record, number)| (record, revision(number))))
     }
 
@@ -105,23 +109,28 @@ impl State for LocalBackend {
     }
 
     async fn remove(&self, stack: &StackName) -> Result<()> {
-        let subject = self.record_of(stack);
+        let Some(runtime) = self.place.there().await? else {
+            return Ok(());
+        };
+        let subject = record_of(runtime, stack);
         let stack = stack.clone();
-        let remove = move |runtime: &crate::engine::Runtime| {
+        let remove = move |runtime: &Runtime| {
             runtime
                 .db()
                 .write("forget the stack", Durability::Power, |c| {
                     Stacks::remove(c, stack.as_str())
                 })
         };
-        let removed = self.runtime.work(subject, "forgets a stack", remove);
+        let removed = runtime.work(subject, "forgets a stack", remove);
         Ok(removed.await?)
     }
 
     async fn stacks(&self) -> Result<Vec<StackName>> {
-        let list =
-            |runtime: &crate::engine::Runtime| runtime.db().read("list stacks", Stacks::names);
-        let names = self.runtime.look("lists stacks", list).await?;
+        let list = |runtime: &Runtime| runtime.db().read("list stacks", Stacks::names);
+        let Some(runtime) = self.place.there().await? else {
+            return Ok(Vec::new());
+        };
+        let names = runtime.look("lists stacks", list).await?;
         Ok(names
             .into_iter()
             .filter_map(|name| StackName::parse(name).ok())
@@ -129,9 +138,10 @@ impl State for LocalBackend {
     }
 
     async fn lock(&self, stack: &StackName) -> Result<Box<dyn StackLock>> {
-        let path = self.runtime.layout().lock(&format!("stack.{stack}"));
+        let runtime = self.place.made().await?;
+        let path = runtime.layout().lock(&format!("stack.{stack}"));
         let lock = Lock::take(path, &format!("stack `{stack}`"), PATIENCE).await?;
-        self.settle(stack).await?;
+        self.settle(runtime, stack).await?;
         Ok(Box::new(lock))
     }
 }

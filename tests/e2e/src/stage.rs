@@ -370,11 +370,11 @@ impl Stage {
         command
     }
 
-    /// Compares with what was noted; something left behind is a failure.
+    /// Compares with what was noted, while replicas run; a difference is a failure.
     ///
     /// # Panics
-    /// If something is left.
-    pub fn nothing_left(&self, noted: &Path) {
+    /// If something differs.
+    pub fn unchanged(&self, noted: &Path) {
         let mut command = self.ledger("diff", noted);
         command.args(["--wait", SETTLE]);
         let output = command.output().expect("it starts");
@@ -384,6 +384,14 @@ impl Stage {
             text(&output.stdout),
             text(&output.stderr)
         );
+    }
+
+    /// Compares with what was noted; something left behind is a failure.
+    ///
+    /// # Panics
+    /// If something is left.
+    pub fn nothing_left(&self, noted: &Path) {
+        self.unchanged(noted);
         let left = processes::running_from(&self.state());
         assert!(left.is_empty(), "processes were left behind: {left:?}");
     }

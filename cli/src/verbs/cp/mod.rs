@@ -38,8 +38,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     index: Option<u32>,
     /// From here
+    #[arg(add = crate::complete::of_sides())]
     source: String,
     /// To here
+    #[arg(add = crate::complete::of_sides())]
     destination: String,
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long)]
     platform: Option<Platform>,
     /// Images by name
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = crate::complete::of_images())]
     images: Vec<ImageRef>,
 }
 

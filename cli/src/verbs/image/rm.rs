@@ -16,7 +16,7 @@ const ALGORITHM: &str = "sha256:";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Images by name, or by digest as `image ls` shows it, of which a begin is enough
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = crate::complete::of_images())]
     images: Vec<Wanted>,
 }
 

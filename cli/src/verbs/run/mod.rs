@@ -63,6 +63,7 @@ pub(crate) struct Args {
     name: Option<ServiceName>,
     /// When its image is fetched: `always`, `missing` or `never`, over what the file says
     #[arg(long, value_name = "POLICY", value_parser = pull::policy)]
+    #[arg(add = crate::complete::one_of(&pull::POLICIES))]
     pull: Option<PullPolicy>,
     /// Show no progress of images
     #[arg(long)]

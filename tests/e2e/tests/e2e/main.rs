@@ -3,6 +3,7 @@
 mod caller;
 mod captures;
 mod compose;
+mod dry;
 mod flags;
 mod foreign;
 mod from_inside;
@@ -22,3 +23,4 @@ mod traffic;
 mod verbs;
 mod volumes;
 mod watch;
+mod words;
