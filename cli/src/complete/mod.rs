@@ -158,7 +158,7 @@ pub(crate) fn of_phases() -> ArgValueCompleter {
 pub(crate) fn of_signals() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| {
         let long = SIGNALS.map(|name| format!("SIG{name}"));
-        let long = long.into_iter().filter(|_| begun != "");
+        let long = long.into_iter().filter(|_| !begun.is_empty());
         candidates(SIGNALS.map(str::to_owned).into_iter().chain(long), begun)
     })
 }
