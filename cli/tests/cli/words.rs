@@ -213,7 +213,7 @@ fn a_context_is_made_of_the_backend_that_is_named() {
         made.err
     );
     let list = place.run(&["context", "ls", "--format", "{{.Name}} {{.Backend}}"]);
-    assert_eq!(list.out, "default local:\nlab sim:?name=lab\n");
+    assert_eq!(list.out, "default * local:\nlab sim:?name=lab\n");
     for (words, said) in [
         (&["context", "create", "x"][..], "say where it leads"),
         (
