@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use unmoor_core::apply::{Outcome, Progress};
-use unmoor_core::backend::{ImageInput, Images};
+use unmoor_core::backend::{ImageInput, Images, ObservedReplica};
 use unmoor_core::client::UpOptions;
 use unmoor_core::label::Selector;
 use unmoor_core::name::{ReplicaId, ServiceName, StackName};
@@ -184,4 +184,110 @@ fn no_more_are_missing_than_may_be_unavailable() {
         ["1", "1", "1", "2"],
         "one went for one that never served"
     );
+}
+
+/// Updates four replicas one by one, with rests; the first replacement dies in the first rest. The
+/// versions that serve afterwards, and whether the update succeeded.
+fn dies_in_the_rest(policy: fn(&mut Service)) -> (bool, Vec<String>) {
+    let clock = VirtualClock::manual();
+    let sim = Sim::builder().clock(Arc::new(clock.clone())).build();
+    drive(&clock, async {
+        let client = prepared(&sim).await;
+        let mut first = service("1");
+        first.update.monitor = Duration::ZERO;
+        let stack = Stack::new(name()).service(web(), first);
+        let up = client.up(&stack, &UpOptions::new()).await;
+        up.expect("it comes up");
+        let killed = AtomicUsize::new(0);
+        let started = AtomicUsize::new(0);
+        let told = |progress: Progress| match (progress.verb, progress.outcome) {
+            ("start", Outcome::Changed) => {
+                let slot = progress.subject.rsplit('-').next().expect("it has a slot");
+                let slot = slot.parse().expect("a slot is a number");
+                started.store(slot, Ordering::Relaxed);
+            }
+            ("wait for", Outcome::Started) if killed.fetch_add(1, Ordering::Relaxed) == 0 => {
+                let slot = u32::try_from(started.load(Ordering::Relaxed)).expect("a slot");
+                assert!(sim.kill(&ReplicaId::new(name(), web(), slot)));
+            }
+            _ => {}
+        };
+        let options = UpOptions::new().on_progress(&told);
+        let change = |service: Service| {
+            let mut service = service.label("version", "2");
+            service.update.delay = Duration::from_secs(2);
+            policy(&mut service);
+            service
+        };
+        let outcome = client.update_with(&name(), &web(), change, &options).await;
+        let selector = Selector::stack(name());
+        let seen = client.observe(&selector).await.expect("it is seen");
+        let replicas = seen.stack(&name()).replicas;
+        let serving = replicas.iter().filter(|replica| replica.is_ready());
+        let mut versions: Vec<String> = serving
+            .map(|replica| replica.labels["version"].clone())
+            .collect();
+        versions.sort();
+        (outcome.is_ok(), versions)
+    })
+}
+
+#[test]
+fn an_update_goes_no_further_over_a_replacement_that_died_since() {
+    let (done, serving) = dies_in_the_rest(|_| {});
+    assert!(!done);
+    assert_eq!(serving, ["1"; 3], "nothing more was replaced");
+    let stop_first = |service: &mut Service| {
+        service.update.max_unavailable = Some(1);
+        service.update.max_surge = Some(0);
+    };
+    let (done, serving) = dies_in_the_rest(stop_first);
+    assert!(!done);
+    assert_eq!(serving, ["1"; 3], "nothing more was stopped");
+}
+
+#[test]
+fn an_update_over_a_replacement_that_died_since_is_taken_back() {
+    let back = |service: &mut Service| service.update.on_failure = FailureAction::Rollback;
+    let (done, serving) = dies_in_the_rest(back);
+    assert!(!done);
+    assert_eq!(serving, ["1"; 4]);
+}
+
+#[test]
+fn an_update_that_holds_nobody_up_goes_on_over_a_replacement_that_died_since() {
+    let go_on = |service: &mut Service| service.update.on_failure = FailureAction::Continue;
+    let (_, serving) = dies_in_the_rest(go_on);
+    assert_eq!(serving, ["2"; 3]);
+}
+
+#[test]
+fn every_failed_update_is_taken_back_not_the_first_alone() {
+    let clock = VirtualClock::manual();
+    let sim = Sim::builder().clock(Arc::new(clock.clone())).build();
+    drive(&clock, async {
+        let client = prepared(&sim).await;
+        let mut good = service("1");
+        good.update.on_failure = FailureAction::Rollback;
+        let other = service("1").replicas(1);
+        let db = ServiceName::parse("db").expect("valid");
+        let stack = |web_is: Service| {
+            let stack = Stack::new(name()).service(web(), web_is);
+            stack.service(db.clone(), other.clone())
+        };
+        let options = UpOptions::new();
+        let up = client.up(&stack(good.clone()), &options).await;
+        up.expect("it comes up");
+        for round in 0..3 {
+            let broken = good.clone().command(["exit", "3", "100"]);
+            let broken = broken.label("version", format!("broken {}", round % 2));
+            let outcome = client.up(&stack(broken), &options).await;
+            let error = outcome.expect_err("its replacements die");
+            assert!(error.chain().contains("taken back"), "{round}: {error:?}");
+            let seen = client.observe(&Selector::stack(name())).await;
+            let replicas = seen.expect("it is seen").stack(&name()).replicas;
+            let as_before = |r: &ObservedReplica| r.is_ready() && r.labels["version"] == "1";
+            assert!(replicas.iter().all(as_before), "{round}: {replicas:?}");
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! The executor: the only caller of `Backend::apply`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,7 +183,7 @@ pub(crate) async fn run_plan(
             if *slots > 0 {
                 *slots -= 1;
                 state.begin(index);
-                working.push(Box::pin(run.entry(index)));
+                working.push(Box::pin(run.entry(index, state.given_up_slots(index))));
             }
         }
         let Some(ended) = working.next().await else {
@@ -228,11 +229,21 @@ impl Report {
 }
 
 impl Run<'_> {
-    async fn entry(&self, index: usize) -> Ended {
+    /// Carries an entry out; nobody waits for the slots in `gone`.
+    async fn entry(&self, index: usize, gone: BTreeSet<u32>) -> Ended {
         let action = &self.plan.entries[index].action;
         let start = self.clock.monotonic();
         self.tell(index, Outcome::Started, None);
+        let left = |slots: &[u32]| -> Vec<u32> {
+            let left = slots.iter().filter(|slot| !gone.contains(slot));
+            left.copied().collect()
+        };
         let outcome = match action {
+            Action::Await { slots, .. } | Action::Monitor { slots, .. }
+                if !slots.is_empty() && left(slots).is_empty() =>
+            {
+                Ok(Applied::Unchanged)
+            }
             Action::Await {
                 service,
                 slots,
@@ -242,7 +253,7 @@ impl Run<'_> {
                 let wanted = wait::Wanted {
                     stack: &self.plan.stack,
                     service,
-                    slots,
+                    slots: &left(slots),
                     until: *until,
                 };
                 wait::until(self.backend, self.clock, &wanted, *deadline).await
@@ -255,7 +266,7 @@ impl Run<'_> {
                 let wanted = wait::Wanted {
                     stack: &self.plan.stack,
                     service,
-                    slots,
+                    slots: &left(slots),
                     until: Until::Ready,
                 };
                 monitor::stays_ready(self.backend, self.clock, &wanted, *time).await

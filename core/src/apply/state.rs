@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::backend::Action;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::spec::FailureAction;
@@ -169,6 +170,23 @@ impl<'a> State<'a> {
         }
         let batch = self.batch_of(entry);
         batch.is_some_and(|batch| self.given_up.contains_key(&batch))
+    }
+
+    /// Slots whose replacements were given up in the rollout of an entry: nobody waits for those.
+    pub(super) fn given_up_slots(&self, entry: usize) -> BTreeSet<u32> {
+        if self.given_up.is_empty() {
+            return BTreeSet::new();
+        }
+        let Some((rollout, _)) = self.batch_of(entry) else {
+            return BTreeSet::new();
+        };
+        let batches = self.given_up.keys().filter(|(of, _)| *of == rollout);
+        let entries = batches.flat_map(|(_, at)| self.plan.rollouts[rollout].batches[*at].clone());
+        let slot = |entry: usize| match &self.plan.entries[entry].action {
+            Action::StartReplica { replica, .. } => Some(replica.slot),
+            _ => None,
+        };
+        entries.filter_map(slot).collect()
     }
 
     fn batch_of(&self, entry: usize) -> Option<Batch> {

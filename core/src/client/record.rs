@@ -1,9 +1,10 @@
 //! What is remembered of a stack: its file, what was changed by hand, a change under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Action;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Digest;
 use crate::label::ONE_OFF;
@@ -44,11 +45,17 @@ impl Change {
     /// The mark of a change that begins; what was under way before is so still.
     pub(super) fn begun(plan: &Plan, scope: &Scope, former: Option<&Self>) -> Self {
         let actions = plan.entries.iter().map(|entry| entry.action.to_string());
-        let mut services = scope.names().unwrap_or_default().to_vec();
+        let mut services = match scope.names() {
+            Some(names) => names.to_vec(),
+            // What the plan leaves alone is not under way.
+            None => changed(plan).into_iter().cloned().collect(),
+        };
         if let Some(former) = former {
             let whole = services.is_empty() || former.services.is_empty();
             services.extend(former.services.clone());
             services.retain(|_| !whole);
+            services.sort();
+            services.dedup();
         }
         Self {
             plan: plan.id.clone(),
@@ -67,6 +74,26 @@ impl Change {
         change.services.retain(|name| !names.contains(name));
         (!change.services.is_empty()).then_some(change)
     }
+}
+
+/// Services that a plan writes to.
+fn changed(plan: &Plan) -> BTreeSet<&ServiceName> {
+    let entries = plan.entries.iter();
+    entries
+        .filter_map(|entry| match &entry.action {
+            Action::EnsureService { service } => Some(&service.name),
+            Action::RemoveService { name } => Some(name),
+            Action::StartReplica { replica, .. }
+            | Action::CreateReplica { replica, .. }
+            | Action::PauseReplica { replica }
+            | Action::ResumeReplica { replica }
+            | Action::DrainReplica { replica }
+            | Action::StopReplica { replica, .. }
+            | Action::RestartReplica { replica, .. }
+            | Action::RemoveReplica { replica } => Some(&replica.service),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What a service was before its last change that was carried out whole.

@@ -9,7 +9,7 @@ use super::judge::change_reason;
 use super::{Direction, Rollout, Undo};
 use crate::backend::{Action, DesiredService, ObservedReplica, Until};
 use crate::name::ReplicaId;
-use crate::spec::{Pace, Role, UpdatePolicy};
+use crate::spec::{FailureAction, Pace, Role, UpdatePolicy};
 
 /// Slots that nobody has.
 struct Free(BTreeSet<u32>);
@@ -129,6 +129,7 @@ impl Planner<'_> {
         let mut last = Vec::new();
         let mut before = after.to_vec();
         let mut batches: Vec<Range<usize>> = Vec::new();
+        let mut new: Vec<u32> = Vec::new();
         for chunk in outdated.chunks(pace.surge + pace.unavailable) {
             if !batches.is_empty() && !policy.delay.is_zero() {
                 let action = Action::Pause { time: policy.delay };
@@ -137,12 +138,19 @@ impl Planner<'_> {
             let first = self.plan.entries.len();
             let (stop, start) = chunk.split_at(pace.unavailable.min(chunk.len()));
             let mut ends = Vec::new();
+            // One that goes on over failures is held up by none.
+            let earlier = match policy.on_failure {
+                FailureAction::Continue => Vec::new(),
+                FailureAction::Pause | FailureAction::Rollback => new.clone(),
+            };
             if !stop.is_empty() {
-                ends.extend(self.retire_then_start(&way, stop, &before));
+                ends.extend(self.retire_then_start(&way, stop, &earlier, &before));
+                new.extend(stop.iter().map(|replica| replica.id.slot));
             }
             if !start.is_empty() {
                 let slots: Vec<u32> = start.iter().map(|_| free.take()).collect();
-                ends.extend(self.start_then_retire(&way, start, &slots, &before));
+                ends.extend(self.start_then_retire(&way, start, (&slots, &earlier), &before));
+                new.extend(slots);
             }
             batches.push(first..self.plan.entries.len());
             before.clone_from(&ends);
@@ -161,7 +169,7 @@ impl Planner<'_> {
         &mut self,
         way: &Way<'_>,
         old: &[&ObservedReplica],
-        slots: &[u32],
+        (slots, earlier): (&[u32], &[u32]),
         before: &[usize],
     ) -> Vec<usize> {
         let service = way.service;
@@ -174,7 +182,7 @@ impl Planner<'_> {
             .iter()
             .map(|slot| self.start(service, *slot, &reason, before))
             .collect();
-        let ready = self.await_ready(way, slots.to_vec(), &starts);
+        let ready = self.await_ready(way, [earlier, slots].concat(), &starts);
         let retired: Vec<usize> = old
             .iter()
             .map(|replica| self.retire(service, replica, "it is replaced", &[ready]))
@@ -195,9 +203,15 @@ impl Planner<'_> {
         &mut self,
         way: &Way<'_>,
         old: &[&ObservedReplica],
+        earlier: &[u32],
         before: &[usize],
     ) -> Vec<usize> {
         let service = way.service;
+        let mut before = before.to_vec();
+        // Nothing more goes before those that came serve.
+        if !earlier.is_empty() {
+            before.push(self.await_slots(way, earlier.to_vec(), &before));
+        }
         let reason = format!(
             "{}; stops first because {}",
             self.replacement_reason(old[0], service),
@@ -205,14 +219,14 @@ impl Planner<'_> {
         );
         let gone: Vec<usize> = old
             .iter()
-            .map(|replica| self.retire(service, replica, &reason, before))
+            .map(|replica| self.retire(service, replica, &reason, &before))
             .collect();
         let slots: Vec<u32> = old.iter().map(|replica| replica.id.slot).collect();
         let starts: Vec<usize> = slots
             .iter()
             .map(|slot| self.start(service, *slot, "it replaces the former one", &gone))
             .collect();
-        vec![self.await_ready(way, slots, &starts)]
+        vec![self.await_ready(way, [earlier, &slots].concat(), &starts)]
     }
 
     fn replacement_reason(&self, old: &ObservedReplica, service: &DesiredService) -> String {
@@ -224,19 +238,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Waits until the replacements serve, and then sees that they go on to.
+    /// Waits until the replacements serve, those of earlier batches still, and then sees that they
+    /// go on to.
     fn await_ready(&mut self, way: &Way<'_>, slots: Vec<u32>, after: &[usize]) -> usize {
         let service = way.service;
         let job = service.spec.role == Role::Job;
-        // A copy that runs to completion is replaced once it ran; others must serve.
-        let until = if job { Until::Running } else { Until::Ready };
-        let action = Action::Await {
-            service: service.name.clone(),
-            slots: slots.clone(),
-            until,
-            deadline: way.policy.deadline,
-        };
-        let ready = self.plan.push(action, "the replacement must serve", after);
+        let ready = self.await_slots(way, slots.clone(), after);
         if job || way.policy.monitor.is_zero() {
             return ready;
         }
@@ -246,5 +253,17 @@ impl Planner<'_> {
             time: way.policy.monitor,
         };
         self.plan.push(action, "it must go on to serve", &[ready])
+    }
+
+    fn await_slots(&mut self, way: &Way<'_>, slots: Vec<u32>, after: &[usize]) -> usize {
+        let job = way.service.spec.role == Role::Job;
+        let action = Action::Await {
+            service: way.service.name.clone(),
+            slots,
+            // A copy that runs to completion is replaced once it ran; others must serve.
+            until: if job { Until::Running } else { Until::Ready },
+            deadline: way.policy.deadline,
+        };
+        self.plan.push(action, "the replacement must serve", after)
     }
 }
