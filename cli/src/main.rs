@@ -4,6 +4,8 @@ mod app;
 mod args;
 mod attach;
 mod change;
+#[cfg(test)]
+mod compared;
 mod complete;
 mod config;
 mod detach;

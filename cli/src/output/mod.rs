@@ -85,11 +85,6 @@ impl Out {
         self.line(&clean_json(text))
     }
 
-    /// Writes a table.
-    pub(crate) fn table(&self, table: &Table) -> Result<(), Failure> {
-        self.text(&table.to_string())
-    }
-
     /// How to style what goes there.
     pub(crate) fn style(&self, ansi: Ansi) -> Style {
         Style::for_stream(ansi, io::stdout().is_terminal())

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use serde_json::json;
 use unmoor::Uri;
 use unmoor_conformance::{
     Case, CaseResult, Evidence, Format, Matrix, Options, Report, all_cases, run as run_suite,
@@ -11,7 +12,7 @@ use unmoor_conformance::{
 
 use crate::app::App;
 use crate::exit::{Code, Failure};
-use crate::output::{Table, clean, raw};
+use crate::output::{Columns, Formatted, Listing, clean, raw};
 use crate::verbs::Outcome;
 
 /// Check a backend against what every backend promises: named cases, each a claim that is tried.
@@ -27,6 +28,8 @@ pub(crate) struct Args {
     /// List the cases instead
     #[arg(long)]
     list: bool,
+    #[command(flatten)]
+    format: Formatted,
     /// Write the result as html, json or junit: into a file (`junit=FILE`), or to standard output,
     /// with the lines of the run on standard error; repeatable
     #[arg(long, value_name = "FORMAT[=FILE]", value_parser = wanted)]
@@ -79,7 +82,7 @@ fn evidence(text: &str) -> Result<Evidence, String> {
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
     if args.list {
-        return list(app, &args.filter);
+        return list(app, &args);
     }
     let uri = match &args.uri {
         Some(uri) => Uri::parse(uri)?,
@@ -146,18 +149,25 @@ fn chosen(filter: &[String]) -> Vec<Case> {
     cases
 }
 
-fn list(app: &App, filter: &[String]) -> Outcome {
-    let mut table = Table::new(&["CASE", "OPERATION", "NEEDS", "CLAIM"]);
-    for case in chosen(filter) {
+const COLUMNS: Columns = &[
+    ("Case", "CASE"),
+    ("Operation", "OPERATION"),
+    ("Needs", "NEEDS"),
+    ("Claim", "CLAIM"),
+];
+
+fn list(app: &App, args: &Args) -> Outcome {
+    let mut listing = Listing::new(COLUMNS);
+    for case in chosen(&args.filter) {
         let needs: Vec<&str> = case.needs.iter().map(|feature| feature.as_str()).collect();
-        table.row([
-            case.name,
-            case.operation,
-            needs.join(" ").as_str(),
-            case.claim,
-        ]);
+        let (name, operation, claim) = (case.name, case.operation, case.claim);
+        let value = json!({
+            "case": name, "operation": operation, "needs": needs, "claim": claim,
+        });
+        let cells = [name, operation, &needs.join(" "), claim].map(str::to_owned);
+        listing.row(cells.to_vec(), value);
     }
-    app.out.table(&table)?;
+    listing.print(app.out, &args.format.format)?;
     Ok(Code::DONE)
 }
 

@@ -4,7 +4,7 @@ use unmoor::backend::{ExecOptions, Feature};
 use unmoor::name::ServiceName;
 
 use crate::app::App;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::interrupt::Interrupts;
 use crate::refuse::refused;
 use crate::verbs::Outcome;
@@ -37,8 +37,8 @@ pub(crate) struct Args {
     /// Which replica, counted from 1
     #[arg(long, value_name = "N")]
     index: Option<u32>,
-    /// Refused: a command ends with the session that started it
-    #[arg(short, long, hide_short_help = true)]
+    /// Return once it is started; what it writes is dropped, and it ends with its replica at last
+    #[arg(short, long)]
     detach: bool,
     /// Refused: a command never gets more rights than its replica
     #[arg(long, hide_short_help = true)]
@@ -53,11 +53,6 @@ pub(crate) struct Args {
 
 impl Args {
     fn refuse(&self) -> Result<(), Failure> {
-        if self.detach {
-            let why = "a command ends with the session that started it";
-            let instead = "run it as a copy of its own: `unmoor run -d`";
-            return Err(refused("-d", why, instead));
-        }
         if self.privileged {
             let why = "a command never gets more rights than its replica";
             let instead = "give the service `cap_add`, or `privileged: true`";
@@ -67,15 +62,15 @@ impl Args {
     }
 
     fn options(&self) -> Result<ExecOptions, Failure> {
-        let interactive = terminal::is_interactive();
-        if self.tty && !interactive {
+        let interactive = terminal::is_interactive() && !self.detach;
+        if self.tty && !interactive && !self.detach {
             return Err(Failure::Usage(
                 "-t needs a terminal on standard input and output".to_owned(),
             ));
         }
         let tty = (interactive && !self.no_tty).then(|| terminal::size().unwrap_or((80, 24)));
         let mut options = ExecOptions::new(self.command.clone())
-            .stdin(true)
+            .stdin(!self.detach)
             .tty(tty)
             .user(self.user.clone())
             .working_dir(self.workdir.clone());
@@ -104,14 +99,19 @@ pub(crate) async fn run(args: Args, app: &App, signals: &mut Interrupts) -> Outc
         if app.is_dry() {
             return Ok(None);
         }
-        Ok(Some(client.exec(&replica, &options).await?))
+        if args.detach {
+            client.exec_detached(&replica, &options).await?;
+            return Ok(Some(None));
+        }
+        Ok(Some(Some(client.exec(&replica, &options).await?)))
     };
-    let Some(session) = signals.guard(begin).await? else {
-        return app.would([format!(
+    match signals.guard(begin).await? {
+        Some(Some(session)) => session::carry(session, app, options.tty.is_some(), signals).await,
+        Some(None) => Ok(Code::DONE),
+        None => app.would([format!(
             "run `{}` in {}",
             args.command.join(" "),
             args.service
-        )]);
-    };
-    session::carry(session, app, options.tty.is_some(), signals).await
+        )]),
+    }
 }

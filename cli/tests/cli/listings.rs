@@ -48,6 +48,7 @@ fn documents_have_the_fields_that_are_described() {
         ("context ls", &["context", "ls"]),
         ("system df", &["system", "df"]),
         ("backends", &["backends"]),
+        ("conformance --list", &["conformance", "--list"]),
     ] {
         let words = [words, &["--format", "json"]].concat();
         let ran = place.run(&words);

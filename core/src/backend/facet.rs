@@ -245,6 +245,19 @@ pub trait Exec: Send + Sync + Debug {
         replica: &ReplicaId,
         options: &ExecOptions,
     ) -> Result<Box<dyn ExecSession>>;
+
+    /// Starts a command inside a replica that nobody follows: it reads nothing, what it writes is
+    /// dropped, and it goes on until it or its replica ends. Each call starts another one.
+    /// *Cancelled*: it was started or not.
+    ///
+    /// # Errors
+    /// As [`exec`](Self::exec), but a program that is not there or not executable is an error with
+    /// that exit code; `Unsupported` where commands end with who started them.
+    async fn exec_detached(&self, replica: &ReplicaId, options: &ExecOptions) -> Result<()> {
+        let _ = options;
+        let text = "here a command ends with the session that started it";
+        Err(Error::new(ErrorKind::Unsupported, text).on(replica))
+    }
 }
 
 /// What an image says about how to run it.

@@ -88,6 +88,15 @@ impl Client {
         self.exec_facet()?.exec(replica, options).await
     }
 
+    /// Starts a command inside a replica that nobody follows and that goes on by itself.
+    ///
+    /// # Errors
+    /// As [`exec`](Self::exec); `Unsupported` where a command ends with who started it. A program
+    /// that is not there or not executable is an error with that exit code.
+    pub async fn exec_detached(&self, replica: &ReplicaId, options: &ExecOptions) -> Result<()> {
+        self.exec_facet()?.exec_detached(replica, options).await
+    }
+
     /// Runs a command inside a replica to its end; returns exit code, output and errors.
     ///
     /// # Errors

@@ -22,6 +22,27 @@ impl Exec for LocalBackend {
         replica: &ReplicaId,
         options: &ExecOptions,
     ) -> Result<Box<dyn ExecSession>> {
+        let (running, exec) = self.prepared(replica, options).await?;
+        let name = replica.to_string();
+        let session = Session::start(&running.run_dir, &name, exec, options.stdin).await?;
+        Ok(Box::new(session))
+    }
+
+    async fn exec_detached(&self, replica: &ReplicaId, options: &ExecOptions) -> Result<()> {
+        // A terminal lives as long as somebody holds it.
+        let options = options.clone().tty(None);
+        let (running, exec) = self.prepared(replica, &options).await?;
+        Ok(Session::leave(&running.run_dir, &replica.to_string(), exec).await?)
+    }
+}
+
+impl LocalBackend {
+    /// The replica, and the command as its shim is asked for it.
+    async fn prepared(
+        &self,
+        replica: &ReplicaId,
+        options: &ExecOptions,
+    ) -> Result<(Running, control::Exec), LocalError> {
         let (id, wanted) = (replica.clone(), options.clone());
         let prepare = move |runtime: &Runtime| {
             let running = runtime.running(&id)?;
@@ -29,10 +50,7 @@ impl Exec for LocalBackend {
             Ok((running, exec))
         };
         let runtime = self.place.made().await?;
-        let (running, exec) = runtime.block("prepares a command", prepare).await?;
-        let name = replica.to_string();
-        let session = Session::start(&running.run_dir, &name, exec, options.stdin).await?;
-        Ok(Box::new(session))
+        runtime.block("prepares a command", prepare).await
     }
 }
 

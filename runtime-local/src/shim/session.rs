@@ -15,6 +15,7 @@ use unmoor_core::{Error, ErrorKind, Result};
 use super::control::{Control, PROMPT, accept, decode, receive_frame, send_frame, silence};
 use crate::error::LocalError;
 use crate::wire::control::{Exec, Request, Response};
+use crate::wire::report::Failure;
 
 /// Bytes taken from a stream at a time.
 const CHUNK: usize = 64 * 1024;
@@ -37,6 +38,15 @@ pub(crate) struct Session {
     finished: bool,
 }
 
+/// What the streams of a command without a terminal lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// This session.
+    Pipes { stdin: bool },
+    /// Nobody.
+    Nowhere,
+}
+
 /// Our ends and the program's ends of its streams.
 struct Streams {
     ours: [Option<OwnedFd>; 3],
@@ -54,9 +64,48 @@ impl Session {
         exec: Exec,
         stdin: bool,
     ) -> std::result::Result<Self, LocalError> {
+        let (mut session, refused) = Self::open(run, replica, exec, Ends::Pipes { stdin }).await?;
+        if let Some(failure) = refused {
+            let text = format!("{failure}\n");
+            let told = ExecOutput::Stderr(text.into_bytes());
+            session.queue.push_back(told);
+            (session.stdout, session.stderr, session.stdin) = (None, None, None);
+            session.exit = Some(failure.exit_code);
+        }
+        Ok(session)
+    }
+
+    /// Starts a command that nobody follows, and leaves it to itself.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and if it cannot be executed or is not there.
+    pub(crate) async fn leave(
+        run: &Path,
+        replica: &str,
+        exec: Exec,
+    ) -> std::result::Result<(), LocalError> {
+        let (mut session, refused) = Self::open(run, replica, exec, Ends::Nowhere).await?;
+        // What is over for this session is not ended with it.
+        session.exit = Some(0);
+        match refused {
+            None => Ok(()),
+            Some(failure) => Err(LocalError::Shim {
+                replica: session.replica.clone(),
+                failure,
+            }),
+        }
+    }
+
+    /// Asks for a command; with why, if it cannot be executed or is not there.
+    async fn open(
+        run: &Path,
+        replica: &str,
+        exec: Exec,
+        ends: Ends,
+    ) -> std::result::Result<(Self, Option<Failure>), LocalError> {
         let (run, replica) = (PathBuf::from(run), replica.to_owned());
         let terminal = exec.tty;
-        let asked = move || ask(&run, &replica, exec, stdin);
+        let asked = move || ask(&run, &replica, exec, ends);
         let asked = tokio::task::spawn_blocking(asked);
         let (control, number, streams) = asked
             .await
@@ -79,13 +128,18 @@ impl Session {
         session.stdin = input.map(watched).transpose()?;
         session.stdout = output.map(watched).transpose()?;
         session.stderr = errors.map(watched).transpose()?;
+        let stdin = ends == Ends::Pipes { stdin: true };
         let begun = tokio::time::timeout(PROMPT, session.begin(number, stdin)).await;
-        begun.map_err(|_| silence(&session.replica, PROMPT))??;
-        Ok(session)
+        let refused = begun.map_err(|_| silence(&session.replica, PROMPT))??;
+        Ok((session, refused))
     }
 
-    /// Waits until the command runs, or has failed to.
-    async fn begin(&mut self, number: u32, stdin: bool) -> std::result::Result<(), LocalError> {
+    /// Waits until the command runs, or has failed to; with why, if the program is at fault.
+    async fn begin(
+        &mut self,
+        number: u32,
+        stdin: bool,
+    ) -> std::result::Result<Option<Failure>, LocalError> {
         loop {
             let (answers, response, descriptors) = self.receive().await?;
             if answers != number {
@@ -97,14 +151,10 @@ impl Session {
                     if self.terminal {
                         self.take_terminal(descriptors, stdin)?;
                     }
-                    return Ok(());
+                    return Ok(None);
                 }
                 Response::Refused(refusal) if matches!(refusal.failure.exit_code, 126 | 127) => {
-                    let text = format!("{}\n", refusal.failure);
-                    self.queue.push_back(ExecOutput::Stderr(text.into_bytes()));
-                    (self.stdout, self.stderr, self.stdin) = (None, None, None);
-                    self.exit = Some(refusal.failure.exit_code);
-                    return Ok(());
+                    return Ok(Some(refusal.failure));
                 }
                 other => {
                     accept(other, &self.replica)?;
@@ -176,7 +226,7 @@ fn ask(
     run: &Path,
     replica: &str,
     exec: Exec,
-    stdin: bool,
+    ends: Ends,
 ) -> std::result::Result<(Control, u32, [Option<OwnedFd>; 3]), LocalError> {
     let mut control = Control::connect(run, replica)?;
     let failed = |source: Errno| LocalError::io("make pipes for", Path::new(replica), source);
@@ -186,11 +236,24 @@ fn ask(
             theirs: Vec::new(),
         }
     } else {
-        pipes(stdin).map_err(failed)?
+        match ends {
+            Ends::Pipes { stdin } => pipes(stdin).map_err(failed)?,
+            Ends::Nowhere => nowhere().map_err(failed)?,
+        }
     };
     let theirs: Vec<_> = streams.theirs.iter().map(AsFd::as_fd).collect();
     let number = control.send(&Request::Exec(exec), &theirs)?;
     Ok((control, number, streams.ours))
+}
+
+fn nowhere() -> rustix::io::Result<Streams> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let copy = || rustix::io::fcntl_dupfd_cloexec(&null, 0);
+    let theirs = vec![copy()?, copy()?, copy()?];
+    Ok(Streams {
+        ours: [None, None, None],
+        theirs,
+    })
 }
 
 fn pipes(stdin: bool) -> rustix::io::Result<Streams> {

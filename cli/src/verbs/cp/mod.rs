@@ -8,7 +8,8 @@ pub(crate) use pack::{append_link, archive_of};
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
-use unmoor::backend::{Feature, FileKind, Ownership};
+use unmoor::backend::{Feature, FileKind, ObservedReplica, Ownership};
+use unmoor::label::{ONE_OFF, Selector};
 use unmoor::name::{ReplicaId, ServiceName, StackName};
 use unmoor::{Client, Error, ErrorKind};
 
@@ -31,10 +32,10 @@ pub(crate) struct Args {
     /// Follow a symbolic link that the source is
     #[arg(short = 'L', long)]
     follow_link: bool,
-    /// Into all replicas of the service
+    /// Also into copies of the service that `run` has made
     #[arg(long, conflicts_with = "index")]
     all: bool,
-    /// Which replica, counted from 1
+    /// Only this replica, counted from 1; without, files come out of the first and go into all
     #[arg(long, value_name = "N")]
     index: Option<u32>,
     /// From here
@@ -112,25 +113,19 @@ async fn targets(
     (client, stack): (&Client, &StackName),
     service: &ServiceName,
 ) -> Result<Vec<ReplicaId>, Failure> {
-    if !args.all {
-        return Ok(vec![
-            select::running(app, (client, stack), service, args.index).await?,
-        ]);
+    // It says so where there is none.
+    let first = select::running(app, (client, stack), service, args.index).await?;
+    if args.index.is_some() {
+        return Ok(vec![first]);
     }
-    let selector = select::services(app, client, stack, std::slice::from_ref(service)).await?;
-    let observed = client.observe(&selector).await?;
-    let alive = observed
-        .replicas()
-        .filter(|replica| replica.phase.is_alive());
-    let found: Vec<ReplicaId> = alive.map(|replica| replica.id.clone()).collect();
-    match found.is_empty() {
-        true => Err(Error::new(
-            ErrorKind::WrongPhase,
-            format!("no replica of `{service}` runs"),
-        )
-        .into()),
-        false => Ok(found),
-    }
+    let observed = client.observe(&Selector::stack(stack.clone())).await?;
+    let meant = |replica: &&ObservedReplica| {
+        let copy_of = replica.labels.get(ONE_OFF).filter(|_| args.all);
+        let is_copy = copy_of.is_some_and(|of| of == service.as_str());
+        replica.phase.is_alive() && (replica.id.service == *service || is_copy)
+    };
+    let meant = observed.replicas().filter(meant);
+    Ok(meant.map(|replica| replica.id.clone()).collect())
 }
 
 async fn copy_out(

@@ -48,6 +48,13 @@ impl<P: Policy> Exec for Wrapped<P> {
         self.run(Operation::Exec(replica), || facet.exec(replica, options))
             .await
     }
+
+    async fn exec_detached(&self, replica: &ReplicaId, options: &ExecOptions) -> Result<()> {
+        let facet = self.inner.exec().ok_or_else(|| absent(Feature::Exec))?;
+        let operation = Operation::Exec(replica);
+        self.run(operation, || facet.exec_detached(replica, options))
+            .await
+    }
 }
 
 #[async_trait]

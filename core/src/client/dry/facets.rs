@@ -30,6 +30,10 @@ impl Exec for DryRun {
     async fn exec(&self, replica: &ReplicaId, _: &ExecOptions) -> Result<Box<dyn ExecSession>> {
         Err(refused("run commands").on(replica))
     }
+
+    async fn exec_detached(&self, replica: &ReplicaId, _: &ExecOptions) -> Result<()> {
+        Err(refused("run commands").on(replica))
+    }
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 mod caller;
 mod captures;
 mod compose;
+mod detached;
 mod dry;
 mod flags;
 mod foreign;
