@@ -1,7 +1,11 @@
 //! `events`: changes in the life of replicas, as they happen.
 
+use std::pin::pin;
+use std::time::SystemTime;
+
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use unmoor::Client;
 use unmoor::event::{Change, ReplicaEvent};
 
 use crate::app::App;
@@ -10,8 +14,9 @@ use crate::exit::Code;
 use crate::refuse::refused;
 use crate::time::rfc3339;
 use crate::verbs::Outcome;
+use crate::verbs::logs::moment;
 
-/// Tell of changes in the life of replicas from now on, one a line, until interrupted.
+/// Tell of changes in the life of replicas from now on, one a line, until interrupted or `--until`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// One JSON object a line
@@ -20,34 +25,47 @@ pub(crate) struct Args {
     /// Refused: nobody keeps what has happened
     #[arg(long, value_name = "WHEN", hide_short_help = true)]
     since: Option<String>,
-    /// Refused likewise
-    #[arg(long, value_name = "WHEN", hide_short_help = true)]
+    /// End then: `2026-01-31T12:00:00Z`, seconds since 1970; what is past ends at once
+    #[arg(long, value_name = "WHEN")]
     until: Option<String>,
     #[command(flatten)]
     which: Services,
 }
 
 pub(crate) async fn run(args: Args, app: &App) -> Outcome {
-    for (flag, value) in [("--since", &args.since), ("--until", &args.until)] {
-        if value.is_some() {
-            let why = "nobody keeps what has happened; changes are told from now on";
-            return Err(refused(
-                flag,
-                why,
-                "`unmoor logs --since` shows what was written",
-            ));
-        }
+    if args.since.is_some() {
+        let why = "nobody keeps what has happened; changes are told from now on";
+        let instead = "`unmoor logs --since` shows what was written";
+        return Err(refused("--since", why, instead));
     }
+    let until = moment("--until", args.until.as_deref(), SystemTime::now())?;
     let (client, selector) = app.select(&args.which).await?;
     let mut events = client.events(&selector).await?;
-    while let Some(event) = events.next().await {
+    let mut over = pin!(reached(&client, until));
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = &mut over => None,
+        };
+        let Some(event) = event else {
+            return Ok(Code::DONE);
+        };
         match event {
             Err(error) => app.ui.warn(&error.chain()),
             Ok(event) if args.json => app.out.json_line(&as_json(&event))?,
             Ok(event) => app.out.line(&told(&event))?,
         }
     }
-    Ok(Code::DONE)
+}
+
+/// Returns at this moment; never without one.
+async fn reached(client: &Client, until: Option<SystemTime>) {
+    let Some(until) = until else {
+        return std::future::pending().await;
+    };
+    // A past one is reached.
+    let left = until.duration_since(client.clock().now());
+    client.clock().sleep(left.unwrap_or_default()).await;
 }
 
 /// The change in docker's words.

@@ -84,7 +84,8 @@ impl Args {
     }
 }
 
-fn moment(
+/// A time as an option says it.
+pub(super) fn moment(
     option: &str,
     text: Option<&str>,
     now: SystemTime,

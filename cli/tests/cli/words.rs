@@ -232,6 +232,28 @@ fn a_context_is_made_of_the_backend_that_is_named() {
 }
 
 #[test]
+fn events_end_when_they_are_to() {
+    let place = Place::with(SHOP);
+    let past = place.run(&["events", "--until", "2020-01-31"]);
+    assert_eq!(
+        (past.code, past.out.as_str()),
+        (Some(0), ""),
+        "{}",
+        past.err
+    );
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let soon = soon
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    let soon = (soon.as_secs() + 1).to_string();
+    let later = place.run(&["events", "--until", &soon]);
+    assert_eq!(later.code, Some(0), "{}", later.err);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    assert!(now.is_ok_and(|now| now.as_secs() >= soon.parse().expect("a number")));
+    assert_eq!(place.run(&["events", "--until", "later"]).code, Some(64));
+}
+
+#[test]
 fn names_in_capitals_are_told_what_is_wrong_with_them() {
     let place = Place::with(SHOP);
     let ran = place.run(&["-p", "Foo", "ps"]);

@@ -302,12 +302,7 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
         (&["publish", "shop/app"], 1, "not stored in registries"),
         (&["bridge", "convert"], 1, "not translated"),
         (
-            &["exec", "-d", "long", "true"],
-            125,
-            "ends with the session",
-        ),
-        (
-            &["exec", "--privileged", "long", "true"],
+            &["exec", "-d", "--privileged", "long", "true"],
             125,
             "more rights",
         ),
