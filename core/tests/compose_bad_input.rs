@@ -109,8 +109,23 @@ fn b2_what_yaml_may_and_may_not() {
     assert!(refused("x: !!python/object:os.system 1\n").contains("means nothing here"));
     assert!(refused("80: x\n").contains("not a string"));
     let place = Directory::new("encodings");
-    place.write("compose.yaml", b"\xff\xfes\x00e\x00");
-    assert!(place.refused().contains("UTF-16"));
+    for odd in [&b"\xff\xfes\x00e"[..], b"\xff\xfes\x00\x00\xd8"] {
+        place.write("compose.yaml", odd);
+        assert!(place.refused().contains("UTF-16"));
+    }
+    let wide = |bytes: fn(u16) -> [u8; 2]| {
+        let text = "\u{feff}services: {a: {image: \"x:é\u{1f600}\"}}\n";
+        text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()
+    };
+    for bytes in [wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
+        place.write("compose.yaml", bytes);
+        let input = read(&ReadRequest::new(&place.0, Environment::new())).expect("text");
+        let document = input.document(Form::default()).expect("valid");
+        assert_eq!(
+            document.to_value()["services"]["a"]["image"],
+            "x:é\u{1f600}"
+        );
+    }
     place.write("compose.yaml", b"services:\n  a: {image: \"\xe9\"}\n");
     assert!(
         place.refused().contains("compose.yaml:2:"),

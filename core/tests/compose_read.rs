@@ -173,7 +173,7 @@ fn what_is_not_a_text_file_is_refused_at_once() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.expect("mkfifo runs").success());
     folder
-        .write("utf16.yaml", [0xff, 0xfe, b'a', 0])
+        .write("utf16.yaml", [0xff, 0xfe, b'a', 0, 0])
         .write("latin.yaml", b"a: 1\nb: caf\xe9\n")
         .write("big.yaml", vec![b' '; (4 << 20) + 1])
         .write("bom.yaml", "\u{feff}services: {a: {image: x}}\r\n");
@@ -323,4 +323,35 @@ fn settings_and_variables_stand_in_the_env_files_of_both_directories() {
     folder.write("sub/a.yaml", "services: {a: {image: a}}\n");
     folder.write("sub/b.yaml", "services: {a: {image: b}}\n");
     assert_eq!(image(&folder.request("sub")), "b");
+}
+
+#[test]
+fn a_variable_that_a_file_of_variables_misses_is_told_once_with_its_place() {
+    let folder = Folder::new();
+    folder
+        .write(
+            "compose.yaml",
+            "services: {a: {image: \"x:$A\", env_file: v.env}}\n",
+        )
+        .write(".env", "=1\nA=\"t$GONE\"\nB='$QUOTED'\nC=${DEF:-x}\n")
+        .write("v.env", "V=$LOST\nW=$A\n");
+    let input = read(&folder.request("")).expect("reads");
+    let loaded = input.load().expect("loads");
+    let said: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let at = |file: &str| folder.0.join(file).display().to_string();
+    let wanted = [
+        format!(
+            "{}:2:1: the variable GONE is not set, an empty text stands in its place",
+            at(".env")
+        ),
+        format!(
+            "{}:1:1: the variable LOST is not set, an empty text stands in its place",
+            at("v.env")
+        ),
+    ];
+    assert_eq!(said.len(), 2, "{said:?}");
+    for (said, wanted) in said.iter().zip(wanted) {
+        assert!(wanted.ends_with(said.as_str()), "{said} is not {wanted}");
+    }
+    assert!(!input.environment.variables.contains_key(""));
 }

@@ -65,6 +65,18 @@ fn config_says_where_values_come_from() {
     let name = place.run(&["config", "--explain", "volumes.data.name"]).out;
     assert!(name.contains("default, for "), "{name}");
     assert!(name.contains("compose.yaml:15:3"), "{name}");
+    for (field, lines) in [
+        ("services.web.ports[0].target", 1),
+        ("services.web.ports.0.target", 1),
+        ("services.web.ports[0]", 4),
+        ("services.web.ports.*.published", 1),
+        ("services.api.volumes[0].volume", 1),
+        ("services.web.ports[1]", 0),
+    ] {
+        let said = place.run(&["config", "--explain", field]).out;
+        let values = said.lines().filter(|line| line.starts_with("services."));
+        assert_eq!(values.count(), lines, "{field}: {said}");
+    }
     let nothing = place.run(&["config", "--explain", "services.nobody"]);
     assert_eq!(nothing.code, Some(1));
 }

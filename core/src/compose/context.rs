@@ -64,6 +64,8 @@ pub(super) struct Context<'e> {
     pub(super) inconsistencies: usize,
     /// Services that are not active, with the profiles they name.
     pub(super) inactive: BTreeMap<String, Vec<String>>,
+    /// Services that extend what cannot be had; why has been said.
+    pub(super) unextended: HashSet<String>,
     /// Where entries of lists stand that a plan may speak of, by path.
     pub(super) entries: Vec<(String, Place)>,
     /// A stack is made of it: what services cannot have at one time is left to plans.
@@ -95,6 +97,7 @@ impl<'e> Context<'e> {
             written_name: None,
             inconsistencies: 0,
             inactive: BTreeMap::new(),
+            unextended: HashSet::new(),
             entries: Vec::new(),
             is_for_stack: false,
             unhonoured: Vec::new(),
@@ -189,6 +192,12 @@ impl<'e> Context<'e> {
     /// True if an error says just this.
     pub(super) fn is_said(&self, message: &str) -> bool {
         self.errors.iter().any(|error| error.message() == message)
+    }
+
+    /// True if something is wrong with a service as a whole, at this path and of this name.
+    pub(super) fn is_wrong_whole(&self, path: &str, name: &str) -> bool {
+        let mut subjects = self.errors.iter().filter_map(Error::subject);
+        self.unextended.contains(name) || subjects.any(|subject| subject == path)
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -345,6 +354,15 @@ impl<'e> Context<'e> {
         mut self,
     ) -> (Vec<Error>, Vec<Warning>, BTreeMap<String, Variable>) {
         self.warn_of_slips();
+        for (name, place) in &self.env.unset {
+            self.warnings.push(Warning {
+                place: Some(place.clone()),
+                field: String::new(),
+                level: Level::Trap,
+                text: not_set(name),
+                instead: String::new(),
+            });
+        }
         let (files, mut errors, mut warnings) = (self.files, self.errors, self.warnings);
         let order = |place: Option<&Place>| {
             let place = place?;
@@ -355,4 +373,9 @@ impl<'e> Context<'e> {
         warnings.sort_by_key(|warning| order(warning.place.as_ref()));
         (errors, warnings, self.variables)
     }
+}
+
+/// What is to be known of a variable that a text names and that has no value.
+pub(super) fn not_set(name: &str) -> String {
+    format!("the variable {name} is not set, an empty text stands in its place")
 }

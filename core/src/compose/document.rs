@@ -262,11 +262,11 @@ impl Document {
     }
 
     /// Where each value at `field` comes from, and below it; a field is a path such as
-    /// `services.web.environment`, and `*` is any key.
+    /// `services.web.environment` or `services.web.ports[0].target`, and `*` is any key or entry.
     #[must_use]
     pub fn explain(&self, field: &str) -> Vec<Explanation> {
         let mut found = Vec::new();
-        let wanted: Vec<&str> = field.split('.').filter(|part| !part.is_empty()).collect();
+        let wanted = parts(field);
         self.search(&self.root, &wanted, &mut String::new(), &mut found);
         found
     }
@@ -278,22 +278,30 @@ impl Document {
         path: &mut String,
         found: &mut Vec<Explanation>,
     ) {
-        let Tree::Map(entries) = &node.value else {
-            if wanted.is_empty() {
-                self.leaf(node, path, found);
+        let entries = match (&node.value, wanted) {
+            (Tree::Map(entries), _) => entries,
+            (Tree::List(items), [which, rest @ ..]) => {
+                let length = path.len();
+                for (index, item) in items.iter().enumerate().filter(|(at, _)| names(which, *at)) {
+                    let _ = write!(path, "[{index}]");
+                    self.search(item, rest, path, found);
+                    path.truncate(length);
+                }
+                return;
             }
-            return;
+            (_, []) => return self.leaf(node, path, found),
+            _ => return,
         };
         if entries.is_empty() && wanted.is_empty() {
             self.leaf(node, path, found);
         }
         for entry in entries {
             // Names may hold dots: as many parts as the key has must match.
-            let parts = entry.key.split('.').count();
+            let parts = parts(&entry.key).len();
             let rest = match wanted {
                 [] => &[][..],
                 ["*", rest @ ..] => rest,
-                _ if wanted.len() >= parts && wanted[..parts].join(".") == *entry.key => {
+                _ if wanted.len() >= parts && is_key(&wanted[..parts], &entry.key) => {
                     &wanted[parts..]
                 }
                 _ => continue,
@@ -336,6 +344,31 @@ impl Document {
             variables: self.uses.get(&node.spot).cloned().unwrap_or_default(),
         });
     }
+}
+
+/// The parts of a path: names, and entries of lists as `[0]`.
+fn parts(path: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let name = part.find('[').unwrap_or(part.len());
+        found.extend(Some(&part[..name]).filter(|name| !name.is_empty()));
+        found.extend(part[name..].split_inclusive(']'));
+    }
+    found
+}
+
+/// True if these parts are those of the key.
+fn is_key(wanted: &[&str], key: &str) -> bool {
+    parts(key) == wanted
+}
+
+/// True if a part of a path names the entry of a list: `[0]`, `0` or `*`.
+fn names(part: &str, at: usize) -> bool {
+    let bare = part
+        .strip_prefix('[')
+        .and_then(|part| part.strip_suffix(']'));
+    let bare = bare.unwrap_or(part);
+    bare == "*" || bare.parse() == Ok(at)
 }
 
 /// Adds the variables of every text below `node`.

@@ -20,6 +20,9 @@ pub(super) struct DotenvError {
 /// Variables by name, each with the line it stands at.
 pub(super) type Places = BTreeMap<String, (String, usize)>;
 
+/// Variables that values name and that are not set, each with the line of the value.
+pub(super) type Unset = Vec<(String, usize)>;
+
 /// Looks a variable up outside of the file.
 pub(super) type Outside<'o> = &'o dyn Fn(&str) -> Option<String>;
 
@@ -29,13 +32,17 @@ pub(super) fn parse(
     text: &str,
     outside: Outside<'_>,
 ) -> Result<BTreeMap<String, String>, DotenvError> {
-    let found = parse_places(text, outside)?.into_iter();
+    let found = parse_places(text, outside, &mut Unset::new())?.into_iter();
     Ok(found.map(|(name, (value, _))| (name, value)).collect())
 }
 
 /// As [`parse`], with the line of each variable.
-pub(super) fn parse_places(text: &str, outside: Outside<'_>) -> Result<Places, DotenvError> {
-    parse_onto(text, outside, Places::new())
+pub(super) fn parse_places(
+    text: &str,
+    outside: Outside<'_>,
+    unset: &mut Unset,
+) -> Result<Places, DotenvError> {
+    parse_onto(text, outside, Places::new(), unset)
 }
 
 /// As [`parse_places`], after files that said `before`.
@@ -43,6 +50,7 @@ pub(super) fn parse_onto(
     text: &str,
     outside: Outside<'_>,
     before: Places,
+    unset: &mut Unset,
 ) -> Result<Places, DotenvError> {
     let text = text
         .strip_prefix('\u{feff}')
@@ -53,6 +61,7 @@ pub(super) fn parse_onto(
         rest: &text,
         outside,
         found: before,
+        unset,
         left: MAX_EXPANDED,
         counted: Cell::new((0, 0)),
     };
@@ -89,11 +98,12 @@ pub(super) fn parse_raw(text: &str, outside: Outside<'_>) -> Result<Places, Dote
     Ok(found)
 }
 
-struct Reader<'t, 'o> {
+struct Reader<'t, 'o, 'u> {
     text: &'t str,
     rest: &'t str,
     outside: Outside<'o>,
     found: Places,
+    unset: &'u mut Unset,
     left: usize,
     /// How far lines are counted, and how many there were.
     counted: Cell<(usize, usize)>,
@@ -103,11 +113,18 @@ struct Reader<'t, 'o> {
 struct Both<'r, 'o> {
     outside: Outside<'o>,
     found: &'r Places,
+    unset: &'r mut Unset,
+    line: usize,
 }
 
 impl Values for Both<'_, '_> {
-    fn value(&mut self, name: &str, _: Use<'_>) -> Option<String> {
-        (self.outside)(name).or_else(|| self.found.get(name).map(|(value, _)| value.clone()))
+    fn value(&mut self, name: &str, how: Use<'_>) -> Option<String> {
+        let own = || self.found.get(name).map(|(value, _)| value.clone());
+        let value = (self.outside)(name).or_else(own);
+        if value.is_none() && matches!(how, Use::Plain) {
+            self.unset.push((name.to_owned(), self.line));
+        }
+        value
     }
 }
 
@@ -115,7 +132,7 @@ fn is_blank(c: char) -> bool {
     c != '\n' && c.is_whitespace()
 }
 
-impl<'t> Reader<'t, '_> {
+impl<'t> Reader<'t, '_, '_> {
     fn error(&self, text: String) -> DotenvError {
         let line = self.line();
         DotenvError { line, text }
@@ -151,11 +168,12 @@ impl<'t> Reader<'t, '_> {
         let end = self.rest.find(['=', ':', '\n']).unwrap_or(self.rest.len());
         let name = self.rest[..end].trim_end();
         let allowed = |c: char| c.is_alphanumeric() || "_.-[]".contains(c);
-        if name.is_empty() || !name.chars().all(allowed) {
+        let inherited = !self.rest[end..].starts_with(['=', ':']);
+        // Without a name before `=` it is a variable of that name, as docker compose has it.
+        if (name.is_empty() && inherited) || !name.chars().all(allowed) {
             let text = format!("`{}` is not a variable name", shown(name));
             return Err(self.error(text));
         }
-        let inherited = !self.rest[end..].starts_with(['=', ':']);
         if inherited {
             self.rest = &self.rest[end..];
             if let Some(value) = (self.outside)(name) {
@@ -208,9 +226,12 @@ impl<'t> Reader<'t, '_> {
     }
 
     fn expanded(&mut self, text: &str) -> Result<String, DotenvError> {
+        let line = self.line();
         let mut values = Both {
             outside: self.outside,
             found: &self.found,
+            unset: self.unset,
+            line,
         };
         let expanded = template::expand(text, &mut values, self.left)
             .map_err(|error| self.error(error.to_string()))?;
@@ -294,7 +315,26 @@ mod tests {
         assert_eq!(line("A=1\nB C=2\n"), 2);
         assert_eq!(line("A=1\n\nB=\"open"), 3);
         assert_eq!(line("A=${"), 1);
-        assert_eq!(line("=x"), 1);
+        assert_eq!(line("A=1\n= ${"), 2);
+    }
+
+    #[test]
+    fn a_line_without_a_name_is_a_variable_without_one() {
+        let found = read("=1\nA=2\n: x\n=\"two\nlines\"\nB=3\n");
+        let names: Vec<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["", "A", "B"]);
+        assert_eq!(found["B"], "3");
+    }
+
+    #[test]
+    fn what_values_name_and_nobody_sets_is_told() {
+        let none = |_: &str| None;
+        let mut unset = Unset::new();
+        let text = "A=$GONE\nB='$NO'\nC=${D:-x}\n\nE=\"a\n$A ${LOST}\"\n";
+        let found = parse_places(text, &none, &mut unset).expect("valid");
+        assert_eq!(found.len(), 4);
+        let wanted = [("GONE".to_owned(), 1), ("LOST".to_owned(), 5)];
+        assert_eq!(unset, wanted);
     }
 
     #[test]

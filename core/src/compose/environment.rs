@@ -49,6 +49,8 @@ pub struct Environment {
     pub files: Arc<dyn Files>,
     /// Where variables were said that a file says, not the process's environment.
     pub origins: BTreeMap<String, Place>,
+    /// Variables that values of these files name and that are not set, with where they are named.
+    pub unset: Vec<(String, Place)>,
 }
 
 impl Default for Environment {
@@ -58,6 +60,7 @@ impl Default for Environment {
             home: None,
             files: Arc::new(NoFiles),
             origins: BTreeMap::new(),
+            unset: Vec::new(),
         }
     }
 }

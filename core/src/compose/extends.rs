@@ -44,6 +44,7 @@ pub(super) fn resolve(root: &mut Node, frame: &Frame, resets: &Resets, cx: &mut 
             Some(found) => entries[index].value = found,
             None => {
                 entries[index].value.take("extends");
+                cx.unextended.insert(entries[index].key.to_string());
             }
         }
     }

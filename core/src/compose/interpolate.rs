@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Level;
 use super::Variable;
-use super::context::Context;
+use super::context::{Context, not_set};
 use super::normal::{scalars, values};
 use super::scalar::Plain;
 use super::template::{self, Use, Values};
@@ -163,8 +163,7 @@ fn walk(node: &mut Node, scope: &Scope, cx: &mut Context<'_>, path: &mut Vec<Arc
 
 fn warn_unset(cx: &mut Context<'_>, spot: Spot, names: Vec<String>) {
     for name in names {
-        let text = format!("the variable {name} is not set, an empty text stands in its place");
-        cx.warn_spot(spot, String::new(), Level::Trap, text);
+        cx.warn_spot(spot, String::new(), Level::Trap, not_set(&name));
     }
 }
 

@@ -285,14 +285,29 @@ fn env_files(
 fn add_variables(path: &Path, environment: &mut Environment) -> crate::Result<()> {
     let text = text_file(path)?;
     let outside = |name: &str| environment.variables.get(name).cloned();
-    let found = dotenv::parse_places(&text, &outside).map_err(|error| {
+    let mut unset = Vec::new();
+    let found = dotenv::parse_places(&text, &outside, &mut unset).map_err(|error| {
         Error::new(ErrorKind::InvalidSpec, error.to_string()).at(Place {
             file: shown_path(path),
             line: error.line,
             column: 1,
         })
     })?;
+    for (name, line) in unset {
+        let place = Place {
+            file: shown_path(path),
+            line,
+            column: 1,
+        };
+        if !environment.unset.contains(&(name.clone(), place.clone())) {
+            environment.unset.push((name, place));
+        }
+    }
     for (name, (value, line)) in found {
+        // Docker compose takes `=1` for a variable without a name, which nobody can ask for.
+        if name.is_empty() {
+            continue;
+        }
         if let Entry::Vacant(slot) = environment.variables.entry(name.clone()) {
             slot.insert(value);
             let place = Place {
@@ -415,8 +430,20 @@ fn decoded(path: &Path, bytes: Vec<u8>) -> crate::Result<String> {
     if bytes.len() > yaml::MAX_TEXT {
         return refused(format!("is larger than {} MiB", yaml::MAX_TEXT >> 20));
     }
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return refused("is UTF-16: save it as UTF-8".to_owned());
+    let wide = match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => Some((rest, u16::from_le_bytes as fn([u8; 2]) -> u16)),
+        [0xfe, 0xff, rest @ ..] => Some((rest, u16::from_be_bytes as fn([u8; 2]) -> u16)),
+        _ => None,
+    };
+    if let Some((rest, unit)) = wide {
+        // As shells of Windows write what is redirected.
+        let (units, odd) = rest.as_chunks();
+        let units = units.iter().map(|pair| unit(*pair));
+        let text: Result<String, _> = char::decode_utf16(units).collect();
+        return match text {
+            Ok(text) if odd.is_empty() => Ok(text),
+            _ => refused("begins as UTF-16 does and is not: save it as UTF-8".to_owned()),
+        };
     }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -111,7 +111,7 @@ fn events(file: u32, text: &str) -> Result<Vec<Node>, Refused> {
             granit_parser::ErrorKind::UnknownQuotedScalarEscape => {
                 Refused::Escape(spot(file, cause.marker()))
             }
-            _ => Refused::Other(syntax_error(file, &cause)),
+            _ => Refused::Other(syntax_error(file, text, &cause)),
         })?;
         builder.event(event, span).map_err(Refused::Other)?;
     }
@@ -126,9 +126,9 @@ fn error(spot: Spot, text: impl Into<String>) -> YamlError {
     }
 }
 
-fn syntax_error(file: u32, cause: &granit_parser::ScanError) -> YamlError {
+fn syntax_error(file: u32, source: &str, cause: &granit_parser::ScanError) -> YamlError {
     use granit_parser::ErrorKind;
-    let spot = spot(file, cause.marker());
+    let mut spot = spot(file, cause.marker());
     let (text, hint) = match cause.kind() {
         ErrorKind::RecursionLimitExceeded => {
             (format!("nested more than {MAX_DEPTH} levels deep"), None)
@@ -143,9 +143,43 @@ fn syntax_error(file: u32, cause: &granit_parser::ScanError) -> YamlError {
             "a tab indents this line".to_owned(),
             Some("YAML is indented with spaces"),
         ),
+        ErrorKind::UnclosedQuotedScalar => (UNCLOSED.to_owned(), Some(CLOSE)),
+        ErrorKind::InvalidQuotedScalarIndent => {
+            // The parser tells of the line that cannot belong to the text; the slip is before it.
+            spot = opening_quote(file, source, spot.line).unwrap_or(spot);
+            (UNCLOSED.to_owned(), Some(CLOSE))
+        }
+        ErrorKind::MappingValueNotAllowed => (
+            "a `:` with a blank behind it begins a value, and none can stand here".to_owned(),
+            Some("put the whole text in quotes if the `:` is part of it"),
+        ),
+        ErrorKind::InvalidTrailingSingleQuotedScalar
+        | ErrorKind::InvalidTrailingDoubleQuotedScalar => (
+            "something stands behind the closing quote".to_owned(),
+            Some("look for a quote before it that is not closed, or that is part of the text"),
+        ),
+        ErrorKind::UnexpectedCharacter { .. } => (cause.info(), Some("put the text in quotes")),
         _ => (cause.info(), None),
     };
     YamlError { spot, text, hint }
+}
+
+const UNCLOSED: &str = "this quote is not closed";
+const CLOSE: &str =
+    "close it; where the text goes on, its lines are indented more than the key they belong to";
+
+/// Where the quoted text begins that goes on at this line: what the parser says is not closed if the
+/// text ends before the line.
+fn opening_quote(file: u32, source: &str, line: u32) -> Option<Spot> {
+    let before: usize = source
+        .split_inclusive('\n')
+        .take((line as usize).saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let mut events = Parser::new_from_str(source[..before].trim_end());
+    let cause = events.find_map(Result::err)?;
+    let is_it = matches!(cause.kind(), granit_parser::ErrorKind::UnclosedQuotedScalar);
+    is_it.then(|| spot(file, cause.marker()))
 }
 
 fn spot(file: u32, marker: &Marker) -> Spot {
@@ -166,8 +200,8 @@ struct Frame {
     key: Option<(Arc<str>, Spot, bool)>,
     /// Lines of the keys so far.
     seen: HashMap<Arc<str>, u32>,
-    /// Values of `<<`, to be merged at the end.
-    merges: Vec<Node>,
+    /// Values of `<<`, each with where that stands, to be merged at the end.
+    merges: Vec<(Spot, Node)>,
 }
 
 /// What an alias stands for.
@@ -285,8 +319,8 @@ impl Builder {
         let Some(mut frame) = self.frames.pop() else {
             return Ok(());
         };
-        for merged in std::mem::take(&mut frame.merges) {
-            merge_into(&mut frame.node, merged)?;
+        for (at, merged) in std::mem::take(&mut frame.merges) {
+            merge_into(&mut frame.node, at, merged)?;
         }
         let size = match frame.anchor {
             0 => 0,
@@ -326,7 +360,7 @@ impl Builder {
         match (&mut frame.node.value, frame.key.take()) {
             (Value::List(items), _) => items.push(node),
             (Value::Map(_), None) => return frame.start_key(node),
-            (Value::Map(_), Some((_, _, true))) => frame.merges.push(node),
+            (Value::Map(_), Some((_, at, true))) => frame.merges.push((at, node)),
             (Value::Map(entries), Some((key, spot, false))) => entries.push(Entry {
                 key,
                 spot,
@@ -371,10 +405,12 @@ impl Frame {
 
 /// Adds what a `<<` brings to `node`: the mapping's own keys win, and so does an earlier mapping
 /// of a list. Merging is shallow, as YAML defines it.
-fn merge_into(node: &mut Node, merged: Node) -> Step {
-    let wrong = |spot, kind: &str| {
+fn merge_into(node: &mut Node, at: Spot, merged: Node) -> Step {
+    let wrong = |spot: Spot, kind: &str| {
         let text = format!("`<<` takes a mapping or a list of mappings, this is {kind}");
-        Err(error(spot, text))
+        // What stands before it came through an alias, and is right where it stands.
+        let is_alias = (spot.line, spot.column) < (at.line, at.column);
+        Err(error(if is_alias { at } else { spot }, text))
     };
     let sources = match merged.value {
         Value::Map(_) => vec![merged],

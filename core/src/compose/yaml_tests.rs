@@ -108,3 +108,33 @@ fn tabs_and_line_ends() {
     assert_eq!(flat(&tree("a: 1\r\nb: [x]\r\n")), "{a:1,b:[x]}");
     assert_eq!(flat(&tree("\u{feff}a: 1\n")), "{a:1}");
 }
+
+#[test]
+fn a_quote_that_is_not_closed_is_told_where_it_opens() {
+    for (text, place) in [
+        ("a:\n  b: \"nginx\n  c: x\n", (2, 6)),
+        ("a:\n  b: \"nginx\n", (2, 6)),
+        ("a:\n  b: 'x\n  c:\n    d: 'b'\n", (2, 6)),
+        ("a:\n  b: 'é\n    more\n\n  c:\n    - \"80:80\"\n", (2, 6)),
+        ("a: \"x", (1, 4)),
+    ] {
+        let error = super::parse(0, text).expect_err("invalid");
+        assert_eq!((error.spot.line, error.spot.column), place, "{text}");
+        assert_eq!(error.text, "this quote is not closed", "{text}");
+    }
+    assert!(super::parse(0, "a:\n  b: \"x\n    y\"\n  c: x\n").is_ok());
+}
+
+#[test]
+fn what_is_merged_through_an_alias_is_told_where_it_is_merged() {
+    for (text, place) in [
+        ("x: &a 1\ny:\n  <<: *a\n", (3, 3)),
+        ("x: &a [1]\ny:\n  <<: *a\n", (3, 3)),
+        ("x: &a 1\ny:\n  <<: [{b: 1}, *a]\n", (3, 3)),
+        ("y:\n  <<: 1\n", (2, 7)),
+        ("y:\n  <<: [{b: 1}, 2]\n", (2, 16)),
+    ] {
+        let error = super::parse(0, text).expect_err("invalid");
+        assert_eq!((error.spot.line, error.spot.column), place, "{text}");
+    }
+}

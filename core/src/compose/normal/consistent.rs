@@ -87,7 +87,9 @@ impl<'n> Service<'n, '_, '_> {
     fn image(&mut self) {
         let build = self.get(&["build"]);
         let image = self.get(&["image"]);
-        if build.is_none() && image.is_none() && self.get(&["provider"]).is_none() {
+        let has_none = build.is_none() && image.is_none() && self.get(&["provider"]).is_none();
+        // What it has is not known where something is wrong with the service as a whole.
+        if has_none && !self.cx.is_wrong_whole(&self.path, &self.entry.key) {
             let error = self.cx.invalid(
                 self.entry.spot,
                 &self.path,

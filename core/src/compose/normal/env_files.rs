@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::super::Level;
 use super::super::assemble::read;
-use super::super::context::Context;
+use super::super::context::{Context, not_set};
 use super::super::cursor::At;
 use super::super::dotenv;
 use super::super::format;
@@ -79,8 +80,9 @@ fn variables(service: &mut Node, path: &str, scope: &Scope, cx: &mut Context<'_>
                 .map(|(name, (value, _))| (name.clone(), (value.clone(), 0)))
                 .collect()
         };
+        let mut unset = dotenv::Unset::new();
         let parsed = match format {
-            "" | ".env" => dotenv::parse_onto(&text, &known, before(&found)),
+            "" | ".env" => dotenv::parse_onto(&text, &known, before(&found), &mut unset),
             "raw" => dotenv::parse_raw(&text, &known),
             other => {
                 let text = format!("`{}` is no format of variable files", shown(other));
@@ -88,7 +90,7 @@ fn variables(service: &mut Node, path: &str, scope: &Scope, cx: &mut Context<'_>
                 continue;
             }
         };
-        join(&at, file, parsed, &mut found, cx);
+        join(&at, file, (parsed, unset), &mut found, cx);
     }
     put(service, "environment", found, files.spot);
 }
@@ -106,8 +108,9 @@ fn labels(service: &mut Node, path: &str, cx: &mut Context<'_>) {
             continue;
         };
         let known = |name: &str| found.get(name).map(|(value, _)| value.clone());
-        let parsed = dotenv::parse_places(&text, &known);
-        join(&at, file, parsed, &mut found, cx);
+        let mut unset = dotenv::Unset::new();
+        let parsed = dotenv::parse_places(&text, &known, &mut unset);
+        join(&at, file, (parsed, unset), &mut found, cx);
     }
     put(service, "labels", found, files.spot);
 }
@@ -132,21 +135,24 @@ fn content(at: &At<'_>, file: &str, required: bool, cx: &mut Context<'_>) -> Opt
 fn join(
     at: &At<'_>,
     file: &str,
-    parsed: Result<dotenv::Places, dotenv::DotenvError>,
+    (parsed, unset): (Result<dotenv::Places, dotenv::DotenvError>, dotenv::Unset),
     found: &mut Found,
     cx: &mut Context<'_>,
 ) {
     match parsed {
         Ok(parsed) => {
             let number = cx.add_text_file(file);
+            let spot = |line: usize| Spot {
+                file: number,
+                line: u32::try_from(line).unwrap_or(u32::MAX),
+                column: 1,
+            };
             // What stands at no line was said by an earlier file.
             for (name, (value, line)) in parsed.into_iter().filter(|(_, (_, line))| *line > 0) {
-                let spot = Spot {
-                    file: number,
-                    line: u32::try_from(line).unwrap_or(u32::MAX),
-                    column: 1,
-                };
-                found.insert(name, (value, spot));
+                found.insert(name, (value, spot(line)));
+            }
+            for (name, line) in unset {
+                cx.warn_spot(spot(line), String::new(), Level::Trap, not_set(&name));
             }
         }
         Err(error) => {
