@@ -4,4 +4,4 @@
 mod entry;
 mod source;
 
-pub(crate) use source::{Source, Wanted};
+pub(crate) use source::{FILES_MAX, Source, Wanted};

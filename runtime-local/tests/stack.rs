@@ -4,12 +4,14 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use support::Host;
 use unmoor_core::ErrorKind;
-use unmoor_core::backend::{Action, Applied, HealthState, Phase};
+use unmoor_core::backend::{Action, Applied, HealthState, LogOptions, Phase};
 use unmoor_core::discover::{EndpointEvent, Scope};
 use unmoor_core::label::Selector;
 use unmoor_core::name::{BlobName, VolumeName};
@@ -312,8 +314,8 @@ async fn limits_hold_and_health_moves_the_endpoint() {
         .resources(Resources {
             cpu: Some(MilliCpu(500)),
             memory: Some(Bytes(32 << 20)),
-            memory_reservation: None,
             pids: Some(50),
+            ..Resources::default()
         })
         .health(check);
     let id = host.run("a", spec).await;
@@ -330,6 +332,67 @@ async fn limits_hold_and_health_moves_the_endpoint() {
     let (_, text) = host.exec(&id, &["sh", "-c", fork]).await;
     assert!(text.contains("can't fork"), "{text}");
     host.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_groups_and_bounds_of_the_log_are_what_the_service_says() {
+    runnable!();
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let line =
+        "i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); done; echo end; sleep 1000";
+    let mut spec = Service::new(image).command(["sh", "-c", line]);
+    spec.resources.cpu_shares = Some(512);
+    spec.security.groups = vec!["more".to_owned(), "77".to_owned()];
+    spec.log.max_size = Some(Bytes(16 << 10));
+    spec.log.max_files = Some(2);
+    let id = host.run("a", spec).await;
+    let groups = |text: &str| {
+        text.split_whitespace()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (_, text) = host.exec(&id, &["grep", "Groups", "/proc/1/status"]).await;
+    assert_eq!(groups(&text), ["0", "77", "2000"]);
+    let (_, text) = host
+        .exec_as(&id, "ann", &["grep", "Groups", "/proc/self/status"])
+        .await;
+    assert_eq!(groups(&text), ["77", "1000", "2000"]);
+    let mut weights = Vec::new();
+    weights_below(Path::new("/sys/fs/cgroup"), &mut weights);
+    assert!(
+        weights.iter().any(|one| one == "512" || one == "20"),
+        "{weights:?}"
+    );
+    // The last word is there, and of what came before only what two files hold.
+    host.said(&id, "end").await;
+    let logs = host.backend.logs().expect("has logs");
+    let lines = logs
+        .logs(&Selector::replica(&id), &LogOptions::new())
+        .await
+        .expect("read");
+    let kept = lines.collect::<Vec<_>>().await.len();
+    assert!((200..2000).contains(&kept), "{kept} of 4001 lines are kept");
+    host.down().await;
+}
+
+/// What the kernel's own files say, wherever the controller is, of the groups of replicas.
+fn weights_below(directory: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            weights_below(&path, found);
+        } else if ["cpu.shares", "cpu.weight"]
+            .iter()
+            .any(|name| path.ends_with(name))
+            && directory.to_string_lossy().contains("unmoor")
+        {
+            // A group may go while it is looked at.
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            found.push(text.trim().to_owned());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -219,3 +219,41 @@ async fn a_volume_that_was_half_filled_is_filled_and_shared_from_the_start() {
         .await
         .expect("removed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_the_outside_are_asked_of_the_servers_that_the_service_names() {
+    runnable!();
+    let server = "127.0.0.77";
+    let socket = std::net::UdpSocket::bind((server, 53)).expect("the port is free");
+    std::thread::spawn(move || {
+        let mut packet = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            // The question of one name, answered with one address; what else follows is left out.
+            let name = packet[12..length].iter().position(|byte| *byte == 0);
+            let end = 12 + name.expect("a name ends") + 5;
+            let is_v4 = packet[end - 4..end - 2] == [0, 1];
+            let mut answer = packet[..end].to_vec();
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[6..12].copy_from_slice(&[0, u8::from(is_v4), 0, 0, 0, 0]);
+            if is_v4 {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 192, 0, 2, 7]);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    let mut spec = Service::new(image);
+    spec.dns.servers = vec![server.parse().expect("an address")];
+    spec.dns.search = vec!["a.test".to_owned(), "b.test".to_owned()];
+    spec.dns.options = vec!["ndots:3".to_owned()];
+    let id = host.run("a", spec).await;
+    let asked = ["nslookup", "-type=a", "far.example", "127.0.0.11"];
+    let (code, text) = host.exec(&id, &asked).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("192.0.2.7"), "{text}");
+    let (_, text) = host.exec(&id, &["cat", "/etc/resolv.conf"]).await;
+    assert!(text.contains("search a.test b.test\n"), "{text}");
+    assert!(text.contains(" ndots:3"), "{text}");
+    host.down().await;
+}

@@ -82,7 +82,7 @@ features! {
     /// Puts a service on the network of its node.
     HostNetwork = "host-network", guards: "network_mode";
     /// Shows what replicas wrote.
-    Logs = "logs", guards: "-";
+    Logs = "logs", guards: "logging";
     /// Follows what replicas write.
     LogsFollow = "logs-follow", guards: "-";
     /// Runs a command inside a replica.
@@ -140,13 +140,13 @@ features! {
     /// Hands configs to services as files.
     Configs = "configs", guards: "configs";
     /// Limits processor time.
-    CpuLimit = "cpu-limit", guards: "cpus, deploy.resources.limits.cpus";
+    CpuLimit = "cpu-limit", guards: "cpus, deploy.resources.limits.cpus, cpu_shares";
     /// Limits memory.
     MemoryLimit = "memory-limit", guards: "mem_limit, deploy.resources.limits.memory";
     /// Limits the number of processes.
     PidsLimit = "pids-limit", guards: "pids_limit, deploy.resources.limits.pids";
     /// Runs as a given user.
-    User = "user", guards: "user";
+    User = "user", guards: "user, group_add";
     /// Makes the root file system read-only.
     ReadOnlyRoot = "read-only-root", guards: "read_only";
     /// Gives each replica a range of user and group ids of its own.
@@ -166,7 +166,7 @@ features! {
     /// Runs a small init as first process.
     Init = "init", guards: "init";
     /// Adds lines to the hosts file.
-    ExtraHosts = "extra-hosts", guards: "extra_hosts";
+    ExtraHosts = "extra-hosts", guards: "extra_hosts, dns, dns_search, dns_opt";
     /// Places replicas by constraints.
     Placement = "placement", guards: "deploy.placement";
     /// Takes images from an archive.

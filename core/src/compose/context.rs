@@ -66,6 +66,8 @@ pub(super) struct Context<'e> {
     pub(super) inactive: BTreeMap<String, Vec<String>>,
     /// Services that extend what cannot be had; why has been said.
     pub(super) unextended: HashSet<String>,
+    /// Addresses that the files give to services.
+    pub(super) given_addresses: HashSet<String>,
     /// Where entries of lists stand that a plan may speak of, by path.
     pub(super) entries: Vec<(String, Place)>,
     /// A stack is made of it: what services cannot have at one time is left to plans.
@@ -98,6 +100,7 @@ impl<'e> Context<'e> {
             inconsistencies: 0,
             inactive: BTreeMap::new(),
             unextended: HashSet::new(),
+            given_addresses: HashSet::new(),
             entries: Vec::new(),
             is_for_stack: false,
             unhonoured: Vec::new(),

@@ -8,8 +8,8 @@ use crate::backend::{Capabilities, Feature, Gap, Support};
 use crate::error::Place;
 use crate::name::{NetworkName, ServiceName};
 use crate::spec::{
-    AddressMode, Condition, HealthTest, HealthWish, MountSource, NetworkMode, Protocol, PullPolicy,
-    RestartPolicy, Role, Service, Stack, UpdatePolicy,
+    AddressMode, Condition, HealthTest, HealthWish, LogBounds, MountSource, NetworkMode, Protocol,
+    PullPolicy, RestartPolicy, Role, Service, Stack, UpdatePolicy,
 };
 
 /// A field that is set, and how far a backend can do what it asks for.
@@ -171,6 +171,10 @@ fn wanted(service: &Service) -> Vec<(&'static str, Feature)> {
     };
     want(service.replicas > 1, "deploy.replicas", Feature::Scale);
     want(service.user.is_some(), "user", Feature::User);
+    let groups = !service.security.groups.is_empty();
+    want(groups, "group_add", Feature::User);
+    let bounded = service.log != LogBounds::default();
+    want(bounded, "logging", Feature::Logs);
     want(!service.links.is_empty(), "links", Feature::Links);
     want(!service.links.is_empty(), "links", Feature::LinkAlias);
     let across = service.links.iter().any(|link| link.target.stack.is_some());
@@ -290,6 +294,7 @@ fn wanted_files(service: &Service, want: &mut impl FnMut(bool, &'static str, Fea
 fn wanted_rights(service: &Service, want: &mut impl FnMut(bool, &'static str, Feature)) {
     let (limits, rights) = (&service.resources, &service.security);
     want(limits.cpu.is_some(), "cpus", Feature::CpuLimit);
+    want(limits.cpu_shares.is_some(), "cpu_shares", Feature::CpuLimit);
     want(limits.memory.is_some(), "mem_limit", Feature::MemoryLimit);
     want(
         limits.memory_reservation.is_some(),
@@ -321,6 +326,10 @@ fn wanted_rights(service: &Service, want: &mut impl FnMut(bool, &'static str, Fe
         "extra_hosts",
         Feature::ExtraHosts,
     );
+    let dns = &service.dns;
+    want(!dns.servers.is_empty(), "dns", Feature::ExtraHosts);
+    want(!dns.search.is_empty(), "dns_search", Feature::ExtraHosts);
+    want(!dns.options.is_empty(), "dns_opt", Feature::ExtraHosts);
     want(
         !service.placement.constraints.is_empty(),
         "deploy.placement",

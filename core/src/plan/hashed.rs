@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::label::Labels;
 use crate::name::NetworkName;
 use crate::spec::{
-    AddressMode, Attachment, BlobGrant, Exposed, HealthWish, Mount, NetworkMode, Published,
-    Resources, RestartPolicy, Security, Service,
+    AddressMode, Attachment, BlobGrant, Dns, Exposed, HealthWish, LogBounds, Mount, NetworkMode,
+    Published, Resources, RestartPolicy, Security, Service,
 };
 
 /// The fields that a replica is made from, in the order in which they were always hashed: another
@@ -38,9 +38,13 @@ struct Hashed<'a> {
     security: &'a Security,
     labels: &'a Labels,
     extra_hosts: &'a [(String, String)],
+    #[serde(skip_serializing_if = "Dns::is_default")]
+    dns: &'a Dns,
     tty: bool,
     stdin_open: bool,
     init: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<LogBounds>,
 }
 
 /// The text; two services with the same make the same replicas.
@@ -82,9 +86,11 @@ pub(super) fn text(service: &Service) -> String {
         security,
         labels,
         extra_hosts,
+        dns,
         tty,
         stdin_open,
         init,
+        log,
         unhonoured: _,
     } = service;
     let hashed = Hashed {
@@ -110,9 +116,11 @@ pub(super) fn text(service: &Service) -> String {
         security,
         labels,
         extra_hosts,
+        dns,
         tty: *tty,
         stdin_open: *stdin_open,
         init: *init,
+        log: Some(*log).filter(|log| *log != LogBounds::default()),
     };
     serde_json::to_string(&hashed).expect("a service is plain data")
 }
@@ -160,6 +168,9 @@ services:
     mem_limit: 64m
     cpus: 0.5
     pids_limit: 7
+    cpu_shares: 512
+    group_add: [5, audio]
+    logging: {options: {max-size: 1m, max-file: '2'}}
     healthcheck: {test: a, interval: 3s}
     restart: on-failure:3
     volumes: ['/a:/b:ro', 'data:/d']
@@ -170,6 +181,9 @@ services:
     ulimits: {nofile: 10}
     labels: {a: b}
     extra_hosts: ['a=192.0.2.1']
+    dns: 192.0.2.2
+    dns_search: [a.test]
+    dns_opt: ['ndots:2']
     tty: true
     stdin_open: true
     init: true

@@ -27,7 +27,9 @@ pub use places::Places;
 pub use port::{Exposed, PortRange, Protocol, Published};
 pub use resources::Resources;
 pub use security::{Device, Rlimit, Security};
-pub use service::{Bounds, Placement, PullPolicy, Role, Service, StopPolicy, Unhonoured};
+pub use service::{
+    Bounds, Dns, LogBounds, Placement, PullPolicy, Role, Service, StopPolicy, Unhonoured,
+};
 pub use stack::Stack;
 pub use update::{DriftPolicy, FailureAction, Pace, RestartPolicy, UpdateOrder, UpdatePolicy};
 pub(crate) use validate::{never_healthy, waits_for_health};

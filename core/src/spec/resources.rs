@@ -15,4 +15,7 @@ pub struct Resources {
     pub memory_reservation: Option<Bytes>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Weight where processors are short, 2 to 262,144; what says nothing has 1,024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<u32>,
 }

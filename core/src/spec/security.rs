@@ -45,6 +45,9 @@ pub struct Security {
     /// A range of user and group ids of its own: root inside is nobody on the node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_ids: bool,
+    /// Groups of the process besides those of its user, by name in the image or by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// No seccomp filter.
     pub seccomp_unconfined: bool,
     /// Allow set-user-id programs to gain privileges (docker's default); false sets

@@ -1,6 +1,7 @@
 //! The wanted thing: image, command, ports, count and policies.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::spec::{
     FailureAction, HealthWish, Link, Mount, MountSource, NetworkMode, Published, Resources,
     RestartPolicy, Security, UpdateOrder, UpdatePolicy,
 };
+use crate::units::Bytes;
 
 /// When an image is fetched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,45 @@ pub struct Bounds {
     pub min: u32,
     /// The most.
     pub max: u32,
+}
+
+/// Bounds of what is kept of a replica's output; `None` is as the backend has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBounds {
+    /// Size at which a file of the log is put aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<Bytes>,
+    /// How many files are kept, the one that is written to included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_files: Option<u32>,
+}
+
+impl LogBounds {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Who is asked for names that the stack does not have; empty is as the node has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// The servers that are asked, as the node reaches them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
+    /// Domains that are tried behind a name; `.` alone is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// Options of the resolver, as `ndots:2`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+impl Dns {
+    /// True if nothing is asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a file asks of a service and nothing here can do: a plan that would run it is refused.
@@ -191,6 +232,9 @@ pub struct Service {
     /// Further lines of its hosts file, name to address.
     #[serde(default)]
     pub extra_hosts: Vec<(String, String)>,
+    /// Who is asked for other names.
+    #[serde(default, skip_serializing_if = "Dns::is_default")]
+    pub dns: Dns,
     /// Give it a terminal.
     #[serde(default)]
     pub tty: bool,
@@ -200,6 +244,9 @@ pub struct Service {
     /// Run a small init as its first process.
     #[serde(default)]
     pub init: bool,
+    /// How much is kept of what it writes.
+    #[serde(default, skip_serializing_if = "LogBounds::is_default")]
+    pub log: LogBounds,
     /// What its file asks for and nothing here can do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unhonoured: Vec<Unhonoured>,
@@ -248,9 +295,11 @@ impl Service {
             security: Security::default(),
             labels: Labels::new(),
             extra_hosts: Vec::new(),
+            dns: Dns::default(),
             tty: false,
             stdin_open: false,
             init: false,
+            log: LogBounds::default(),
             unhonoured: Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use unmoor_core::name::ReplicaId;
 use unmoor_image::RootfsUser;
 
 use super::LocalBackend;
-use crate::engine::{Running, Runtime, groups};
+use crate::engine::{Running, Runtime, groups, member_of};
 use crate::error::LocalError;
 use crate::shim::Session;
 use crate::wire::control;
@@ -68,11 +68,14 @@ fn request(running: &Running, wanted: &ExecOptions) -> Result<control::Exec, Loc
         .filter(|_| !running.names_home)
         .map(|user| user.home.as_deref().unwrap_or("/"));
     let env = environment(&process.env, home, wanted);
-    let user = user.map(|user| control::ExecUser {
-        uid: user.uid,
-        gid: user.gid,
-        groups: groups(&user),
-    });
+    let user = match user {
+        None => None,
+        Some(user) => Some(control::ExecUser {
+            uid: user.uid,
+            gid: user.gid,
+            groups: all_groups(running, &user)?,
+        }),
+    };
     let (columns, rows) = wanted.tty.unwrap_or_default();
     Ok(control::Exec {
         argv: wanted.command.clone(),
@@ -105,6 +108,18 @@ fn environment(own: &[String], home: Option<&str>, wanted: &ExecOptions) -> Vec<
 }
 
 /// Finds a user in the files of the running replica, which may have changed since the image.
+/// The groups of another user, and those that the service adds.
+fn all_groups(running: &Running, user: &RootfsUser) -> Result<Vec<u32>, LocalError> {
+    let mut all = groups(user);
+    for group in &running.groups {
+        let gid = resolve(running, &member_of(group))?.gid;
+        if !all.contains(&gid) {
+            all.push(gid);
+        }
+    }
+    Ok(all)
+}
+
 fn resolve(running: &Running, text: &str) -> Result<RootfsUser, LocalError> {
     let path = format!("/proc/{}/root", running.init_pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

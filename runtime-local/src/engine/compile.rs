@@ -1,5 +1,6 @@
 //! From a service and what was given to a replica to the plan that its shim carries out.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use unmoor_core::backend::DesiredService;
@@ -12,6 +13,7 @@ use super::environment::{Reach, Surroundings, ports_of, variables};
 use super::{Runtime, files, networks_of, subnet};
 use crate::error::LocalError;
 use crate::layout::Layout;
+use crate::logs::FILES_MAX;
 use crate::net;
 use crate::sandbox::caps::{self, LinuxCaps};
 use crate::sandbox::seccomp::{self, Arch};
@@ -24,6 +26,8 @@ use crate::wire::zone::is_name;
 
 /// Size of `/dev/shm`, as docker's.
 const SHM_SIZE: u64 = 64 << 20;
+/// The port where servers are asked for names.
+const DNS: u16 = 53;
 /// Bounds of a replica's log.
 const LOG: LogLimits = LogLimits {
     max_bytes: 10 << 20,
@@ -58,6 +62,31 @@ pub(crate) fn groups(user: &RootfsUser) -> Vec<u32> {
     let mut groups = vec![user.gid];
     groups.extend(user.groups.iter().filter(|gid| **gid != user.gid));
     groups
+}
+
+/// The domains behind which a replica's names are looked up: its service's, else the node's.
+fn search(record: &ReplicaRecord) -> Result<Vec<String>, LocalError> {
+    match record.desired.spec.dns.search.as_slice() {
+        [] => Ok(net::host_resolvers()?.search),
+        // As docker has it: none at all.
+        [only] if only == "." => Ok(Vec::new()),
+        asked => Ok(asked.to_vec()),
+    }
+}
+
+/// How a user is written whose group is this one: the group is looked up with it.
+pub(crate) fn member_of(group: &str) -> String {
+    format!("0:{group}")
+}
+
+/// The bounds of a replica's log, where its service says some over the usual ones.
+fn log_limits(spec: &Service) -> LogLimits {
+    let bounds = spec.log;
+    let files = bounds.max_files.map(|files| files.clamp(1, FILES_MAX));
+    LogLimits {
+        max_bytes: bounds.max_size.map_or(LOG.max_bytes, |size| size.0),
+        files: files.unwrap_or(LOG.files),
+    }
 }
 
 /// How long a replica of this service has to end.
@@ -194,7 +223,7 @@ impl Runtime {
             stop_grace_ms: millis(grace(spec)),
             restart: restart(spec.restart),
             health: health(desired),
-            log: LOG,
+            log: log_limits(spec),
             net: (!on_node).then(|| writer.finish()),
             init: spec.init,
             host_network: on_node,
@@ -233,7 +262,7 @@ impl Runtime {
                 .to_owned(),
             uid: user.uid,
             gid: user.gid,
-            groups: groups(&user),
+            groups: self.groups(record, &user)?,
             caps: Capabilities {
                 bounding: set.bits(),
                 effective: set.bits(),
@@ -266,6 +295,20 @@ impl Runtime {
         Ok(self.images().rootfs_user(&record.layers, wanted)?)
     }
 
+    /// The groups of the program: its user's, and those that the service adds.
+    fn groups(&self, record: &ReplicaRecord, user: &RootfsUser) -> Result<Vec<u32>, LocalError> {
+        let mut all = groups(user);
+        for group in &record.desired.spec.security.groups {
+            let found = self
+                .images()
+                .rootfs_user(&record.layers, &member_of(group))?;
+            if !all.contains(&found.gid) {
+                all.push(found.gid);
+            }
+        }
+        Ok(all)
+    }
+
     fn etc_files(
         &self,
         record: &ReplicaRecord,
@@ -288,7 +331,8 @@ impl Runtime {
             files::file("/etc/hostname", format!("{hostname}\n")),
         ];
         if first.is_some() {
-            mounts.push(files::resolv_conf(&net::host_resolvers()?.search));
+            let options = &record.desired.spec.dns.options;
+            mounts.push(files::resolv_conf(&search(record)?, options));
         } else if is_on_node(&record.desired.spec) {
             mounts.extend(files::node_resolv_conf()?);
         }
@@ -390,10 +434,11 @@ impl Runtime {
             });
         }
         let links = self.layout().run(&record.key).join("links");
-        let upstreams = if attachments.is_empty() {
-            Vec::new()
-        } else {
-            net::host_resolvers()?.servers
+        let asked = &record.desired.spec.dns.servers;
+        let upstreams = match (attachments.is_empty(), asked.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => net::host_resolvers()?.servers,
+            (false, false) => asked.iter().map(|ip| SocketAddr::new(*ip, DNS)).collect(),
         };
         Ok(NetPlan {
             replica: record.key.clone(),

@@ -130,8 +130,11 @@ pub(super) fn make_read_only(mount: &mut Mount) {
 }
 
 /// `/etc/resolv.conf`: the replica's own shim answers.
-pub(super) fn resolv_conf(search: &[String]) -> Mount {
-    file("/etc/resolv.conf", net::replica_resolv_conf(search, &[]))
+pub(super) fn resolv_conf(search: &[String], options: &[String]) -> Mount {
+    file(
+        "/etc/resolv.conf",
+        net::replica_resolv_conf(search, options),
+    )
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub(crate) struct Running {
     pub(crate) plan: Plan,
     /// Its image or its specification says where its home is, whoever runs.
     pub(crate) names_home: bool,
+    /// Groups that its service adds, whoever runs.
+    pub(crate) groups: Vec<String>,
 }
 
 /// True if somebody has said where the home is, so that it does not depend on the user.
@@ -49,6 +51,7 @@ impl Runtime {
             init_pid: status.init.pid,
             plan: self.kept_plan(&record)?,
             names_home: names_home(&record.desired),
+            groups: record.desired.spec.security.groups.clone(),
         })
     }
 

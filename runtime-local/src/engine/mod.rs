@@ -29,7 +29,7 @@ mod takedown;
 mod volume;
 mod work;
 
-pub(crate) use compile::groups;
+pub(crate) use compile::{groups, member_of};
 pub(crate) use lookup::Running;
 pub(crate) use work::Subject;
 

@@ -18,7 +18,7 @@ const CHUNK: usize = 64 * 1024;
 /// The longest line that is put together from its parts; a longer one comes in pieces.
 const LINE_MAX: usize = 1024 * 1024;
 /// Most rotated files that are looked for.
-const FILES_MAX: u32 = 100;
+pub(crate) const FILES_MAX: u32 = 100;
 
 /// Which lines are wanted.
 #[derive(Debug, Clone, Copy, Default)]

@@ -207,7 +207,7 @@ fn group(version: CgroupVersion, base: &str, path: &str) -> Cgroup {
 fn limited(controller: &str, wanted: &Resources) -> bool {
     match controller {
         "memory" => wanted.memory.is_some() || wanted.memory_reservation.is_some(),
-        "cpu" => wanted.cpu.is_some(),
+        "cpu" => wanted.cpu.is_some() || wanted.cpu_shares.is_some(),
         _ => wanted.pids.is_some(),
     }
 }
@@ -255,6 +255,13 @@ fn writes(controller: &str, wanted: &Resources, version: CgroupVersion) -> Vec<(
                     write("cpu.max", format!("{quota} {period}"));
                 }
             }
+            if let Some(shares) = wanted.cpu_shares {
+                if v1 {
+                    write("cpu.shares", shares.to_string());
+                } else {
+                    write("cpu.weight", weight(shares).to_string());
+                }
+            }
         }
         _ => {
             if let Some(most) = wanted.pids {
@@ -273,6 +280,12 @@ fn quota(share: MilliCpu) -> (u64, u64) {
     } else {
         (of(PERIOD_MAX_US).max(QUOTA_MIN_US), PERIOD_MAX_US)
     }
+}
+
+/// The weight in the unified hierarchy, 1 to 10,000, of shares from 2 to 262,144, as other runtimes
+/// have it.
+fn weight(shares: u32) -> u64 {
+    1 + u64::from(shares.saturating_sub(2)) * 9_999 / 262_142
 }
 
 /// Space, tab, newline and backslash stand as octal in mountinfo.
@@ -317,6 +330,7 @@ mod tests {
             memory: Some(Bytes(64 << 20)),
             memory_reservation: None,
             pids: Some(100),
+            cpu_shares: Some(512),
         }
     }
 
@@ -358,7 +372,8 @@ mod tests {
             groups[2].writes,
             strings(&[
                 ("cpu.cfs_period_us", "100000"),
-                ("cpu.cfs_quota_us", "50000")
+                ("cpu.cfs_quota_us", "50000"),
+                ("cpu.shares", "512")
             ])
         );
     }
@@ -375,6 +390,7 @@ mod tests {
                 ("memory.max", "67108864"),
                 ("memory.swap.max", "67108864"),
                 ("cpu.max", "50000 100000"),
+                ("cpu.weight", "20"),
                 ("pids.max", "100"),
             ])
         );

@@ -88,10 +88,15 @@ impl Model {
             .or(replica.service.image.defaults.user.as_deref());
         let own = own.filter(|_| !self.bugs.has(Bug::UserIgnored));
         let other = other.filter(|_| !self.bugs.has(Bug::ExecUserIgnored));
-        let (uid, gid, groups) = match other.or(own) {
+        let (uid, gid, mut groups) = match other.or(own) {
             None => (0, 0, vec![0]),
             Some(user) => look_up(&replica.root, user)?,
         };
+        for group in &spec.security.groups {
+            let (_, gid, _) = look_up(&replica.root, &format!("0:{group}"))?;
+            groups.extend(Some(gid).filter(|gid| !groups.contains(gid)));
+        }
+        groups.sort_unstable();
         let full = if self.bugs.has(Bug::AllCapabilities) {
             LinuxCaps::ALL
         } else {

@@ -18,6 +18,7 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
     limits.memory_reservation = at
         .get("mem_reservation")
         .and_then(|field| memory(&field, cx));
+    limits.cpu_shares = at.get("cpu_shares").and_then(|field| shares(&field, cx));
     limits.pids = at.get("pids_limit").and_then(|field| pids(&field, cx));
     let Some(deploy) = at.get("deploy") else {
         return;
@@ -140,3 +141,19 @@ fn pids(field: &At<'_>, cx: &mut Context<'_>) -> Option<u32> {
     let number = field.integer(cx)?;
     u32::try_from(number).ok().filter(|number| *number > 0)
 }
+
+/// The weight of processor time, within what the kernel knows; 0 is the usual one.
+fn shares(field: &At<'_>, cx: &mut Context<'_>) -> Option<u32> {
+    let number = field.integer(cx)?;
+    if number < 0 {
+        cx.error(field, "must be 0 or more");
+        return None;
+    }
+    let number = u32::try_from(number).unwrap_or(u32::MAX);
+    (number > 0).then(|| number.clamp(SHARES_MIN, SHARES_MAX))
+}
+
+/// The kernel's smallest weight.
+const SHARES_MIN: u32 = 2;
+/// The kernel's largest weight.
+const SHARES_MAX: u32 = 262_144;

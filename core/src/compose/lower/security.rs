@@ -37,6 +37,11 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             service.security.devices.extend(device(&item, cx));
         }
     }
+    if let Some(field) = at.get("group_add") {
+        for item in field.list(cx) {
+            service.security.groups.extend(group(&item, cx));
+        }
+    }
     if let Some(field) = at.get("ulimits") {
         for entry in field.map(cx) {
             if let Some(limit) = rlimit(&entry, cx) {
@@ -45,6 +50,16 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             }
         }
     }
+}
+
+/// A group by name or number.
+fn group(item: &At<'_>, cx: &mut Context<'_>) -> Option<String> {
+    let text = item.number_text(cx)?;
+    if text.is_empty() || text.contains([':', '\0', '\n']) {
+        cx.error(item, format!("`{}` is not a group", shown(&text)));
+        return None;
+    }
+    Some(text)
 }
 
 /// `source[:target[:permissions]]`, or the three by name.

@@ -9,8 +9,8 @@ use super::super::Level;
 use super::super::context::Context;
 use super::super::cursor::At;
 use super::{
-    blobs, command, deploy, environment, health, image, limits, mounts, network, order, ports,
-    security, unhonoured, unmoor,
+    blobs, command, deploy, dns, environment, health, image, limits, logging, mounts, network,
+    order, ports, security, unhonoured, unmoor,
 };
 
 /// Reads all services.
@@ -58,10 +58,12 @@ fn one(at: &At<'_>, name: &ServiceName, stack: &Stack, cx: &mut Context<'_>) -> 
     ports::lower(at, &mut service, cx);
     mounts::lower(at, &mut service, cx);
     network::lower(at, &mut service, cx);
+    dns::lower(at, &mut service, cx);
     order::lower(at, &mut service, cx);
     health::lower(at, &mut service, cx);
     deploy::lower(at, &mut service, cx);
     limits::lower(at, &mut service, cx);
+    logging::lower(at, &mut service, cx);
     security::lower(at, &mut service, cx);
     blobs::grants(at, &mut service, cx);
     unmoor::lower(at, &mut service, cx);

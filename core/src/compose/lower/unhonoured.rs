@@ -21,11 +21,10 @@ enum Effect {
 const WINDOWS: &str = "is about Windows and has no effect";
 const DISK: &str = "disk input and output are not limited";
 const REAL_TIME: &str = "no real-time share is set aside";
-const DNS: &str = "names are answered by the stack's own DNS, which asks the node's servers";
 const HOOK: &str = "commands beside the main one are not run";
 
 /// Keys whose value does not matter.
-const ALWAYS: [(&str, Effect, &str); 31] = [
+const ALWAYS: [(&str, Effect, &str); 26] = [
     ("annotations", Differs, "annotations are not kept"),
     ("blkio_config", Differs, DISK),
     (
@@ -37,11 +36,6 @@ const ALWAYS: [(&str, Effect, &str); 31] = [
     ("cpu_percent", Nothing, WINDOWS),
     ("cpu_rt_period", Differs, REAL_TIME),
     ("cpu_rt_runtime", Differs, REAL_TIME),
-    (
-        "cpu_shares",
-        Differs,
-        "processor time is not weighted; use `cpus`",
-    ),
     ("cpuset", Differs, "replicas run on every processor"),
     ("credential_spec", Nothing, WINDOWS),
     ("develop", Nothing, "only `unmoor watch` goes by it"),
@@ -50,9 +44,6 @@ const ALWAYS: [(&str, Effect, &str); 31] = [
         Breaks,
         "devices are given by `devices` alone",
     ),
-    ("dns", Differs, DNS),
-    ("dns_opt", Differs, DNS),
-    ("dns_search", Differs, DNS),
     ("domainname", Differs, "the host name has no domain"),
     (
         "external_links",
@@ -63,11 +54,6 @@ const ALWAYS: [(&str, Effect, &str); 31] = [
         "gpus",
         Breaks,
         "graphics cards cannot be given to a service",
-    ),
-    (
-        "group_add",
-        Breaks,
-        "further groups cannot be given to the process",
     ),
     ("isolation", Nothing, WINDOWS),
     ("mac_address", Differs, "the address is chosen"),
@@ -112,7 +98,6 @@ pub(super) fn lower(fields: &[At<'_>], cx: &mut Context<'_>) {
                 "name the volumes of both under `volumes:`",
             ),
             "models" => models(field, cx),
-            "logging" => logging(field, cx),
             "cgroup" | "ipc" | "pid" | "runtime" | "userns_mode" | "uts" => namespace(field, cx),
             _ => {}
         }
@@ -138,23 +123,6 @@ pub(super) fn models(field: &At<'_>, cx: &mut Context<'_>) {
         "models that are called as services are not available",
         "",
     );
-}
-
-fn logging(field: &At<'_>, cx: &mut Context<'_>) {
-    let mut driver = None;
-    for part in field.fields(cx, &["driver", "options"]) {
-        if part.name() == "driver" {
-            driver = part.text(cx);
-        }
-    }
-    let text = match driver.as_deref() {
-        None | Some("json-file" | "local" | "") => {
-            "logs are kept and rotated by unmoor's own rules".to_owned()
-        }
-        Some("none") => "logs are kept all the same".to_owned(),
-        Some(other) => format!("logs do not go to `{}`, they are kept here", shown(other)),
-    };
-    cx.warn(field, Level::Ignored, text);
 }
 
 /// Which namespaces and runtime a replica has.
@@ -191,8 +159,8 @@ mod tests {
 
     /// Keys that the areas read, or that the document has no more.
     const READ: &str = "attach build cap_add cap_drop command configs container_name cpu_period \
-        cpu_quota cpus depends_on deploy devices entrypoint env_file environment expose extends \
-        extra_hosts healthcheck hostname image init label_file labels links mem_limit \
+        cpu_quota cpu_shares cpus depends_on deploy devices dns dns_opt dns_search entrypoint env_file environment expose extends \
+        extra_hosts group_add healthcheck hostname image init label_file labels links mem_limit \
         mem_reservation network_mode networks pids_limit platform ports privileged profiles \
         pull_policy read_only restart scale secrets security_opt shm_size stdin_open \
         stop_grace_period stop_signal sysctls tmpfs tty ulimits user volumes working_dir \

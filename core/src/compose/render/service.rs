@@ -80,11 +80,30 @@ fn process(service: &Service, keys: &mut Keys) {
     ] {
         keys.put_if(flag, key, || json!(true));
     }
+    keys.put_some("cpu_shares", service.resources.cpu_shares.as_ref(), |n| {
+        json!(n)
+    });
+    logging(service, keys);
     match service.pull {
         PullPolicy::Missing => {}
         PullPolicy::Always => keys.put("pull_policy", json!("always")),
         PullPolicy::Never => keys.put("pull_policy", json!("never")),
     }
+}
+
+fn logging(service: &Service, keys: &mut Keys) {
+    let mut options = Map::new();
+    if let Some(size) = service.log.max_size {
+        options.insert("max-size".to_owned(), json!(size.0.to_string()));
+    }
+    if let Some(files) = service.log.max_files {
+        options.insert("max-file".to_owned(), json!(files.to_string()));
+    }
+    keys.put_if(
+        !options.is_empty(),
+        "logging",
+        || json!({ "options": options }),
+    );
 }
 
 fn network(service: &Service, keys: &mut Keys) {
@@ -106,6 +125,10 @@ fn network(service: &Service, keys: &mut Keys) {
             keys.put("networks", Value::Object(entries.collect()));
         }
     }
+    let dns = &service.dns;
+    keys.put_if(!dns.servers.is_empty(), "dns", || json!(dns.servers));
+    keys.put_if(!dns.search.is_empty(), "dns_search", || json!(dns.search));
+    keys.put_if(!dns.options.is_empty(), "dns_opt", || json!(dns.options));
     let hosts = &service.extra_hosts;
     keys.put_if(!hosts.is_empty(), "extra_hosts", || {
         let lines = hosts
@@ -213,6 +236,7 @@ fn security(service: &Service, keys: &mut Keys) {
     for (key, list) in [
         ("cap_add", &security.cap_add),
         ("cap_drop", &security.cap_drop),
+        ("group_add", &security.groups),
     ] {
         keys.put_if(!list.is_empty(), key, || json!(list));
     }

@@ -297,10 +297,13 @@ async fn user_and_groups(t: &Fixture) -> Verdict {
         service.user = Some(user.to_owned());
         service
     };
+    let mut more = with("1234:5678");
+    more.security.groups = ["4321", "extra"].map(str::to_owned).to_vec();
     let stack = t
         .stack()
         .service(named("number"), with("1234:5678"))
         .service(named("name"), with("app"))
+        .service(named("more"), more)
         .service(named("root"), t.server(""));
     t.up(&stack).await?;
     let id = async |service| t.ok(&slot(&stack.name, service, 1), "id").await;
@@ -322,6 +325,8 @@ async fn user_and_groups(t: &Fixture) -> Verdict {
         "1000,2000",
         "groups of the name in `{name}`"
     );
+    let more = field(&id("more").await?, "groups");
+    ensure_eq!(more, "2000,4321,5678", "groups that the service adds");
     let root = id("root").await?;
     ensure_eq!(field(&root, "uid"), "0", "user by default in `{root}`");
     Ok(())
