@@ -151,6 +151,7 @@ fn desired(stack: Stack) -> Result<Desired> {
         fingerprints: BTreeMap::new(),
         contents: BTreeMap::new(),
         left: BTreeSet::new(),
+        holds: BTreeMap::new(),
     })
 }
 

@@ -256,6 +256,9 @@ pub(crate) enum Command {
     Update(verbs::update::Args),
     /// Bring a service back to what it was before its last change
     Rollback(verbs::rollback::Args),
+    /// Where the replacement of replicas stands: pause it, go on, go back
+    #[command(subcommand)]
+    Rollout(verbs::rollout::Command),
     /// Refused: images are not built yet
     Build(verbs::build::Args),
     /// Fetch the images of services

@@ -107,7 +107,11 @@ pub(crate) fn capabilities() -> Capabilities {
     ];
     let mut capabilities = Capabilities::none()
         .with(NATIVE, &Support::Native, Actor::Platform)
-        .with(&[Feature::RollingUpdate], &Support::Emulated, Actor::Caller);
+        .with(
+            &[Feature::RollingUpdate, Feature::Canary],
+            &Support::Emulated,
+            Actor::Caller,
+        );
     for (feature, support) in refused {
         capabilities = capabilities.with(&[feature], &support, Actor::Platform);
     }

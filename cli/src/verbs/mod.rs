@@ -33,6 +33,7 @@ pub(crate) mod pull;
 pub(crate) mod refused;
 pub(crate) mod rm;
 pub(crate) mod rollback;
+pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod start;
@@ -98,6 +99,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
         Command::Apply(args) => apply::run(args, app, signals).await,
         Command::Drift(args) => drift::run(args, app, signals).await,
         Command::Rollback(args) => rollback::run(args, app, signals).await,
+        Command::Rollout(command) => rollout::run(command, app, signals).await,
         Command::Pull(args) => pull::run(args, pull::Way::Pull, app, signals).await,
         Command::Push(args) => pull::run(args, pull::Way::Push, app, signals).await,
         Command::Attach(args) => attach::run(args, app, signals).await,

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::place::{Place, SHOP, ran};
 
-const VERBS: [&str; 49] = [
+const VERBS: [&str; 50] = [
     "drift",
     "apply",
     "build",
@@ -43,6 +43,7 @@ const VERBS: [&str; 49] = [
     "wait",
     "watch",
     "rollback",
+    "rollout",
     "events",
     "top",
     "stats",

@@ -11,10 +11,11 @@ use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
 use super::state::{Batch, Failed, State};
-use super::{monitor, wait};
+use super::{Gate, monitor, wait};
 use crate::backend::{Action, Applied, Backend, Commit, Step, Until};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::name::ServiceName;
 use crate::plan::Plan;
 
 /// Longest time of one action if nobody says otherwise.
@@ -73,6 +74,8 @@ pub struct RunOptions<'a> {
     pub on_progress: OnProgress<'a>,
     /// When the steps must survive a loss of power.
     pub(crate) commit: Commit,
+    /// Asked before each batch of a rollout.
+    pub(crate) gate: Option<&'a dyn Gate>,
 }
 
 impl fmt::Debug for RunOptions<'_> {
@@ -93,6 +96,7 @@ impl Default for RunOptions<'_> {
             deadline: None,
             on_progress: &|_| {},
             commit: Commit::Now,
+            gate: None,
         }
     }
 }
@@ -106,6 +110,9 @@ pub struct Report {
     pub unchanged: usize,
     /// What was left alone, and why.
     pub notes: Vec<String>,
+    /// Services whose rollouts rest: they are paused, or wait for an approval.
+    #[serde(default)]
+    pub resting: Vec<ServiceName>,
 }
 
 struct Run<'a> {
@@ -172,6 +179,7 @@ pub(crate) async fn run_plan(
     };
     let mut report = Report {
         notes: plan.notes.clone(),
+        resting: plan.resting.clone(),
         ..Report::default()
     };
     let mut state = State::new(plan);
@@ -179,6 +187,17 @@ pub(crate) async fn run_plan(
     let mut free = Free::of(&options);
     loop {
         for index in state.ready() {
+            if let Some(gate) = options.gate
+                && let Some((batch, service)) = state.unasked(index)
+            {
+                state.ask(batch);
+                let is_open = async move { Ended::Asked(batch, gate.is_open(service).await) };
+                working.push(Box::pin(is_open));
+                continue;
+            }
+            if options.gate.is_some() && !state.may_begin(index) {
+                continue;
+            }
             let slots = free.slots(&plan.entries[index].action);
             if *slots > 0 {
                 *slots -= 1;
@@ -201,6 +220,7 @@ pub(crate) async fn run_plan(
                 }
             }
             Ended::TakenBack(batch, failed) => state.taken_back(batch, failed),
+            Ended::Asked(batch, answer) => state.answered(batch, answer),
         }
         while let Some((batch, back)) = state.next_taken_back() {
             let run = &run;
@@ -217,6 +237,7 @@ pub(crate) async fn run_plan(
 enum Ended {
     Entry(usize, Result<Applied>),
     TakenBack(Batch, Vec<Error>),
+    Asked(Batch, Result<bool>),
 }
 
 impl Report {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::gate::was_paused;
 use crate::backend::Action;
 use crate::error::Error;
+use crate::name::ServiceName;
 use crate::plan::Plan;
 use crate::spec::FailureAction;
 
@@ -14,6 +16,14 @@ pub(crate) struct Failed {
     pub(crate) error: Error,
     /// The rollout that it ended, by its place in the plan.
     pub(crate) rollout: Option<usize>,
+}
+
+/// Whether a batch may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Permission {
+    Granted,
+    /// Its rollout was paused.
+    Refused,
 }
 
 /// A batch of a rollout, by the places of both.
@@ -28,6 +38,8 @@ pub(super) struct State<'a> {
     done: BTreeSet<usize>,
     /// Left out with their batch; who waits for them goes on.
     left_out: BTreeSet<usize>,
+    /// Batches that were asked for, with the answer.
+    asked: BTreeMap<Batch, Option<Permission>>,
     /// Batches that failed and were given up; true once they are taken back.
     given_up: BTreeMap<Batch, bool>,
     /// The failure that ends the run.
@@ -45,6 +57,7 @@ impl<'a> State<'a> {
             flying: BTreeSet::new(),
             done: BTreeSet::new(),
             left_out: BTreeSet::new(),
+            asked: BTreeMap::new(),
             given_up: BTreeMap::new(),
             fatal: None,
             tolerated: None,
@@ -66,6 +79,49 @@ impl<'a> State<'a> {
             entry.ground <= first_open && entry.after.iter().all(over)
         });
         ready.filter(|index| !self.is_given_up(*index)).collect()
+    }
+
+    /// The batch that an entry is the first of to be ready, and whose it is.
+    pub(super) fn unasked(&self, entry: usize) -> Option<(Batch, &'a ServiceName)> {
+        let batch = self.batch_of(entry)?;
+        let service = &self.plan.rollouts[batch.0].service;
+        (!self.asked.contains_key(&batch)).then_some((batch, service))
+    }
+
+    pub(super) fn ask(&mut self, batch: Batch) {
+        self.asked.insert(batch, None);
+    }
+
+    /// Notes whether a batch may begin; that nobody can tell ends the run.
+    pub(super) fn answered(&mut self, batch: Batch, answer: Result<bool, Error>) {
+        let permission = match answer {
+            Ok(true) => Permission::Granted,
+            Ok(false) => Permission::Refused,
+            Err(error) => {
+                match self.fatal {
+                    None => {
+                        let rollout = None;
+                        self.fatal = Some(Failed { error, rollout });
+                    }
+                    Some(_) => self.cleanup.push(error),
+                }
+                Permission::Refused
+            }
+        };
+        self.asked.insert(batch, Some(permission));
+    }
+
+    /// True for an entry of no batch, or of one that may begin.
+    pub(super) fn may_begin(&self, entry: usize) -> bool {
+        self.batch_of(entry)
+            .is_none_or(|batch| self.asked.get(&batch) == Some(&Some(Permission::Granted)))
+    }
+
+    /// The first service whose rollout was paused.
+    fn paused(&self) -> Option<&'a ServiceName> {
+        let mut asked = self.asked.iter();
+        let refused = asked.find(|(_, answer)| **answer == Some(Permission::Refused));
+        refused.map(|((rollout, _), _)| &self.plan.rollouts[*rollout].service)
     }
 
     pub(super) fn begin(&mut self, entry: usize) {
@@ -144,6 +200,15 @@ impl<'a> State<'a> {
     /// How the run ended.
     pub(super) fn end(mut self, failed: Vec<Error>) -> Result<(), Failed> {
         self.cleanup.extend(failed);
+        if self.fatal.is_none()
+            && let Some(service) = self.paused()
+        {
+            let error = was_paused(service);
+            self.fatal = Some(Failed {
+                error,
+                rollout: None,
+            });
+        }
         match (self.fatal, self.tolerated) {
             (Some(fatal), tolerated) => {
                 self.cleanup.extend(tolerated);

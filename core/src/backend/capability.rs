@@ -121,6 +121,8 @@ features! {
     Jobs = "jobs", guards: "depends_on, deploy.mode";
     /// Replaces replicas without an interruption.
     RollingUpdate = "rolling-update", guards: "deploy.update_config, deploy.rollback_config, x-unmoor";
+    /// Replaces so many replicas first, and the others once that is approved.
+    Canary = "canary", guards: "x-unmoor.canary";
     /// Takes a replica out of discovery before it stops.
     Drain = "drain", guards: "x-unmoor.drain";
     /// Honours the stop signal.

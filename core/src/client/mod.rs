@@ -10,13 +10,15 @@ mod planned;
 mod record;
 mod resolve;
 mod rollback;
+mod rollout;
 mod single;
 mod stack;
 mod stored;
 
 pub use handle::ServiceHandle;
 pub use planned::PlannedStack;
-pub use record::{Change, Former, Hand, StackRecord};
+pub use record::{Change, Former, Hand, RolloutMark, StackRecord};
+pub use rollout::{RolloutPhase, RolloutStatus};
 pub use stack::{DownOptions, UpOptions};
 pub use stored::{StoredEntry, StoredPlan};
 

@@ -44,7 +44,6 @@ pub struct Change {
 impl Change {
     /// The mark of a change that begins; what was under way before is so still.
     pub(super) fn begun(plan: &Plan, scope: &Scope, former: Option<&Self>) -> Self {
-        let actions = plan.entries.iter().map(|entry| entry.action.to_string());
         let mut services = match scope.names() {
             Some(names) => names.to_vec(),
             // What the plan leaves alone is not under way.
@@ -59,9 +58,36 @@ impl Change {
         }
         Self {
             plan: plan.id.clone(),
-            actions: actions.collect(),
+            actions: plan.actions(),
             services,
         }
+    }
+
+    /// The same, with rollouts that rest and so are under way still.
+    pub(super) fn resting(
+        change: Option<Self>,
+        former: Option<&Self>,
+        plan: &Plan,
+    ) -> Option<Self> {
+        if plan.resting.is_empty() {
+            return change;
+        }
+        let begun = || Self {
+            services: Vec::new(),
+            ..former.cloned().unwrap_or_else(|| Self {
+                plan: plan.id.clone(),
+                actions: plan.actions(),
+                services: Vec::new(),
+            })
+        };
+        let whole = change.as_ref().is_some_and(|c| c.services.is_empty());
+        let mut change = change.unwrap_or_else(begun);
+        if !whole {
+            change.services.extend(plan.resting.iter().cloned());
+            change.services.sort();
+            change.services.dedup();
+        }
+        Some(change)
     }
 
     /// What is still under way of `former` after a change of this scope has ended.
@@ -117,6 +143,17 @@ impl Former {
     }
 }
 
+/// What holds the rollouts of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutMark {
+    /// Somebody paused them.
+    #[serde(default)]
+    pub paused: bool,
+    /// Hash of the specification whose first replicas were approved, so that the rest may follow.
+    #[serde(default)]
+    pub approved: Option<String>,
+}
+
 /// The record of a stack, kept by the backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackRecord {
@@ -133,6 +170,9 @@ pub struct StackRecord {
     /// What services were before; [`Client::rollback`](super::Client::rollback) goes back to it.
     #[serde(default)]
     pub former: BTreeMap<ServiceName, Former>,
+    /// What holds the rollouts of services.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rollouts: BTreeMap<ServiceName, RolloutMark>,
 }
 
 impl Default for StackRecord {
@@ -143,6 +183,7 @@ impl Default for StackRecord {
             hand: Hand::default(),
             change: None,
             former: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
         }
     }
 }
@@ -264,6 +305,25 @@ impl StackRecord {
     pub(super) fn is_unfinished(&self, name: &ServiceName) -> bool {
         let change = self.change.as_ref();
         change.is_some_and(|c| c.services.is_empty() || c.services.contains(name))
+    }
+
+    /// Takes up what somebody wrote of rollouts since `marked` was written, if that is all that is
+    /// different in `theirs`; else false.
+    pub(super) fn take_up_rollouts(&mut self, marked: &Self, theirs: &Self) -> bool {
+        let mut same = theirs.clone();
+        same.rollouts.clone_from(&marked.rollouts);
+        if same != *marked {
+            return false;
+        }
+        let names = marked.rollouts.keys().chain(theirs.rollouts.keys());
+        for name in names.collect::<std::collections::BTreeSet<_>>() {
+            let (before, now) = (marked.rollouts.get(name), theirs.rollouts.get(name));
+            if before != now {
+                let paused = now.is_some_and(|mark| mark.paused);
+                self.rollouts.entry(name.clone()).or_default().paused = paused;
+            }
+        }
+        true
     }
 
     /// What of it was made by hand, in words.

@@ -44,6 +44,7 @@ impl Client {
             fingerprints,
             contents,
             left: BTreeSet::new(),
+            holds: BTreeMap::new(),
         })
     }
 

@@ -32,7 +32,10 @@ impl Client {
     ) -> Result<Report> {
         let edit = |record: &mut StackRecord| {
             self.need(record, stack, service)?;
-            go_back(record, stack, service)
+            go_back(record, stack, service)?;
+            // Whoever goes back wants it to go.
+            record.rollouts.remove(service);
+            Ok(())
         };
         self.change(stack, &back(service, options.clone()), edit)
             .await
@@ -63,6 +66,9 @@ impl Client {
         };
         match outcome {
             Err(failed) => error.with_cleanup(vec![failed.error]),
+            Ok(report) if report.resting.contains(service) => {
+                error.hint("its rollout is paused, so it was not taken back: it stays where it is")
+            }
             Ok(_) => {
                 let text = "the update failed and was taken back; it is as it was before";
                 Error::new(error.kind(), text)

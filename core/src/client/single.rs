@@ -183,6 +183,7 @@ impl Client {
         let edit = |record: &mut StackRecord| {
             forget(&mut record.hand, service);
             record.former.remove(service);
+            record.rollouts.remove(service);
             if let Some(file) = &mut record.file {
                 file.services.remove(service);
             }

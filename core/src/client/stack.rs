@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::drift::{self, left};
 use super::planned::{Ground, Prepared};
 use super::rollback::remember;
+use super::rollout::{RecordGate, forget_approvals, holds, note_approvals};
 use super::stored::Asked;
 use super::{Change, Client, Hand, PlannedStack, StackRecord};
 use crate::apply::{self, Failed, Progress, Report, RunOptions};
@@ -345,6 +346,7 @@ impl Client {
     pub(super) fn derive(&self, ground: Ground, observed: &ObservedStack) -> Result<Prepared> {
         let mut ground = ground;
         ground.desired.left = left(&ground, observed);
+        ground.desired.holds = holds(&ground.record);
         let desired = &ground.desired;
         let mut plan = plan(desired, observed, &self.capabilities(), &ground.options)?;
         let record = &mut ground.record;
@@ -352,9 +354,14 @@ impl Client {
         let left = drift::left_notes(desired, observed, &self.capabilities());
         plan.notes.extend(left);
         record.settle(&desired.fingerprints);
+        note_approvals(record, &ground.options.approve, |name| {
+            let service = desired.service(name)?;
+            Some(service.spec_hash.clone())
+        });
         remember(record, &ground.former, &plan, observed);
         let known = &desired.stack.services;
         record.former.retain(|name, _| known.contains_key(name));
+        record.rollouts.retain(|name, _| known.contains_key(name));
         Ok(Prepared { plan, ground })
     }
 
@@ -384,7 +391,9 @@ impl Client {
         if plan.is_empty() {
             // Nothing can be interrupted, so the record needs no mark of a change under way; and one
             // whose last answer was lost has ended by now.
-            record.change = Change::left(former.change.clone(), &scope);
+            let left = Change::left(former.change.clone(), &scope);
+            record.change = Change::resting(left, former.change.as_ref(), &plan);
+            forget_approvals(&mut record, &scope, &plan.resting);
             let known = revision.is_some() || self.backend.state().is_none();
             if !known || record.encode() != former.encode() {
                 let stored = self.store_record(&name, &record, revision).await;
@@ -394,19 +403,31 @@ impl Client {
             return outcome.map_err(Stopped::at);
         }
         record.change = Some(Change::begun(&plan, &scope, former.change.as_ref()));
-        let marked = self.mark_record(&name, &record, revision).await;
+        let marked = self
+            .mark_record(&name, &mut record, &former, revision)
+            .await;
         let revision = marked.map_err(Stopped::at)?;
+        let gate = RecordGate::new(self, &name, &record, revision);
         let run = RunOptions {
             commit: self.commit(),
+            gate: Some(&gate),
             ..run
         };
         match apply::run_plan(&plan, &self.backend, &self.clock, self.timed(run)).await {
             Ok(report) => {
-                record.change = Change::left(former.change, &scope);
-                let stored = self.store_record(&name, &record, revision).await;
-                stored.map(|_| report).map_err(Stopped::at)
+                let marked = record.clone();
+                let begun = record.change.take();
+                let left = Change::left(former.change, &scope);
+                record.change = Change::resting(left, begun.as_ref(), &plan);
+                forget_approvals(&mut record, &scope, &plan.resting);
+                let stored = self.store_over(&name, record, &marked, revision).await;
+                stored.map(|()| report).map_err(Stopped::at)
             }
-            Err(failed) => Err(Stopped::by(failed, &plan, record, revision)),
+            Err(failed) => {
+                let fresh = self.reread(&name, &record, revision).await;
+                let (record, revision) = fresh.unwrap_or((record, revision));
+                Err(Stopped::by(failed, &plan, record, revision))
+            }
         }
     }
 
@@ -438,19 +459,62 @@ impl Client {
         }
     }
 
+    /// Marks the record with what begins, over one that was `former` when it was read; a pause that
+    /// somebody asked for since stays, and is seen before the first batch.
     async fn mark_record(
         &self,
         stack: &StackName,
-        record: &StackRecord,
+        record: &mut StackRecord,
+        former: &StackRecord,
         expected: Option<Revision>,
     ) -> Result<Option<Revision>> {
-        match self.backend.state() {
-            None => Ok(None),
-            Some(state) => state
-                .mark(stack, &record.encode(), expected)
-                .await
-                .map(Some),
+        let Some(state) = self.backend.state() else {
+            return Ok(None);
+        };
+        let marked = state.mark(stack, &record.encode(), expected).await;
+        match marked {
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let (theirs, revision) = self.load_record(stack).await?;
+                if !record.take_up_rollouts(former, &theirs) {
+                    return Err(error);
+                }
+                let marked = state.mark(stack, &record.encode(), revision).await;
+                marked.map(Some)
+            }
+            marked => marked.map(Some),
         }
+    }
+
+    /// Stores what a change came to, over the record it was marked with.
+    async fn store_over(
+        &self,
+        stack: &StackName,
+        mut record: StackRecord,
+        marked: &StackRecord,
+        expected: Option<Revision>,
+    ) -> Result<()> {
+        match self.store_record(stack, &record, expected).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let (theirs, revision) = self.load_record(stack).await?;
+                if !record.take_up_rollouts(marked, &theirs) {
+                    return Err(error);
+                }
+                self.store_record(stack, &record, revision).await.map(drop)
+            }
+            stored => stored.map(drop),
+        }
+    }
+
+    /// The record of a change that failed, with what somebody wrote of rollouts meanwhile.
+    async fn reread(
+        &self,
+        stack: &StackName,
+        marked: &StackRecord,
+        revision: Option<Revision>,
+    ) -> Option<(StackRecord, Option<Revision>)> {
+        let (theirs, now) = self.load_record(stack).await.ok()?;
+        let mut record = marked.clone();
+        (now != revision && record.take_up_rollouts(marked, &theirs)).then_some((record, now))
     }
 
     pub(super) async fn store_record(

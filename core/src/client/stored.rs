@@ -270,6 +270,7 @@ impl Client {
             fingerprints: stored.contents.clone(),
             contents: stored.contents(&observed)?,
             left: BTreeSet::new(),
+            holds: BTreeMap::new(),
         };
         let ground = Ground {
             record,

@@ -205,7 +205,7 @@ impl<'a> At<'a> {
         }
     }
 
-    fn raw(&self) -> &'a str {
+    pub(super) fn raw(&self) -> &'a str {
         match &self.node.value {
             Value::Scalar(scalar) => &scalar.text,
             _ => "",

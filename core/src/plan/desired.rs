@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Scope, hashed};
+use super::{Hold, Scope, hashed};
 use crate::backend::{DesiredService, ResolvedImage};
 use crate::error::Error;
 use crate::name::{ServiceName, VolumeName};
@@ -27,6 +27,8 @@ pub struct Desired {
     /// Services that are wanted as they were applied last, and whose replicas are left as somebody
     /// made them.
     pub left: BTreeSet<ServiceName>,
+    /// Services whose rollouts are held, or were approved.
+    pub holds: BTreeMap<ServiceName, Hold>,
 }
 
 /// SHA-256 over length-prefixed parts, as 26 base-32 characters.

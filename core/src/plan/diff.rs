@@ -320,7 +320,7 @@ impl<'a> Planner<'a> {
 
     /// Brings the replicas of one service to what is wanted; returns its last entries.
     fn replicas(&mut self, service: &Arc<DesiredService>, after: &[usize]) -> Vec<usize> {
-        if self.is_left(service) {
+        if self.is_left(service) || self.is_paused(service) {
             return Vec::new();
         }
         if self.platform_acts {
@@ -347,6 +347,9 @@ impl<'a> Planner<'a> {
         let wanted = service.spec.replicas as usize;
         let (kept, surplus) = choose(&current, wanted);
         let missing = wanted - kept.len();
+        let (canary, more) = self.canary(service, &kept, &outdated, missing);
+        let outdated = canary.as_deref().unwrap_or(&outdated);
+        let missing = missing - more;
         let (pairs, extra) = outdated.split_at(missing.min(outdated.len()));
         let stop_first = self.pace(service, pairs.len()).surge == 0;
         let mut last = Vec::new();

@@ -234,10 +234,16 @@ fn wanted_life(service: &Service, want: &mut impl FnMut(bool, &'static str, Feat
         let usual = UpdatePolicy {
             drain: policy.drain,
             deadline: policy.deadline,
+            canary: policy.canary,
             ..UpdatePolicy::default()
         };
         *policy != usual
     };
+    want(
+        service.update.canary.is_some(),
+        "x-unmoor.canary",
+        Feature::Canary,
+    );
     want(
         policies.iter().flatten().any(rolls),
         "deploy.update_config",

@@ -6,6 +6,7 @@ mod diff;
 mod drift;
 mod gaps;
 mod hashed;
+mod hold;
 mod judge;
 mod order;
 mod refuse;
@@ -19,6 +20,7 @@ mod select;
 pub use desired::Desired;
 pub use drift::{Drift, DriftItem, DriftKind, drift};
 pub use gaps::{FieldSupport, fields};
+pub use hold::Hold;
 pub(crate) use order::networks_of;
 pub use removal::{RemovalOptions, plan_removal};
 pub use rollout::{Direction, Rollout};
@@ -87,6 +89,9 @@ pub struct PlanOptions {
     /// What becomes of what somebody changed on the platform, over what the services say.
     #[serde(default)]
     pub drift: Option<DriftPolicy>,
+    /// Services whose first new replicas are approved: the rest of their rollouts follows.
+    #[serde(default)]
+    pub approve: Vec<ServiceName>,
 }
 
 impl Default for PlanOptions {
@@ -104,6 +109,7 @@ impl Default for PlanOptions {
             grace: None,
             direction: Direction::default(),
             drift: None,
+            approve: Vec::new(),
         }
     }
 }
@@ -151,6 +157,9 @@ pub struct Plan {
     pub gaps: Vec<Gap>,
     /// What was left alone, and why.
     pub notes: Vec<String>,
+    /// Services whose rollouts are not at their end once this is carried out: they are paused, or
+    /// wait for an approval.
+    pub resting: Vec<ServiceName>,
     /// Which entries replace the replicas of a service, batch by batch.
     #[serde(skip)]
     pub rollouts: Vec<Rollout>,
@@ -168,6 +177,7 @@ impl Plan {
             entries: Vec::new(),
             gaps: Vec::new(),
             notes: Vec::new(),
+            resting: Vec::new(),
             rollouts: Vec::new(),
             ground: 0,
         }
@@ -177,6 +187,12 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.iter().all(|entry| entry.action.is_wait())
+    }
+
+    /// Its actions in words.
+    pub(crate) fn actions(&self) -> Vec<String> {
+        let actions = self.entries.iter().map(|entry| entry.action.to_string());
+        actions.collect()
     }
 
     pub(crate) fn push(

@@ -52,7 +52,7 @@ impl Scope {
     }
 
     /// True if the service is meant by itself, not for the sake of another.
-    pub(super) fn is_about(&self, name: &ServiceName) -> bool {
+    pub(crate) fn is_about(&self, name: &ServiceName) -> bool {
         self.names().is_none_or(|names| names.contains(name))
     }
 

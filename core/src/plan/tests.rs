@@ -48,6 +48,7 @@ fn desired(services: &[(&str, Service)]) -> Desired {
     }
     Desired {
         left: BTreeSet::new(),
+        holds: BTreeMap::new(),
         stack,
         images,
         fingerprints: BTreeMap::new(),

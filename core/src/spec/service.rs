@@ -425,6 +425,8 @@ impl Service {
             drain: self.update.drain,
             deadline: self.update.deadline,
             on_failure,
+            // What ran before needs no trial.
+            canary: None,
             ..policy
         }
     }

@@ -84,6 +84,9 @@ pub struct UpdatePolicy {
     /// Most replicas below the wanted number, in the place of order and parallelism.
     #[serde(default)]
     pub max_unavailable: Option<u32>,
+    /// So many replicas are replaced first; the others wait until that is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<u32>,
     /// Pause between two batches.
     #[serde(default)]
     pub delay: Duration,
@@ -107,6 +110,7 @@ impl Default for UpdatePolicy {
             deadline: Duration::from_secs(300),
             max_surge: None,
             max_unavailable: None,
+            canary: None,
             delay: Duration::ZERO,
             monitor: Duration::ZERO,
             on_failure: FailureAction::default(),

@@ -81,7 +81,11 @@ pub(super) fn of(hierarchies: &Hierarchies, obstacle: Option<&str>) -> Capabilit
         .with(KERNEL, &native, Actor::Platform)
         .with(SHIM, &native, Actor::Resident)
         .with(CALLER, &native, Actor::Caller)
-        .with(&[Feature::RollingUpdate], &Support::Emulated, Actor::Caller);
+        .with(
+            &[Feature::RollingUpdate, Feature::Canary],
+            &Support::Emulated,
+            Actor::Caller,
+        );
     let limits = [
         (Feature::MemoryLimit, "memory"),
         (Feature::CpuLimit, "cpu"),

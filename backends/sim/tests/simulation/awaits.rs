@@ -47,6 +47,15 @@ const OPERATIONS: &[(&[&str], &str)] = &[
         &["up a:1x3+check+rollback b:1x1 --wait"],
         "up a:2x3+check+broken+rollback+by2 b:1x1 --wait",
     ),
+    (&["up a:1x3+check b:1x1 --wait"], "pause a"),
+    (
+        &["up a:1x3+check+canary b:1x1 --wait", "update a 2"],
+        "resume a",
+    ),
+    (
+        &["up a:1x3+check+canary b:1x1 --wait", "update a 2"],
+        "rollback a",
+    ),
     (&["up a:1x1+check b:1x1 --wait"], "scale a 4"),
     (&["up a:1x4 b:1x1 --wait"], "scale a 1"),
     (&["up a:1x2 b:1x1 --wait"], "scale a 0"),

@@ -84,7 +84,7 @@ fn op_beside(draw: &mut Draw) -> Op {
 
 fn op(draw: &mut Draw) -> Op {
     let any = ["a", "b", "c"];
-    match draw.below(29) {
+    match draw.below(32) {
         0..6 => up(draw),
         6 => Op::Down {
             volumes: draw.percent(50),
@@ -119,6 +119,12 @@ fn op(draw: &mut Draw) -> Op {
             service: draw.one_of(&["a", "b", "c", WRITER]).to_owned(),
             slot: 1 + draw.below(3),
             how: Meddling::ALL[draw.below(3) as usize],
+        },
+        27 | 28 => Op::Resume {
+            service: draw.one_of(&["a", "b", "c", WRITER]).to_owned(),
+        },
+        29 => Op::Pause {
+            service: draw.one_of(&["a", "b", "c", WRITER]).to_owned(),
         },
         _ => Op::Kill {
             service: draw.one_of(&any).to_owned(),
@@ -171,6 +177,7 @@ fn up(draw: &mut Draw) -> Op {
                 _ => FailureAction::Pause,
             },
             batch: draw.below(3),
+            canary: !alone && draw.percent(15),
             after: after.flatten(),
         });
     }
@@ -248,6 +255,7 @@ fn less_of(op: &Op) -> Vec<Op> {
         };
         change(|item| item.after = None);
         change(|item| item.batch = 1);
+        change(|item| item.canary = false);
         change(|item| item.on_failure = FailureAction::Pause);
         change(|item| item.count = 1);
         if item.kind == Kind::Checked && !item.broken {

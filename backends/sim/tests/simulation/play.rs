@@ -1,10 +1,11 @@
 //! Plays a script, and says which promise was broken.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use unmoor_core::apply::Report;
 use unmoor_core::backend::{ObservedReplica, ObservedStack, Phase};
-use unmoor_core::client::StackRecord;
+use unmoor_core::client::{StackRecord, UpOptions};
 use unmoor_core::name::{ReplicaId, ServiceName};
 use unmoor_core::plan::DriftKind;
 use unmoor_core::spec::{Role, Service, Stack};
@@ -84,6 +85,7 @@ fn play_line(
         watch.lower(&meant(world, op), &scaled);
     }
     let before = world.sim.version();
+    let resting = paused(world);
     if line.harm.stale.is_some() {
         // Who is shown the past cannot know what serves now; it must get there all the same.
         watch.promise_nothing();
@@ -103,16 +105,17 @@ fn play_line(
                 && matches!(line.op, Op::Up { .. } | Op::Down { .. });
             ensure!(!must, "it failed undisturbed: {error}");
         }
-        Some(Ok(())) if line.harm.beside.is_none() && line.harm.stale.is_none() => {
+        Some(Ok(report)) if line.harm.beside.is_none() && line.harm.stale.is_none() => {
             let planned = matches!(line.op, Op::Plan { .. });
             ensure!(
                 !planned || world.sim.version() == before,
                 "planning changed something"
             );
             let op = meant(world, &line.op);
-            acknowledged(world, watch, &op)?;
+            acknowledged(world, watch, &op, &report.resting)?;
+            untouched(world, &op, &resting)?;
         }
-        Some(Ok(())) => {}
+        Some(Ok(_)) => {}
     }
     Ok(())
 }
@@ -126,7 +129,7 @@ fn meant(world: &World, op: &Op) -> Op {
 }
 
 /// Asks for what a line says, disturbed as it says; `None` if the caller died.
-fn call(world: &mut World, watch: &mut Watch, line: &Line) -> Option<Result<(), String>> {
+fn call(world: &mut World, watch: &mut Watch, line: &Line) -> Option<Result<Report, String>> {
     let (first, second) = (world.client(), world.client());
     let (sim, stack, shelf) = (world.sim.clone(), world.stack.clone(), world.shelf.clone());
     disturb(world, &line.harm);
@@ -138,7 +141,7 @@ fn call(world: &mut World, watch: &mut Watch, line: &Line) -> Option<Result<(), 
     let mut outcomes = world.scheduler.run(callers, || watch.look(&sim, &stack));
     world.sim.faults().clear();
     let outcome = outcomes.swap_remove(0)?;
-    Some(outcome.map(drop).map_err(|error| error.chain()))
+    Some(outcome.map_err(|error| error.chain()))
 }
 
 fn disturb(world: &World, harm: &Harm) {
@@ -158,14 +161,19 @@ fn disturb(world: &World, harm: &Harm) {
 }
 
 /// What was answered with success holds.
-fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), String> {
+fn acknowledged(
+    world: &mut World,
+    watch: &mut Watch,
+    op: &Op,
+    resting: &[ServiceName],
+) -> Result<(), String> {
     let (record, seen) = (world.record(), world.observed());
     let wanted = record.effective(&world.stack);
     match op {
         Op::Up { items, wait, .. } => {
             versions(&record, items)?;
             for (name, spec) in &wanted.services {
-                reached(name, spec, &seen, *wait)?;
+                stands(name, spec, &seen, (resting, &record), *wait)?;
             }
             if *wait {
                 watch.raise(&world.sim, &world.stack);
@@ -177,7 +185,9 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
                 wanted.services[&name].replicas == *count,
                 "the count is not remembered"
             );
-            reached(&name, &wanted.services[&name], &seen, false)?;
+            if !resting.contains(&name) {
+                reached(&name, &wanted.services[&name], &seen, false)?;
+            }
         }
         Op::Update { service, version } => {
             let spec = &wanted.services[&named(service)];
@@ -185,9 +195,14 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
                 spec.labels[VERSION] == version.to_string(),
                 "the version is not remembered"
             );
-            reached(&named(service), spec, &seen, false)?;
+            stands(&named(service), spec, &seen, (resting, &record), false)?;
         }
-        Op::Rollback { service } => {
+        Op::Pause { service } => {
+            let mark = record.rollouts.get(&named(service));
+            ensure!(mark.is_some_and(|mark| mark.paused), "it is not paused");
+        }
+        Op::Rollback { service } | Op::Resume { service } => {
+            ensure!(resting.is_empty(), "it rests still: {resting:?}");
             let spec = &wanted.services[&named(service)];
             reached(&named(service), spec, &seen, false)?;
         }
@@ -212,11 +227,12 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
         Op::Down { volumes } => gone(&seen, *volumes)?,
         Op::Reconcile => {
             for (name, spec) in &wanted.services {
-                reached(name, spec, &seen, false)?;
+                stands(name, spec, &seen, (resting, &record), false)?;
             }
             let capabilities = unmoor_core::backend::Capabilities::none();
             let drift = unmoor_core::plan::drift(&wanted, &seen, &capabilities);
-            let is_wanted = |name: &ServiceName| wanted.services.contains_key(name);
+            let is_wanted =
+                |name: &ServiceName| wanted.services.contains_key(name) && !resting.contains(name);
             let more = drift.items.iter().find(|item| {
                 item.kind != DriftKind::Idle && item.service.as_ref().is_none_or(is_wanted)
             });
@@ -224,6 +240,75 @@ fn acknowledged(world: &mut World, watch: &mut Watch, op: &Op) -> Result<(), Str
         }
         Op::Plan { .. } | Op::Apply | Op::Meddle { .. } | Op::Kill { .. } => {}
     }
+    Ok(())
+}
+
+/// The replicas of services whose rollouts somebody paused.
+fn paused(world: &mut World) -> Vec<Paused> {
+    let record = world.record();
+    let seen = world.observed();
+    let paused = record.rollouts.iter().filter(|(_, mark)| mark.paused);
+    let of = |name: &ServiceName| {
+        let replicas = seen.replicas_of(name);
+        replicas.map(|one| (one.id.clone(), one.created)).collect()
+    };
+    paused.map(|(name, _)| (name.clone(), of(name))).collect()
+}
+
+type Paused = (ServiceName, Vec<(ReplicaId, Option<SystemTime>)>);
+
+/// What was paused before and is paused now has the replicas that it had.
+fn untouched(world: &mut World, op: &Op, before: &[Paused]) -> Result<(), String> {
+    let now = paused(world);
+    for (name, had) in before {
+        let has = now.iter().find(|(other, _)| other == name);
+        if let Some((_, has)) = has
+            && !matches!(op, Op::Remove { .. } | Op::Down { .. })
+        {
+            ensure!(has == had, "`{name}` is paused and has changed: {has:?}");
+        }
+    }
+    Ok(())
+}
+
+/// A service is as wanted, or rests on the way there.
+fn stands(
+    name: &ServiceName,
+    spec: &Service,
+    seen: &ObservedStack,
+    (resting, record): (&[ServiceName], &StackRecord),
+    waited: bool,
+) -> Result<(), String> {
+    match resting.contains(name) {
+        true => rests(name, spec, record, seen),
+        false => reached(name, spec, seen, waited),
+    }
+}
+
+/// A rollout rests: paused as it was, or after its canary, with the old ones beside it.
+fn rests(
+    name: &ServiceName,
+    spec: &Service,
+    record: &StackRecord,
+    seen: &ObservedStack,
+) -> Result<(), String> {
+    if record.rollouts.get(name).is_some_and(|mark| mark.paused) {
+        return Ok(());
+    }
+    let replicas: Vec<&ObservedReplica> = seen.replicas_of(name).collect();
+    let declared = seen.services.get(name).map(|service| &service.spec_hash);
+    let is_new = |r: &&&ObservedReplica| Some(&r.spec_hash) == declared;
+    let (found, wanted) = (replicas.len(), spec.replicas as usize);
+    ensure!(
+        found == wanted,
+        "{found} of `{name}` are there in a trial, {wanted} are wanted: {replicas:?}"
+    );
+    let canary = spec.update.canary.unwrap_or(0);
+    let new = replicas.iter().filter(is_new).count();
+    ensure!(
+        canary > 0 && new < found,
+        "{new} of {found} of `{name}` are new, and it is said to rest: {replicas:?}"
+    );
     Ok(())
 }
 
@@ -303,7 +388,10 @@ fn gone(seen: &ObservedStack, volumes: bool) -> Result<(), String> {
 /// Nobody disturbs any more: one `up` reaches what is wanted, another writes nothing, `down` leaves
 /// nothing.
 pub(crate) fn end(world: &mut World, watch: &mut Watch, mut last: Vec<Item>) -> Result<(), String> {
-    last.iter_mut().for_each(|item| item.broken = false);
+    for item in &mut last {
+        (item.broken, item.canary) = (false, false);
+    }
+    go_on(world);
     let up = Op::Up {
         items: last,
         orphans: true,
@@ -330,7 +418,8 @@ pub(crate) fn end(world: &mut World, watch: &mut Watch, mut last: Vec<Item>) -> 
             "a second `up` wrote {} times",
             report.changed
         );
-        acknowledged(world, watch, &up)?;
+        acknowledged(world, watch, &up, &report.resting)?;
+        ensure!(report.resting.is_empty(), "something rests in the end");
     }
     let wanted = world.record().effective(&world.stack);
     orphans(&wanted, &world.observed())?;
@@ -353,6 +442,18 @@ pub(crate) fn end(world: &mut World, watch: &mut Watch, mut last: Vec<Item>) -> 
     );
     world.pass(PATIENCE);
     gone(&world.observed(), true)
+}
+
+/// Whoever paused something lets it go on.
+fn go_on(world: &mut World) {
+    let names: Vec<ServiceName> = world.record().rollouts.into_keys().collect();
+    for name in names {
+        let (client, stack) = (world.client(), world.stack.clone());
+        let options = UpOptions::new();
+        let resumed = client.resume_rollout(&stack, &name, &options);
+        // What it goes on to may be broken; that it goes on is what counts.
+        let _ = world.scheduler.run_one(resumed);
+    }
 }
 
 /// No service is there that nobody wants.

@@ -31,6 +31,8 @@ pub(crate) struct Item {
     pub(crate) on_failure: FailureAction,
     /// How many are replaced at a time.
     pub(crate) batch: u32,
+    /// One is replaced first, and the others once that is approved.
+    pub(crate) canary: bool,
     /// Starts after this one.
     pub(crate) after: Option<String>,
 }
@@ -95,6 +97,14 @@ pub(crate) enum Op {
         service: String,
     },
     Rollback {
+        service: String,
+    },
+    /// Lets the rollouts of a service rest.
+    Pause {
+        service: String,
+    },
+    /// Lets them go on.
+    Resume {
         service: String,
     },
     /// Brings the stack back to what was applied last.
@@ -172,6 +182,9 @@ impl fmt::Display for Item {
         if self.batch != 1 {
             write!(f, "+by{}", self.batch)?;
         }
+        if self.canary {
+            f.write_str("+canary")?;
+        }
         match &self.after {
             Some(other) => write!(f, "<{other}"),
             None => Ok(()),
@@ -213,6 +226,8 @@ impl fmt::Display for Op {
             Self::Unlink { from, alias } => write!(f, "unlink {from} {alias}"),
             Self::Remove { service } => write!(f, "remove {service}"),
             Self::Rollback { service } => write!(f, "rollback {service}"),
+            Self::Pause { service } => write!(f, "pause {service}"),
+            Self::Resume { service } => write!(f, "resume {service}"),
             Self::Reconcile => f.write_str("reconcile"),
             Self::Meddle { service, slot, how } => {
                 write!(f, "meddle {service} {slot} {}", how.as_str())
@@ -293,6 +308,7 @@ impl FromStr for Item {
             broken: false,
             on_failure: FailureAction::Pause,
             batch: 1,
+            canary: false,
             after,
         };
         for part in parts {
@@ -303,6 +319,7 @@ impl FromStr for Item {
                 "broken" => item.broken = true,
                 "continue" => item.on_failure = FailureAction::Continue,
                 "rollback" => item.on_failure = FailureAction::Rollback,
+                "canary" => item.canary = true,
                 batch if batch.starts_with("by") => item.batch = number(batch.get(2..))?,
                 other => return Err(format!("`{other}` is no kind")),
             }
@@ -361,6 +378,12 @@ impl FromStr for Op {
                 service: name(words.next())?,
             },
             "rollback" => Self::Rollback {
+                service: name(words.next())?,
+            },
+            "pause" => Self::Pause {
+                service: name(words.next())?,
+            },
+            "resume" => Self::Resume {
                 service: name(words.next())?,
             },
             "reconcile" => Self::Reconcile,

@@ -58,7 +58,7 @@ impl Watch {
             Op::Up { items, orphans, .. } => self.lower_to_file(items, *orphans, scaled),
             Op::Down { .. } => self.floors.clear(),
             Op::Scale { service, count } => self.lower_to(&named(service), *count),
-            Op::Update { service, .. } | Op::Rollback { service }
+            Op::Update { service, .. } | Op::Rollback { service } | Op::Resume { service }
                 if self.writers.contains(&named(service)) =>
             {
                 self.lower_to(&named(service), 0);
@@ -67,7 +67,8 @@ impl Watch {
                 self.lower_to(&named(service), 0);
             }
             // What a plan leads to is lowered to when it is applied.
-            Op::Plan { .. } | Op::Apply | Op::Reconcile => {}
+            Op::Plan { .. } | Op::Apply | Op::Reconcile | Op::Pause { .. } => {}
+            Op::Resume { .. } => {}
             Op::Update { .. } | Op::Rollback { .. } | Op::Link { .. } | Op::Unlink { .. } => {}
         }
     }

@@ -139,6 +139,7 @@ fn service(item: &Item) -> Service {
     service.update.deadline = Duration::from_secs(20);
     service.update.on_failure = item.on_failure;
     service.update.parallelism = item.batch;
+    service.update.canary = item.canary.then_some(1);
     match item.kind {
         Kind::Plain => {}
         Kind::Checked => {
@@ -273,6 +274,16 @@ pub(crate) fn ask<'a>(
         Op::Rollback { service } => Box::pin(async move {
             let options = UpOptions::new();
             client.rollback(stack, &named(service), &options).await
+        }),
+        Op::Pause { service } => Box::pin(async move {
+            client.pause_rollout(stack, &named(service)).await?;
+            Ok(Report::default())
+        }),
+        Op::Resume { service } => Box::pin(async move {
+            let options = UpOptions::new();
+            client
+                .resume_rollout(stack, &named(service), &options)
+                .await
         }),
         Op::Reconcile => Box::pin(async move {
             let options = UpOptions::new();

@@ -13,7 +13,7 @@ use super::super::tree::Value;
 use super::{deploy, health};
 
 // The keys; `docs/x-unmoor.schema.json` describes them for editors.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "drift",
     "links",
     "drain",
@@ -27,6 +27,7 @@ const SETTINGS: [&str; 13] = [
     "deadline",
     "max_surge",
     "max_unavailable",
+    "canary",
 ];
 const LINK: [&str; 4] = ["service", "stack", "alias", "port"];
 const HTTP: [&str; 2] = ["port", "path"];
@@ -61,9 +62,25 @@ pub(super) fn lower(at: &At<'_>, service: &mut Service, cx: &mut Context<'_>) {
             }
             "max_surge" => service.update.max_surge = part.count(cx),
             "max_unavailable" => service.update.max_unavailable = part.count(cx),
+            "canary" => service.update.canary = canary(&part, cx),
             _ => check(&part, at.get("healthcheck").is_some(), service, cx),
         }
     }
+}
+
+/// How many replicas are replaced before the others.
+fn canary(field: &At<'_>, cx: &mut Context<'_>) -> Option<u32> {
+    if field.raw().trim_end().ends_with('%') {
+        let text = "no backend sends a share of the connections to new replicas";
+        cx.error_hint(field, text, "say how many replicas are replaced first");
+        return None;
+    }
+    let count = field.count(cx)?;
+    if count == 0 {
+        cx.error_hint(field, "there is nothing to try", "leave it out, or say 1");
+        return None;
+    }
+    Some(count)
 }
 
 /// What becomes of what somebody changed on the platform.
@@ -397,6 +414,8 @@ mod tests {
             json!({ "deadline": 5 }),
             json!({ "max_surge": -1 }),
             json!({ "max_unavailable": "some" }),
+            json!({ "canary": 0 }),
+            json!({ "canary": "25%" }),
             json!({ "links": [{ "alias": "x" }] }),
             json!({ "links": [{ "service": "db", "port": 0 }] }),
             json!({ "health": { "interval": "1s" } }),

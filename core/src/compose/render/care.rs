@@ -213,7 +213,12 @@ fn unmoor(service: &Service, keys: &mut Keys) {
         map.insert("drift".to_owned(), json!(drift));
     }
     let (surge, unavailable) = (service.update.max_surge, service.update.max_unavailable);
-    for (key, most) in [("max_surge", surge), ("max_unavailable", unavailable)] {
+    let numbers = [
+        ("max_surge", surge),
+        ("max_unavailable", unavailable),
+        ("canary", service.update.canary),
+    ];
+    for (key, most) in numbers {
         map.extend(most.map(|most| (key.to_owned(), json!(most))));
     }
     if let HealthWish::Check(health) = &service.health {

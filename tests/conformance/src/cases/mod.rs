@@ -22,6 +22,7 @@ mod network;
 mod plan;
 mod publish;
 mod remove;
+mod rest;
 mod rollout;
 mod scale;
 mod scope;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Case> {
         scope::cases(),
         update::cases(),
         rollout::cases(),
+        rest::cases(),
         volumes::cases(),
         blobs::cases(),
         limits::cases(),

@@ -252,6 +252,31 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        operation: "rollout",
+        places: [
+            By(&[
+                "paused_rollout_rests_between_old_and_new",
+                "changes_leave_a_paused_rollout_alone",
+                "paused_rollout_goes_back_for_anybody",
+                "canary_waits_for_approval",
+                "next_canary_takes_the_place_of_the_last",
+                "canary_goes_back",
+            ]),
+            By(&[
+                "paused_rollout_goes_on_for_anybody",
+                "pause_is_asked_for_by_many",
+            ]),
+            By(&["paused_rollout_rests_between_old_and_new"]),
+            By(&["given_up_resume"]),
+            By(&["given_up_resume", "paused_rollout_goes_on_for_anybody"]),
+            By(&["rollout_of_nothing_is_refused"]),
+            By(&["changes_under_the_longest_names"]),
+            By(&["pause_is_asked_for_by_many"]),
+            By(&["pause_and_resume_fail_no_connection"]),
+            Nothing(NO_SECRET),
+        ],
+    },
+    Row {
         operation: "link",
         places: [
             By(&[
