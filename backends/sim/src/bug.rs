@@ -141,6 +141,20 @@ bugs! {
     SecretInLog = "secret-in-log",
     /// The end of a service takes the addresses of its namesakes in other stacks.
     NamesakesSuffer = "namesakes-suffer",
+    /// That a replica was drained is not told, so that nobody puts it back.
+    DrainUntold = "drain-untold",
+    /// What is written to an attached program never arrives.
+    AttachLosesInput = "attach-loses-input",
+    /// An image is removed although a replica runs on it.
+    ImageRemovedInUse = "image-removed-in-use",
+    /// A program that fails is told to have ended well.
+    FailureHidden = "failure-hidden",
+    /// Every replica is told to be as its service was declared last.
+    HashOfService = "hash-of-service",
+    /// The start of a replica starts whatever else was stopped.
+    StartWakesAll = "start-wakes-all",
+    /// Volumes whose names differ in punctuation or case have the same data.
+    SimilarVolumesShared = "similar-volumes-shared",
 }
 
 /// The bugs of one world.

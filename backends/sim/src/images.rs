@@ -6,6 +6,7 @@ use unmoor_core::image::{ImageRef, Platform};
 use unmoor_core::spec::PullPolicy;
 use unmoor_core::{Error, ErrorKind, Result};
 
+use crate::bug::Bug;
 use crate::fault::Call;
 use crate::image;
 use crate::sim::Sim;
@@ -57,7 +58,8 @@ impl Images for Sim {
                 .values()
                 .flat_map(|holding| holding.replicas.values());
             let user = replicas.find(|replica| replica.service.image.digest == digest);
-            if let Some(user) = user.filter(|_| last) {
+            let careless = model.bugs.has(Bug::ImageRemovedInUse);
+            if let Some(user) = user.filter(|_| last && !careless) {
                 let text = format!(
                     "remove image {}: replica {} uses it",
                     reference.familiar(),

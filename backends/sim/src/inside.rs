@@ -137,7 +137,10 @@ impl ExecSession for Attached {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        let feed = |model: &mut Model| self.main.is_some_and(|pid| model.feed(pid, bytes));
+        let feed = |model: &mut Model| {
+            let lost = model.bugs.has(Bug::AttachLosesInput);
+            lost || self.main.is_some_and(|pid| model.feed(pid, bytes))
+        };
         if self.world.with(feed) {
             return Ok(bytes.len());
         }

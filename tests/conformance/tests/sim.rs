@@ -132,6 +132,19 @@ const CAUGHT: &[(Bug, &str)] = &[
     (Bug::LongNamesLost, "changes_under_the_longest_names"),
     (Bug::SecretInLog, "secrets_nowhere_through_changes"),
     (Bug::NamesakesSuffer, "traffic_through_down_of_another"),
+    (
+        Bug::DrainUntold,
+        "replica_drained_before_it_is_ready_is_put_back",
+    ),
+    (Bug::AttachLosesInput, "attach_carries_streams"),
+    (Bug::ImageRemovedInUse, "image_in_use_is_not_removed"),
+    (Bug::FailureHidden, "failed_dependency_stops_dependents"),
+    (
+        Bug::HashOfService,
+        "paused_rollout_rests_between_old_and_new",
+    ),
+    (Bug::StartWakesAll, "scale_leaves_others_stopped"),
+    (Bug::SimilarVolumesShared, "similar_names_do_not_collide"),
 ];
 
 /// Why a bug was missed, if it was.

@@ -153,7 +153,7 @@ impl Model {
         let physical = spec
             .external
             .clone()
-            .unwrap_or_else(|| format!("{stack}_{name}"));
+            .unwrap_or_else(|| format!("{stack}_{}", self.told_apart(name)));
         let wanted = (physical.clone(), spec.external.is_some());
         let known = self.holding(stack).and_then(|h| h.volumes.get(name));
         if known == Some(&wanted) {
@@ -168,6 +168,15 @@ impl Model {
         holding.volumes.insert(name.clone(), wanted);
         self.touch();
         Ok(Applied::Changed)
+    }
+
+    /// What of a volume's name tells it from others.
+    fn told_apart(&self, name: &VolumeName) -> String {
+        let name = name.as_str();
+        match self.bugs.has(Bug::SimilarVolumesShared) {
+            true => name.to_ascii_lowercase().replace(['-', '.'], "_"),
+            false => name.to_owned(),
+        }
     }
 
     fn remove_volume(&mut self, stack: &StackName, name: &VolumeName) -> Result<Applied> {
@@ -291,6 +300,9 @@ impl Model {
         let Some(replica) = self.replica_mut(id) else {
             self.make_replica(id, service)?;
             self.start_replica(id);
+            if self.bugs.has(Bug::StartWakesAll) {
+                self.wake_all(&id.stack);
+            }
             return Ok(Applied::Changed);
         };
         if replica.service.spec_hash != service.spec_hash {
@@ -314,6 +326,15 @@ impl Model {
                 self.start_replica(id);
                 Ok(Applied::Changed)
             }
+        }
+    }
+
+    fn wake_all(&mut self, stack: &StackName) {
+        let all = self.stacks.get(stack).into_iter();
+        let all = all.flat_map(|holding| holding.replicas.values());
+        let asleep = all.filter(|replica| replica.phase == Phase::Stopped);
+        for id in asleep.map(|replica| replica.id.clone()).collect::<Vec<_>>() {
+            self.start_replica(&id);
         }
     }
 

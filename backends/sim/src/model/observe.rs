@@ -101,17 +101,29 @@ impl Model {
         }
     }
 
+    fn told_hash(&self, replica: &Replica) -> String {
+        let id = &replica.id;
+        let holding = self.holding(&id.stack);
+        let declared = holding.and_then(|holding| holding.services.get(&id.service));
+        match declared {
+            Some(declared) if self.bugs.has(Bug::HashOfService) => {
+                declared.service.spec_hash.clone()
+            }
+            _ => replica.service.spec_hash.clone(),
+        }
+    }
+
     fn observe_replica(&self, replica: &Replica) -> ObservedReplica {
         ObservedReplica {
             id: replica.id.clone(),
-            spec_hash: replica.service.spec_hash.clone(),
+            spec_hash: self.told_hash(replica),
             image: replica.service.image.reference.familiar(),
             image_digest: replica.service.image.digest.to_string(),
             command: replica.command.clone(),
             phase: replica.phase,
             health: replica.health,
             in_discovery: self.serves(replica),
-            drained: replica.draining,
+            drained: replica.draining && !self.bugs.has(Bug::DrainUntold),
             stop_grace: Some(replica.service.stop_grace()),
             exit: replica.exit,
             message: replica.message.clone(),
