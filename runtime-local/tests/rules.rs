@@ -1,4 +1,5 @@
-//! The host's firewall rules: put back when others have flushed them, left alone when nobody has.
+//! The host's side of networks: rules and bridges are put back when others have removed them and left
+//! alone when nobody has; a replica whose interface is gone is seen.
 //!
 //! Each test has a network namespace of its own, because it changes the rules of the whole host.
 
@@ -14,7 +15,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 use unmoor_core::ErrorKind;
-use unmoor_core::backend::Action;
+use unmoor_core::backend::{Action, Phase};
 use unmoor_core::spec::{PortRange, Published, Service};
 
 use support::Host;
@@ -141,6 +142,66 @@ async fn more_ports_than_one_change_carries_are_refused_before_anything_is_made(
         "{}",
         error.chain()
     );
+    host.down().await;
+    assert_eq!(host.traces(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_comes_back_with_everyone_in_it() {
+    runnable!();
+    if elsewhere("a_bridge_comes_back_with_everyone_in_it") {
+        return;
+    }
+    let mut host = Host::new().await;
+    let image = host.busybox().await;
+    host.network("default").await;
+    let serve = "echo served > /index.html; exec httpd -f -p 80 -h /";
+    let spec = Service::new(image)
+        .command(["sh", "-c", serve])
+        .publish(Published::tcp(8080, 80));
+    let id = host.run("web", spec).await;
+    answers(8080).await;
+    let started = host.seen(&id).await.expect("there").started;
+    let remove = "ip -o link show type bridge | grep -o 'um-[a-z0-9]*' | xargs -n1 ip link del";
+    let removed = Command::new("sh").args(["-c", remove]).status();
+    assert!(removed.expect("run").success());
+    host.reconnect().await;
+    assert!(get(8080).expect("again").contains("served"));
+    let seen = host.seen(&id).await.expect("there");
+    assert_eq!((seen.phase, seen.started), (Phase::Running, started));
+    host.down().await;
+    assert_eq!(host.traces(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_interface_is_gone_has_failed_and_a_start_mends_it() {
+    runnable!();
+    if elsewhere("a_replica_whose_interface_is_gone_has_failed_and_a_start_mends_it") {
+        return;
+    }
+    let host = Host::new().await;
+    let image = host.busybox().await;
+    host.network("default").await;
+    let serve = "echo served > /index.html; exec httpd -f -p 80 -h /";
+    let mut spec = Service::new(image)
+        .command(["sh", "-c", serve])
+        .publish(Published::tcp(8080, 80));
+    spec.stop.grace = Some(Duration::ZERO);
+    let service = host.declare("web", spec).await;
+    host.start(&service, 1).await.expect("started");
+    let id = host.id("web", 1);
+    answers(8080).await;
+    let remove = "ip -o link | grep -o 'uv-[a-z0-9]*' | sort -u | xargs -n1 ip link del";
+    let removed = Command::new("sh").args(["-c", remove]).status();
+    assert!(removed.expect("run").success());
+    let seen = host.seen(&id).await.expect("there");
+    assert_eq!(seen.phase, Phase::Failed, "{seen:?}");
+    assert!(!seen.in_discovery);
+    let why = seen.message.expect("it says why");
+    assert!(why.contains("network interface was removed"), "{why}");
+    host.start(&service, 1).await.expect("started again");
+    host.until(&id, |seen| seen.phase == Phase::Running).await;
+    answers(8080).await;
     host.down().await;
     assert_eq!(host.traces(), Vec::<String>::new());
 }

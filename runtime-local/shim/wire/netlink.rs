@@ -366,6 +366,13 @@ pub fn set_hairpin(batch: &mut Batch, index: u32) -> u32 {
     seq
 }
 
+/// Makes a link a port of a bridge.
+pub fn set_master(batch: &mut Batch, index: u32, bridge: u32) -> u32 {
+    let seq = batch.message(RTM_SETLINK, ACK, &ifinfo(0, index, 0, 0));
+    batch.attr_u32(IFLA_MASTER, bridge);
+    seq
+}
+
 /// Makes a bridge that is up, with a hardware address of its own that ports do not change.
 pub fn add_bridge(batch: &mut Batch, name: &str, mac: [u8; 6], mtu: u32) -> u32 {
     let seq = batch.message(

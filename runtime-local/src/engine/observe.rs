@@ -12,6 +12,7 @@ use unmoor_core::backend::{
 use unmoor_core::label::Selector;
 
 use super::Runtime;
+use super::strays::Lost;
 use crate::error::LocalError;
 use crate::shim::{self, Seen};
 use crate::state::{
@@ -27,15 +28,16 @@ const FEW: usize = 8;
 pub(super) struct Sight {
     pub(super) record: ReplicaRecord,
     pub(super) seen: Seen,
-    /// Its run directory was removed while it ran.
-    lost: bool,
+    /// What was removed while it ran.
+    lost: Option<Lost>,
 }
 
 impl Sight {
     pub(super) fn phase(&self) -> Phase {
         match &self.seen {
-            Seen::Nothing if self.lost || self.record.problem.is_some() => Phase::Failed,
+            Seen::Nothing if self.lost.is_some() || self.record.problem.is_some() => Phase::Failed,
             Seen::Nothing => Phase::Pending,
+            Seen::Alive(_) if self.lost.is_some() => Phase::Failed,
             Seen::Alive(status) => phase(status),
             Seen::Orphan(status) | Seen::Past(status) => match phase(status) {
                 Phase::Stopped => Phase::Stopped,
@@ -59,7 +61,7 @@ impl Sight {
     /// True while new connections are sent to it.
     pub(super) fn serves(&self) -> bool {
         let ready = matches!(&self.seen, Seen::Alive(status) if status.serves());
-        ready && !self.record.drained
+        ready && !self.record.drained && self.lost.is_none()
     }
 
     fn exit(&self) -> Option<Exit> {
@@ -79,8 +81,12 @@ impl Sight {
         if self.record.problem.is_some() {
             return self.record.problem.clone();
         }
-        if self.lost {
-            return Some("its run directory was removed; starting it again puts it right".into());
+        if let Some(lost) = self.lost {
+            let what = match lost {
+                Lost::RunDirectory => "its run directory was removed",
+                Lost::Interface => "its network interface was removed, so that nobody reaches it",
+            };
+            return Some(format!("{what}; starting it again puts it right"));
         }
         let status = self.seen.status()?;
         if !status.error.is_empty() {
@@ -155,7 +161,7 @@ impl Runtime {
             Err(LocalError::InTheWay) => return Err(LocalError::InTheWay),
             Err(_) => shim::see(&self.layout().run(&record.key))?,
         };
-        let lost = self.is_lost(&record, &seen)?;
+        let lost = self.lost(&record, &seen)?;
         Ok(Sight { record, seen, lost })
     }
 

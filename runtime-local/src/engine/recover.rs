@@ -18,7 +18,7 @@ pub(super) const BOOT: &str = "boot";
 
 /// What is found of the host's side of networks, and done about it.
 struct Host {
-    there: Vec<net::Bridge>,
+    side: net::HostSide,
     /// Nobody has changed the rules since they were found right.
     intact: bool,
     /// Everything could be looked at.
@@ -91,7 +91,7 @@ impl Runtime {
         }
         let before = net::Rules::now()?;
         let mut host = Host {
-            there: net::list_bridges()?,
+            side: net::host_side()?,
             intact: self.was_right(&before),
             whole: true,
             lost: Vec::new(),
@@ -103,6 +103,9 @@ impl Runtime {
                 host.whole = false;
                 tracing::warn!(%stack, network = %name, %error, "it could not be put right");
             }
+        }
+        if !host.side.loose.is_empty() {
+            self.attach_loose(&all_networks, &host.side.loose)?;
         }
         if host.intact && host.lost.is_empty() {
             return Ok(());
@@ -146,7 +149,11 @@ impl Runtime {
         }
         let config = self.network_config(network)?;
         let has_zone = net::has_zone(&self.zone(network)?);
-        let there = host.there.iter().any(|bridge| bridge.name == config.bridge);
+        let there = host
+            .side
+            .bridges
+            .iter()
+            .any(|bridge| bridge.name == config.bridge);
         if !has_zone {
             host.lost.push(network.id.clone());
         }
@@ -158,6 +165,27 @@ impl Runtime {
         } else {
             Ok(())
         }
+    }
+
+    /// Puts interfaces whose bridge was removed into the one that was made in its place.
+    fn attach_loose(&self, all: &[NetworkRecord], loose: &[String]) -> Result<(), LocalError> {
+        let replicas = self
+            .db()
+            .read("read replicas", |c| replicas::list(c, None))?;
+        for record in &replicas {
+            for (name, address) in &record.addresses {
+                let interface = net::veth_name(*address);
+                let on = |network: &&NetworkRecord| {
+                    network.stack == record.id.stack && network.name == *name
+                };
+                if let (true, Some(network)) = (loose.contains(&interface), all.iter().find(on)) {
+                    let bridge = self.network_config(network)?.bridge;
+                    net::attach(&interface, &bridge)?;
+                    tracing::warn!(replica = %record.id, "its interface is in {bridge} again");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// False where another command is at work.

@@ -215,6 +215,9 @@ impl Runtime {
 
     fn start_by_shim(&self, record: &ReplicaRecord, seen: Status) -> Result<Applied, LocalError> {
         let status = self.when_started(record, seen)?;
+        if self.lacks_interface(record, &status)? {
+            return self.start_anew(record, &status);
+        }
         match status.phase {
             Phase::Stopping => {
                 let text = format!("start {}: it is being stopped", record.id);
@@ -222,10 +225,7 @@ impl Runtime {
             }
             // Its end is the occasion to give it a shim of this version.
             Phase::Exited | Phase::Failed if status.speaks < VERSION => {
-                self.send_away(record, &status)?;
-                self.relaunch(record)?;
-                self.note_started(record)?;
-                Ok(Applied::Changed)
+                self.start_anew(record, &status)
             }
             Phase::Exited | Phase::Failed => {
                 self.note_started(record)?;
@@ -235,6 +235,14 @@ impl Runtime {
             _ if record.drained => self.undrain(record),
             _ => Ok(Applied::Unchanged),
         }
+    }
+
+    /// Starts a replica under a new shim.
+    fn start_anew(&self, record: &ReplicaRecord, status: &Status) -> Result<Applied, LocalError> {
+        self.send_away(record, status)?;
+        self.relaunch(record)?;
+        self.note_started(record)?;
+        Ok(Applied::Changed)
     }
 
     /// What becomes of a start that somebody else has begun: that it is under way does not say

@@ -1,4 +1,5 @@
-//! Shims that hear nobody any more, because their run directory was removed under them.
+//! Replicas of which somebody has removed a part under them: the run directory, whose shim hears
+//! nobody any more, or an interface.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,21 +10,64 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Runtime;
 use crate::error::LocalError;
-use crate::shim::Seen;
+use crate::net;
+use crate::shim::{self, Seen};
 use crate::state::{Intent, ReplicaRecord};
+use crate::wire::status::{Phase, Status};
 
 /// How long a killed process may take to be gone.
 const LEAVE: Duration = Duration::from_secs(5);
 
+/// What is gone of a replica that ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Its run directory, and with it whoever could be asked.
+    RunDirectory,
+    /// An interface: nobody reaches it.
+    Interface,
+}
+
 impl Runtime {
-    /// True for a replica whose run directory somebody has removed: no command is about it, and
-    /// one that makes a replica makes its directory before it lets go.
-    pub(super) fn is_lost(&self, record: &ReplicaRecord, seen: &Seen) -> Result<bool, LocalError> {
+    /// What somebody has removed under a replica.
+    pub(super) fn lost(
+        &self,
+        record: &ReplicaRecord,
+        seen: &Seen,
+    ) -> Result<Option<Lost>, LocalError> {
+        if let Seen::Alive(status) = seen {
+            let lost = self.lacks_interface(record, status)?;
+            return Ok(lost.then_some(Lost::Interface));
+        }
         if !matches!(seen, Seen::Nothing) || self.layout().run(&record.key).exists() {
+            return Ok(None);
+        }
+        // No command is about it, and one that makes a replica makes its directory before it lets go.
+        let about = |c: &_| Intent::is_about(c, &record.key);
+        let begun = self.db().read("read intents", about)?;
+        Ok((!begun).then_some(Lost::RunDirectory))
+    }
+
+    /// True for a replica that runs and of whose interfaces one is gone. It cannot be given back:
+    /// its other end went along.
+    pub(super) fn lacks_interface(
+        &self,
+        record: &ReplicaRecord,
+        status: &Status,
+    ) -> Result<bool, LocalError> {
+        // While it starts or ends there may be none.
+        if !matches!(status.phase, Phase::Running | Phase::Paused) {
             return Ok(false);
         }
-        let about = |c: &_| Intent::is_about(c, &record.key);
-        Ok(!self.db().read("read intents", about)?)
+        for address in record.addresses.values() {
+            if !net::has_interface(&net::veth_name(*address))? {
+                let now = shim::see(&self.layout().run(&record.key))?;
+                let same = now.status().is_some_and(|now| {
+                    now.generation == status.generation && now.phase == status.phase
+                });
+                return Ok(same);
+            }
+        }
+        Ok(false)
     }
 
     /// Ends the shim of a lost replica and what it runs; what they leave is to be cleared.

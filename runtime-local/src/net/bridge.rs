@@ -13,11 +13,13 @@ use super::{NetError, Subnet, firewall};
 use crate::wire::netlink::{
     Attrs, Batch, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, Message,
     RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, add_address, add_bridge, del_link, del_link_at, dump,
-    mac_of, route_localnet, set_up,
+    mac_of, route_localnet, set_hairpin, set_master, set_up,
 };
 
 /// How the names of our bridges begin.
 pub(super) const PREFIX: &str = "um-";
+/// How those of the host's ends of replicas' interfaces begin.
+const PORT: &str = "uv-";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// A network of a stack, as the host has it.
@@ -61,7 +63,7 @@ pub(crate) fn bridge_name(root: &Path, network: &str) -> String {
 
 /// The name of the host's end of a replica's interface.
 pub(crate) fn veth_name(address: Ipv4Addr) -> String {
-    format!("uv-{:08x}", address.to_bits())
+    format!("{PORT}{:08x}", address.to_bits())
 }
 
 /// Makes the bridge and its rules, or puts right what is there.
@@ -184,10 +186,50 @@ fn delete(route: &Netlink, name: &str) -> Result<(), NetError> {
     absent_is_fine(route.change(&batch.finish()), || name.to_owned())
 }
 
-/// Every bridge of ours on this host, whichever state folder it belongs to.
-pub(crate) fn list_bridges() -> Result<Vec<Bridge>, NetError> {
+/// The host's side of networks, whichever state folder they belong to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HostSide {
+    /// Every bridge of ours.
+    pub(crate) bridges: Vec<Bridge>,
+    /// Interfaces of replicas that are in no bridge: theirs was removed.
+    pub(crate) loose: Vec<String>,
+}
+
+/// Looks at every interface of the host.
+pub(crate) fn host_side() -> Result<HostSide, NetError> {
     let route = Netlink::route().map_err(NetError::kernel("open a netlink socket"))?;
     let all = links(&route)?;
+    let loose = all
+        .iter()
+        .filter(|link| link.name.starts_with(PORT) && link.kind == "veth" && link.master == 0);
+    let loose = loose.map(|link| link.name.clone()).collect();
+    let bridges = bridges(&all);
+    Ok(HostSide { bridges, loose })
+}
+
+/// Puts the host's end of a replica's interface into a bridge, as its shim has made it.
+pub(crate) fn attach(interface: &str, bridge: &str) -> Result<(), NetError> {
+    let failed = || NetError::kernel(format!("put the interface {interface} into {bridge}"));
+    let route = Netlink::route().map_err(failed())?;
+    let find = |name| route.interface(name).map_err(failed());
+    let (Some(index), Some(master)) = (find(interface)?, find(bridge)?) else {
+        return Ok(());
+    };
+    let mut batch = Batch::new();
+    set_master(&mut batch, index, master);
+    set_up(&mut batch, index);
+    set_hairpin(&mut batch, index);
+    route.change(&batch.finish()).map_err(failed())
+}
+
+/// True if the host has an interface of this name.
+pub(crate) fn has_interface(name: &str) -> Result<bool, NetError> {
+    let failed = || NetError::kernel(format!("find the interface {name}"));
+    let route = Netlink::route().map_err(failed())?;
+    Ok(route.interface(name).map_err(failed())?.is_some())
+}
+
+fn bridges(all: &[Found]) -> Vec<Bridge> {
     let ours = all
         .iter()
         .filter(|link| link.name.starts_with(PREFIX) && link.kind == "bridge");
@@ -195,12 +237,11 @@ pub(crate) fn list_bridges() -> Result<Vec<Bridge>, NetError> {
         let ports = all.iter().filter(move |link| link.master == index);
         ports.map(|port| port.name.clone()).collect()
     };
-    Ok(ours
-        .map(|link| Bridge {
-            name: link.name.clone(),
-            ports: ports(link.index),
-        })
-        .collect())
+    ours.map(|link| Bridge {
+        name: link.name.clone(),
+        ports: ports(link.index),
+    })
+    .collect()
 }
 
 struct Found {

@@ -27,8 +27,9 @@ use thiserror::Error;
 
 pub(crate) use across::{Across, link, relead, unlink};
 pub(crate) use bridge::{
-    Bridge, Interface, NetworkConfig, await_interfaces, bridge_name, create_network, default_mtu,
-    find_interfaces, host_subnets, list_bridges, remove_interface, remove_network, veth_name,
+    HostSide, Interface, NetworkConfig, attach, await_interfaces, bridge_name, create_network,
+    default_mtu, find_interfaces, has_interface, host_side, host_subnets, remove_interface,
+    remove_network, veth_name,
 };
 pub(crate) use exchanges::Exchanges;
 pub(crate) use firewall::{

@@ -11,9 +11,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use super::{
-    NetError, Publication, create_network, list_bridges, remove_network, republish, restore,
-};
+use super::{NetError, Publication, create_network, host_side, remove_network, republish, restore};
 use crate::wire::netplan::{Proto, PublishedPort};
 use lan::{Lan, fetch, port, silent};
 use shim_net::tests::world::ask;
@@ -434,7 +432,7 @@ fn nothing_is_left_of_removed_networks() {
     let again = one.clone();
     lan.host.run(move || create_network(&again)).unwrap();
     let replica = lan.replica(&front, "web", 1, &[]);
-    let bridges = lan.host.run(list_bridges).unwrap();
+    let bridges = lan.host.run(host_side).unwrap().bridges;
     let ports = bridges
         .iter()
         .map(|bridge| bridge.ports.len())
@@ -479,7 +477,7 @@ fn many_networks_at_once_from_several_callers() {
             .for_each(|thread| thread.join().unwrap());
     };
     work(|network| assert!(create_network(network).is_ok()));
-    assert_eq!(lan.host.run(list_bridges).unwrap().len(), 24);
+    assert_eq!(lan.host.run(host_side).unwrap().bridges.len(), 24);
     work(|network| remove_network(network).unwrap());
     assert_eq!(lan.picture(), before);
 }
