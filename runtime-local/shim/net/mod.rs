@@ -248,6 +248,16 @@ impl NetService {
         parts.settle(&self.epoll, &self.plan)
     }
 
+    /// Takes the ports of a plan that differs in nothing else; they lead somewhere with the next
+    /// [`set_ready`](Self::set_ready).
+    pub(crate) fn change_ports(&mut self, plan: &NetPlan) -> Result<(), NetError> {
+        if let Some(parts) = &mut self.parts {
+            parts.ports = Ports::open(plan)?;
+        }
+        self.plan = plan.clone();
+        Ok(())
+    }
+
     /// Applies every change of the zones and links that has been made so far.
     pub(crate) fn settle(&mut self) -> Result<(), NetError> {
         match &mut self.parts {

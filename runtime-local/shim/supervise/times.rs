@@ -205,7 +205,20 @@ impl Shim {
                 "interfaces change only when the program is started",
             ));
         }
-        if let Stage::Running(run) = &mut self.stage {
+        let other_ports = |now: &NetPlan| NetPlan {
+            ports: plan.ports.clone(),
+            ..now.clone()
+        };
+        let same = self
+            .net
+            .as_ref()
+            .is_some_and(|now| other_ports(now) == plan);
+        if let Stage::Running(run) = &mut self.stage
+            && let (true, Some(service)) = (same, &mut run.net)
+        {
+            // Its names and its address map stay.
+            service.change_ports(&plan).step(step, "")?;
+        } else if let Stage::Running(run) = &mut self.stage {
             // The old one first: it holds the same ports.
             run.net = None;
             let discovery = Discovery::of(&self.plan, &plan.service);

@@ -306,9 +306,19 @@ pub fn port_key(port: &PublishedPort) -> (&'static str, Vec<u8>) {
 
 /// The chain of a published port. It names its owner, so that two owners never share one.
 pub fn port_chain(port: &PublishedPort, service: &str) -> String {
-    let owner = hash(&[port.network.as_bytes(), b"\0", service.as_bytes()]);
     let (proto, host_port, host_ip) = (port.proto.name(), port.host_port, port.host_ip);
-    format!("{proto}-{host_port}-{host_ip}-{}-{owner:016x}", port.port)
+    let owner = owner(&port.network, service);
+    format!("{proto}-{host_port}-{host_ip}-{}{owner}", port.port)
+}
+
+/// True for a chain of a published port of this service on this network.
+pub fn is_chain_of(chain: &str, network: &str, service: &str) -> bool {
+    chain.ends_with(&owner(network, service))
+}
+
+fn owner(network: &str, service: &str) -> String {
+    let hash = hash(&[network.as_bytes(), b"\0", service.as_bytes()]);
+    format!("-{hash:016x}")
 }
 
 fn hash(parts: &[&[u8]]) -> u64 {
@@ -336,11 +346,15 @@ pub fn set_targets(c: &mut Change, port: &PublishedPort, service: &str, slots: &
 
 /// Takes the port back; it must be there.
 pub fn unpublish(c: &mut Change, port: &PublishedPort, service: &str) {
-    let chain = port_chain(port, service);
     let (map, key) = port_key(port);
-    c.del_key(map, &key, Value::Goto(&chain));
-    c.flush_chain(&chain);
-    c.del_chain(&chain);
+    take_back(c, map, &key, &port_chain(port, service));
+}
+
+/// Takes back what leads to a chain of a published port, and the chain.
+pub fn take_back(c: &mut Change, map: &str, key: &[u8], chain: &str) {
+    c.del_key(map, key, Value::Goto(chain));
+    c.flush_chain(chain);
+    c.del_chain(chain);
 }
 
 /// The key of a link from a replica to a stable address of another network.

@@ -17,7 +17,7 @@ use crate::error::LocalError;
 use crate::net::{self, NetError};
 use crate::sandbox::vacate;
 use crate::shim::{self, Control, Seen};
-use crate::state::{NetworkRecord, ReplicaRecord, remove_if_empty, start_time};
+use crate::state::{NetworkRecord, ReplicaRecord, remove_if_empty, services, start_time};
 use crate::wire::control::Request;
 use crate::wire::status::{Phase, ProcessId, Status};
 
@@ -135,8 +135,7 @@ impl Runtime {
             net::remove_endpoint(&self.zone(network)?, &record.key)?;
         }
         self.relead_across(record, on)?;
-        let ports = Self::fixed_ports(&record.desired.spec, on)?;
-        match net::republish(&self.publication(&record.id.service, ports, on)?) {
+        match net::republish(&self.published_now(record, on)?) {
             // Whoever removed the rules has no use for the targets.
             Err(NetError::Kernel { source, .. }) if source.kind() == ErrorKind::NotFound => {}
             other => other?,
@@ -155,6 +154,25 @@ impl Runtime {
 }
 
 impl Runtime {
+    /// The ports that the service of a replica has now, which may not be those it was started with.
+    fn published_now(
+        &self,
+        record: &ReplicaRecord,
+        on: &[NetworkRecord],
+    ) -> Result<net::Publication, LocalError> {
+        let id = &record.id;
+        let load = |c: &_| services::load(c, &id.stack, &id.service);
+        let service = self.db().read("read services", load)?;
+        let Some(service) = service else {
+            let ports = Self::fixed_ports(&record.desired.spec, on)?;
+            return self.publication(&id.service, ports, on);
+        };
+        let spec = &service.desired.spec;
+        let on = self.network_records(&id.stack, &id.service, spec)?;
+        let ports = Self::fixed_ports(spec, &on)?;
+        self.publication(&id.service, ports, &on)
+    }
+
     /// Removes the group in which the shim of a replica lived, and those above if they are empty.
     ///
     /// A shim cannot do that itself: it is in there until its end.

@@ -12,10 +12,14 @@ use super::compile::is_on_node;
 use super::{Runtime, networks_of};
 use crate::error::LocalError;
 use crate::net::{self, NetError, Publication};
+use crate::shim::Seen;
 use crate::state::{
-    DbFailure, Durability, NetworkRecord, ReplicaRecord, networks, replicas, services,
+    DbFailure, Durability, NetworkRecord, ReplicaRecord, ServiceRecord, networks, replicas,
+    services, write_private,
 };
-use crate::wire::netplan::{Proto, PublishedPort};
+use crate::wire::codec::{Reader, Writer};
+use crate::wire::control::Request;
+use crate::wire::netplan::{NetPlan, Proto, PublishedPort};
 
 /// Tries to find a free port when any will do.
 const TRIES: u32 = 32;
@@ -226,6 +230,67 @@ impl Runtime {
         ports
             .map(|(published, port)| port_on(published, port, on, own(published)))
             .collect()
+    }
+
+    /// Tells the replicas of a service which ports it has now: each keeps their targets while it
+    /// runs, and what it does not know it would leave leading to itself when it goes, or put back
+    /// where it was taken away.
+    pub(super) fn renew_ports(
+        &self,
+        service: &ServiceRecord,
+        ports: &[PublishedPort],
+    ) -> Result<(), LocalError> {
+        let (stack, name) = (&service.stack, &service.desired.name);
+        let all = self
+            .db()
+            .read("read replicas", |c| replicas::of_service(c, stack, name))?;
+        for record in &all {
+            if let Err(error) = self.renew_ports_of(record, ports) {
+                let error = unmoor_core::Error::from(error);
+                tracing::warn!(replica = %record.id, "tell its ports: {}", error.chain());
+            }
+        }
+        Ok(())
+    }
+
+    fn renew_ports_of(
+        &self,
+        record: &ReplicaRecord,
+        ports: &[PublishedPort],
+    ) -> Result<(), LocalError> {
+        let mut plan = self.kept_plan(record)?;
+        let Some(bytes) = &plan.net else {
+            return Ok(());
+        };
+        let damaged = |error| LocalError::Corrupt {
+            what: format!("the kept plan of {}", record.id),
+            problem: format!("{error}"),
+        };
+        let mut net = NetPlan::decode(&mut Reader::new(bytes)).map_err(damaged)?;
+        let before = net.ports.clone();
+        net.ports.retain(|port| port.own);
+        // Of a network that it is not on it knows no endpoint.
+        let on = |port: &&PublishedPort| net.attachments.iter().any(|a| a.network == port.network);
+        let known: Vec<_> = ports.iter().filter(on).cloned().collect();
+        net.ports.extend(known);
+        if net.ports == before {
+            return Ok(());
+        }
+        let mut bytes = Writer::new();
+        net.encode(&mut bytes);
+        let bytes = bytes.finish();
+        self.with_shim(record, |seen| match seen {
+            Seen::Alive(_) => {
+                let net = Some(bytes.clone());
+                self.control(record)?.ask(&Request::Reload { net })?;
+                Ok(())
+            }
+            _ => {
+                plan.net = Some(bytes.clone());
+                let path = self.layout().replica(&record.key).join("plan");
+                write_private(&path, &plan.encode())
+            }
+        })
     }
 
     /// The ports that lead to this replica alone.

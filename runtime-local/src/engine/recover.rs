@@ -317,6 +317,7 @@ impl Runtime {
     fn finish_declaration(&self, record: &ServiceRecord, intent: i64) -> Result<(), LocalError> {
         let result = self
             .restore_service(record)
+            .and_then(|()| self.restore_ports(record))
             .and_then(|()| self.renew_links(record));
         let (stack, name) = (&record.stack, &record.desired.name);
         let replicas = self
@@ -333,6 +334,14 @@ impl Runtime {
         self.db().write("record a service", Durability::Power, |c| {
             Intent::end(c, intent)
         })
+    }
+
+    /// Its replicas may not have heard which ports it has.
+    fn restore_ports(&self, record: &ServiceRecord) -> Result<(), LocalError> {
+        let (stack, name) = (&record.stack, &record.desired.name);
+        let on = self.network_records(stack, name, &record.desired.spec)?;
+        let ports = Self::fixed_ports(&record.desired.spec, &on)?;
+        self.renew_ports(record, &ports)
     }
 
     /// A start whose command has died: what runs stays, what does not goes.

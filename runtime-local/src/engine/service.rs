@@ -59,6 +59,10 @@ impl Runtime {
         failpoint("service.recorded");
         self.write_zone(&record, &on)?;
         if let Some(former) = former {
+            // Before any is taken back: nobody is to miss it then.
+            if former.desired.spec.ports != desired.spec.ports {
+                self.renew_ports(&record, &publication.ports)?;
+            }
             self.withdraw_former(stack, &former, &record)?;
         }
         for changed in relinked.iter().chain([&record]) {

@@ -17,7 +17,8 @@ use crate::wire::netplan::{Proto, PublishedPort};
 use crate::wire::nft::{Value, ifname};
 use crate::wire::nft_host;
 use crate::wire::nft_host::{
-    BRIDGES, GUARDED, HostNetwork, PORTS, PORTS_AT, base, change, port_chain, port_key, set_targets,
+    BRIDGES, GUARDED, HostNetwork, PORTS, PORTS_AT, base, change, is_chain_of, port_chain,
+    port_key, set_targets,
 };
 
 /// A member of [`GUARDED`] that no interface can be: we switched routing on. The note is as old as
@@ -204,6 +205,8 @@ pub(crate) fn is_published(service: &str, ports: &[PublishedPort]) -> Result<boo
         .all(|port| known.contains(&entry(port, service))))
 }
 
+/// A port that leads to a chain: its map, its key, the chain.
+type Led = (&'static str, Vec<u8>, String);
 type Entry = (&'static str, Vec<u8>, Option<String>);
 
 /// Every published port: its map, its key, its chain.
@@ -249,7 +252,9 @@ fn change_targets(publication: &Publication, make: bool) -> Result<(), NetError>
         let generation = netlink.generation().map_err(failed())?;
         let mut c = change(Some(generation));
         if make {
-            no_overlap(&netlink, publication)?;
+            for (map, key, chain) in in_the_way(&netlink, publication)? {
+                nft_host::take_back(&mut c, map, &key, &chain);
+            }
             for port in &publication.ports {
                 nft_host::publish(&mut c, port, &publication.service);
             }
@@ -283,28 +288,39 @@ fn ready(publication: &Publication) -> Result<BTreeMap<&str, Vec<Ipv4Addr>>, Net
     Ok(found)
 }
 
-/// Refuses ports that another service has, on the same address or on every address.
-fn no_overlap(netlink: &Netlink, publication: &Publication) -> Result<(), NetError> {
+/// What the service itself has of the same ports on other addresses or to other places inside, which
+/// gives way.
+///
+/// # Errors
+/// `PortPublished` if another service has one, on the same address or on every address.
+fn in_the_way(netlink: &Netlink, publication: &Publication) -> Result<BTreeSet<Led>, NetError> {
     let all = published(netlink).map_err(NetError::kernel("list the published ports"))?;
     let mut known: BTreeMap<&[u8], Vec<&Entry>> = BTreeMap::new();
     for entry in &all {
         known.entry(same_port(&entry.1)).or_default().push(entry);
     }
+    let service = &publication.service;
+    let wanted = publication.ports.iter().map(|port| entry(port, service));
+    let wanted: BTreeSet<Entry> = wanted.collect();
+    let mut own = BTreeSet::new();
     for port in &publication.ports {
-        let chain = port_chain(port, &publication.service);
-        let (_, wanted) = port_key(port);
-        let others = known.get(same_port(&wanted)).into_iter().flatten();
-        let clash = others.into_iter().any(|(_, key, owner)| {
-            // Equal ports want the same packets on equal addresses, or where one is "every".
-            let same = key.len() != wanted.len() || *key == wanted;
-            same && owner.as_deref() != Some(chain.as_str())
-        });
-        if clash {
-            let (address, proto) = (address(port), port.proto.name());
-            return Err(NetError::PortPublished { address, proto });
+        let (_, key) = port_key(port);
+        let others = known.get(same_port(&key)).into_iter().flatten();
+        // Equal ports want the same packets on equal addresses, or where one is "every".
+        let overlaps = |other: &&&Entry| other.1.len() != key.len() || other.1 == key;
+        for other in others
+            .filter(overlaps)
+            .filter(|other| !wanted.contains(**other))
+        {
+            let chain = other.2.as_deref().unwrap_or_default();
+            if !is_chain_of(chain, &port.network, service) {
+                let (address, proto) = (address(port), port.proto.name());
+                return Err(NetError::PortPublished { address, proto });
+            }
+            own.insert((other.0, other.1.clone(), chain.to_owned()));
         }
     }
-    Ok(())
+    Ok(own)
 }
 
 /// The part of a key that is its protocol and port.
