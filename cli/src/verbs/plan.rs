@@ -77,7 +77,19 @@ pub(crate) async fn run(args: Args, app: &App) -> Outcome {
 }
 
 /// Writes the plan whole or not at all; environments of services are in it, so it is the owner's.
+///
+/// A device, a pipe or what a link leads to is written into: a file in its place is not what was meant.
 fn keep(path: &Path, plan: &StoredPlan) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|known| !known.is_file()) {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        return file.write_all(&plan.encode());
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);

@@ -185,7 +185,9 @@ impl<'a> Planner<'a> {
     fn declare(&mut self, selected: &BTreeSet<ServiceName>) -> Result<()> {
         // After the networks, volumes, secrets and configs.
         self.plan.ground = self.plan.entries.len();
-        for name in selected {
+        let (order, givers) = super::handover::order(self.desired, self.observed, selected);
+        let mut declared: BTreeMap<&ServiceName, usize> = BTreeMap::new();
+        for name in order {
             let service = self.service(name)?;
             let reason = match self.observed.services.get(name) {
                 None => Some("it is new"),
@@ -197,7 +199,11 @@ impl<'a> Planner<'a> {
             };
             if let Some(reason) = reason.filter(|_| !self.platform_acts) {
                 let action = Action::EnsureService { service };
-                self.plan.push(action, reason, &[]);
+                let before = givers.get(name).into_iter().flatten();
+                let before: Vec<usize> = before
+                    .filter_map(|giver| declared.get(giver).copied())
+                    .collect();
+                declared.insert(name, self.plan.push(action, reason, &before));
             }
         }
         Ok(())

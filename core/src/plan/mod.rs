@@ -5,6 +5,7 @@ mod desired;
 mod diff;
 mod drift;
 mod gaps;
+mod handover;
 mod hashed;
 mod hold;
 mod judge;

@@ -258,6 +258,61 @@ fn what_is_as_wanted_is_left_alone() {
 }
 
 #[test]
+fn who_gives_a_port_up_is_declared_before_who_takes_it() {
+    let published = |port| Published::tcp(port, 80);
+    let before = desired(&[
+        ("a", service()),
+        ("b", service().publish(published(8080))),
+        ("c", service().publish(published(8081))),
+    ]);
+    let mut seen = settled(&before);
+    for replica in &mut seen.replicas {
+        let own = &before.stack.services[&replica.id.service].ports;
+        replica.ports.clone_from(own);
+    }
+    let after = desired(&[
+        ("a", service().publish(published(8080))),
+        ("b", service().publish(published(8081))),
+        ("c", service()),
+    ]);
+    let plan = planned(&after, &seen);
+    let declared = texts(&plan);
+    let declared: Vec<&String> = declared
+        .iter()
+        .filter(|text| text.starts_with("declare"))
+        .collect();
+    assert_eq!(
+        declared,
+        [
+            "declare service c",
+            "declare service b",
+            "declare service a"
+        ]
+    );
+    let after: Vec<&[usize]> = plan.entries[..3].iter().map(|e| &e.after[..]).collect();
+    assert_eq!(after, [&[][..], &[0], &[1]]);
+}
+
+#[test]
+fn services_that_swap_ports_are_planned_all_the_same() {
+    let with = |a: u16, b: u16| {
+        let published = |port| service().publish(Published::tcp(port, 80));
+        desired(&[("a", published(a)), ("b", published(b))])
+    };
+    let before = with(8080, 8081);
+    let mut seen = settled(&before);
+    for replica in &mut seen.replicas {
+        let own = &before.stack.services[&replica.id.service].ports;
+        replica.ports.clone_from(own);
+    }
+    let plan = planned(&with(8081, 8080), &seen);
+    assert_eq!(
+        texts(&plan)[..2],
+        ["declare service a", "declare service b"]
+    );
+}
+
+#[test]
 fn a_changed_stateless_service_starts_first() {
     let before = desired(&[("a", service())]);
     let after = desired(&[("a", service().env("X", "1"))]);

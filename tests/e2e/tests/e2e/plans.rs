@@ -1,7 +1,7 @@
 //! Plans that are kept in files and applied from elsewhere.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use unmoor_e2e::stage::{Stage, text};
 
@@ -49,6 +49,15 @@ fn a_plan_is_kept_and_applied_from_another_directory() {
     assert!(!file.contains("hunter"), "{file}");
     let mode = fs::metadata(&first).expect("the plan").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    // A link is written through, not replaced.
+    let link = plan("link.plan");
+    symlink("linked.plan", &link).expect("linked");
+    let mut keep = stage.unmoor(&["plan", "-o", &link]);
+    let kept = keep.env("WORD", "hunter3").output().expect("it starts");
+    assert!(kept.status.success(), "{}", text(&kept.stderr));
+    assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+    let linked = fs::read_to_string(plan("linked.plan")).expect("the plan");
+    assert!(linked.contains("\"1000\""), "{linked}");
 
     // One that somebody edited, one for another backend, one without what it needs.
     let edited = file.replace("\"1000\"", "\"2000\"");
