@@ -4,13 +4,14 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use unmoor_core::backend::{
-    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Observed,
-    Processes, Signals, State, Stats, Step, Stream,
+    Action, Adoption, Applied, Attach, Backend, Capabilities, Exec, Files, Foreign, Images, Info,
+    Logs, Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use unmoor_core::clock::Clock;
 use unmoor_core::discover::{Cursor, EndpointEvent, Endpoints, Unreadable};
 use unmoor_core::event::ReplicaEvent;
 use unmoor_core::label::Selector;
+use unmoor_core::name::StackName;
 use unmoor_core::{Error, ErrorKind, Result};
 
 use crate::caps::capabilities;
@@ -159,8 +160,24 @@ impl Backend for Sim {
         Some(self)
     }
 
+    fn adoption(&self) -> Option<&dyn Adoption> {
+        Some(self)
+    }
+
     fn state(&self) -> Option<&dyn State> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Adoption for Sim {
+    async fn foreign(&self, stack: Option<&StackName>) -> Result<Vec<Foreign>> {
+        let what = "list what is not ours";
+        let clock = self.world.clock.as_ref();
+        let hit = self.world.faults.before(clock, Call::Observe, what).await?;
+        let found = self.world.with(|model| model.foreign(stack));
+        hit.after(what).await?;
+        Ok(found)
     }
 }
 

@@ -155,6 +155,16 @@ bugs! {
     StartWakesAll = "start-wakes-all",
     /// Volumes whose names differ in punctuation or case have the same data.
     SimilarVolumesShared = "similar-volumes-shared",
+    /// Replicas of somebody else's are not shown.
+    ForeignHidden = "foreign-hidden",
+    /// What is somebody else's is treated as ours where something is made or removed.
+    ForeignTouched = "foreign-touched",
+    /// What is taken over is started anew on the occasion.
+    AdoptRestarts = "adopt-restarts",
+    /// What is taken over goes back to whoever had it.
+    AdoptForgotten = "adopt-forgotten",
+    /// Who takes over one thing gets the whole stack.
+    AdoptTakesAll = "adopt-takes-all",
 }
 
 /// The bugs of one world.

@@ -57,6 +57,7 @@ const NATIVE: &[Feature] = &[
     Feature::Tty,
     Feature::ExtraHosts,
     Feature::ImageLoad,
+    Feature::Adopt,
     Feature::State,
 ];
 

@@ -37,6 +37,7 @@ impl Exec for Sim {
 }
 
 fn begin(model: &mut Model, replica: &ReplicaId, options: &ExecOptions) -> Result<u64> {
+    model.need_ours("exec in", replica)?;
     let Some(found) = model.replica(replica) else {
         let text = format!("exec in {replica}: there is no such replica");
         return Err(Error::new(ErrorKind::NotFound, text));

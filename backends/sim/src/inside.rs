@@ -27,7 +27,10 @@ impl Signals for Sim {
     async fn signal(&self, replica: &ReplicaId, signal: Signal) -> Result<()> {
         let hit = self.before(Call::Inside, "signal").await?;
         self.world
-            .with(|model| model.signal_replica(replica, signal))?;
+            .with(|model| {
+                model.need_ours("signal", replica)?;
+                model.signal_replica(replica, signal)
+            })?;
         hit.after("signal").await
     }
 }
@@ -46,7 +49,10 @@ impl Processes for Sim {
     async fn processes(&self, replica: &ReplicaId) -> Result<Vec<ProcessEntry>> {
         let hit = self.before(Call::Inside, "list processes").await?;
         hit.after("list processes").await?;
-        self.world.with(|model| model.list_processes(replica))
+        self.world.with(|model| {
+            model.need_ours("list processes of", replica)?;
+            model.list_processes(replica)
+        })
     }
 }
 
@@ -55,12 +61,18 @@ impl Files for Sim {
     async fn stat(&self, replica: &ReplicaId, path: &str) -> Result<FileStat> {
         let hit = self.before(Call::Inside, "read files").await?;
         hit.after("read files").await?;
-        self.world.with(|model| model.stat_file(replica, path))
+        self.world.with(|model| {
+            model.need_ours("read files of", replica)?;
+            model.stat_file(replica, path)
+        })
     }
 
     async fn read(&self, replica: &ReplicaId, path: &str) -> Result<Stream<Vec<u8>>> {
         let hit = self.before(Call::Inside, "read files").await?;
-        let bytes = self.world.with(|model| model.pack(replica, path))?;
+        let bytes = self.world.with(|model| {
+            model.need_ours("read files of", replica)?;
+            model.pack(replica, path)
+        })?;
         hit.after("read files").await?;
         let sim = self.clone();
         let piece = async move {
@@ -81,7 +93,10 @@ impl Files for Sim {
         let bytes = archive.try_concat().await?;
         let hit = self.before(Call::Inside, "write files").await?;
         self.world
-            .with(|model| model.unpack(replica, directory, &bytes, owner))?;
+            .with(|model| {
+                model.need_ours("write files of", replica)?;
+                model.unpack(replica, directory, &bytes, owner)
+            })?;
         hit.after("write files").await
     }
 }
@@ -90,6 +105,7 @@ impl Files for Sim {
 impl Attach for Sim {
     async fn attach(&self, replica: &ReplicaId) -> Result<Box<dyn ExecSession>> {
         let begun = |model: &mut Model| -> Result<_> {
+            model.need_ours("attach to", replica)?;
             let found = model.alive("attach to", replica)?;
             let tty = found.service.spec.tty;
             Ok((found.run, found.logs.len(), found.main, tty))

@@ -71,7 +71,9 @@ fn selected<'a>(model: &'a Model, selector: &'a Selector) -> impl Iterator<Item 
         .stacks
         .values()
         .flat_map(|holding| holding.replicas.values());
-    replicas.filter(|replica| selector.matches(&replica.id, &replica.service.spec.labels))
+    replicas
+        .filter(|replica| selector.matches(&replica.id, &replica.service.spec.labels))
+        .filter(|replica| !model.is_foreign_replica(&replica.id))
 }
 
 type First = (Vec<LogLine>, BTreeMap<ReplicaId, usize>);

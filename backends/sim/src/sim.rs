@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use unmoor_core::backend::Backend;
+use unmoor_core::backend::{Backend, Maker};
 use unmoor_core::clock::Clock;
 use unmoor_core::name::{ReplicaId, StackName};
 use unmoor_core::spec::Protocol;
@@ -182,6 +182,13 @@ impl Sim {
     #[must_use]
     pub fn kill(&self, replica: &ReplicaId) -> bool {
         self.world.with(|model| model.kill(replica))
+    }
+
+    /// Makes all that a stack has somebody else's, as if `maker` had made it past us; it goes on as
+    /// it is. False without such a stack.
+    #[must_use]
+    pub fn disown(&self, stack: &StackName, maker: &Maker) -> bool {
+        self.world.with(|model| model.disown(stack, maker))
     }
 
     /// The world's own time.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::DesiredService;
 use crate::backend::desired::GRACE;
+use crate::backend::{Claim, DesiredService};
 use crate::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
 use crate::spec::{BlobId, Network, SecretBytes, Volume};
 
@@ -135,6 +135,17 @@ pub enum Action {
         /// Which.
         replica: ReplicaId,
     },
+    /// Take over something that is not ours, as it is: nothing is stopped, started or moved.
+    ///
+    /// Ours already, in this very place, is success and writes nothing; ours elsewhere, or its place
+    /// taken by something else, is `Conflict`; not there is `NotFound`; what has no words in a stack
+    /// is `Unsupported`. A replica comes after its service, its networks and its volumes.
+    Adopt {
+        /// What the platform calls it, as [`Foreign`](crate::backend::Foreign) has it.
+        from: String,
+        /// What it becomes.
+        claim: Claim,
+    },
     /// Wait until a condition holds. Carried out by the executor through `observe`; a backend
     /// never sees it.
     Await {
@@ -203,6 +214,11 @@ impl Action {
             Self::Await { service, .. } | Self::Monitor { service, .. } => {
                 format!("service {service}")
             }
+            Self::Adopt { claim, .. } => match claim {
+                Claim::Network { name, .. } => format!("network {name}"),
+                Claim::Volume { name } => format!("volume {name}"),
+                Claim::Replica { replica, .. } => format!("replica {replica}"),
+            },
             Self::Pause { .. } => "clients".to_owned(),
         }
     }
@@ -218,6 +234,7 @@ impl Action {
             Self::PauseReplica { .. } => "pause",
             Self::ResumeReplica { .. } => "resume",
             Self::EnsureService { .. } => "declare",
+            Self::Adopt { .. } => "adopt",
             Self::RemoveNetwork { .. }
             | Self::RemoveVolume { .. }
             | Self::RemoveBlob { .. }

@@ -177,6 +177,8 @@ features! {
     ImagePull = "image-pull", guards: "pull_policy";
     /// Sends images to a registry.
     ImagePush = "image-push", guards: "-";
+    /// Shows what is there and not ours, and takes it over as it runs.
+    Adopt = "adopt", guards: "-";
     /// Stores the desired stack and the journal of changes.
     State = "state", guards: "-";
 }

@@ -55,10 +55,17 @@
 //! that what this one needs is known to run, and none of them gets an action. The record is stored
 //! before the first action with a mark of the change, and after the last one without it.
 //!
+//! # Story four: a stack is taken over
+//! Somebody's tool made networks, volumes and replicas. [`Adoption::foreign`] shows them with the
+//! places that they take up; a plan that would make something there is refused. `adopt` plans an
+//! [`Action::Adopt`] for each, in the order in which they need one another, and what runs goes on
+//! running: from then on `observe` has it, with the hash that the action carries.
+//!
 //! A whole backend in a few files is `examples/backend`; `docs/guides/write-a-backend.md` goes
 //! through it.
 
 mod action;
+mod adopt;
 mod capability;
 mod desired;
 mod facet;
@@ -67,6 +74,7 @@ mod observed;
 pub mod wrap;
 
 pub use action::{Action, Applied, Commit, Step, Until};
+pub use adopt::{Adoption, Claim, Foreign, Form, Maker, StackPlace};
 pub use capability::{Actor, Capabilities, Capability, Feature, Gap, Limits, Support};
 pub use desired::DesiredService;
 pub use facet::{
@@ -266,6 +274,11 @@ pub trait Backend: Send + Sync + Debug + 'static {
 
     /// Images of the platform.
     fn images(&self) -> Option<&dyn Images> {
+        None
+    }
+
+    /// Sight of what is there and is not ours.
+    fn adoption(&self) -> Option<&dyn Adoption> {
         None
     }
 

@@ -1,5 +1,6 @@
 //! The handle users hold: spawn, link, discover, and whole stacks, on any backend.
 
+mod adopt;
 mod drift;
 mod dry;
 mod handle;
@@ -15,6 +16,7 @@ mod single;
 mod stack;
 mod stored;
 
+pub use adopt::{AdoptOptions, AdoptTarget};
 pub use handle::ServiceHandle;
 pub use planned::PlannedStack;
 pub use record::{Change, Former, Hand, RolloutMark, StackRecord};
@@ -28,8 +30,8 @@ use std::time::Duration;
 use crate::apply::RunOptions;
 use crate::backend::wrap::{Deadlines, Guard, Wrapped};
 use crate::backend::{
-    Attach, Backend, Capabilities, Exec, Feature, Files, Images, Info, Logs, Processes, Signals,
-    State, Stats,
+    Adoption, Attach, Backend, Capabilities, Exec, Feature, Files, Images, Info, Logs, Processes,
+    Signals, State, Stats,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -188,6 +190,12 @@ impl Client {
         self.backend
             .attach()
             .ok_or_else(|| self.unsupported(Feature::Attach))
+    }
+
+    fn adoption_facet(&self) -> Result<&dyn Adoption> {
+        self.backend
+            .adoption()
+            .ok_or_else(|| self.unsupported(Feature::Adopt))
     }
 
     fn state_facet(&self) -> Result<&dyn State> {

@@ -339,7 +339,9 @@ impl Client {
             desired,
             options: options.plan.clone(),
         };
-        self.derive(ground, &observed)
+        let prepared = self.derive(ground, &observed)?;
+        self.refuse_foreign(&prepared.plan).await?;
+        Ok(prepared)
     }
 
     /// Plans, with nothing left to look up.

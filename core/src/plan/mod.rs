@@ -4,6 +4,7 @@ mod create;
 mod desired;
 mod diff;
 mod drift;
+mod foreign;
 mod gaps;
 mod handover;
 mod hashed;
@@ -196,6 +197,11 @@ impl Plan {
         actions.collect()
     }
 
+    /// Has every further entry wait for all that are there.
+    pub(crate) fn stand_on_all(&mut self) {
+        self.ground = self.entries.len();
+    }
+
     pub(crate) fn push(
         &mut self,
         action: Action,
@@ -248,7 +254,7 @@ impl fmt::Display for Plan {
         for entry in self.entries.iter().filter(|entry| !entry.reason.is_empty()) {
             let mark = match entry.action.verb() {
                 "remove" | "stop" | "drain" => '-',
-                "create" | "start" | "declare" => '+',
+                "create" | "start" | "declare" | "adopt" => '+',
                 _ => ' ',
             };
             writeln!(f, "{mark} {} ({})", entry.action, entry.reason)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use unmoor_core::apply::Report;
 use unmoor_core::backend::{
-    Backend, Capabilities, ExecOptions, Feature, LogLine, LogOptions, ObservedReplica,
+    Backend, Capabilities, ExecOptions, Feature, LogLine, LogOptions, Maker, ObservedReplica,
     ObservedStack,
 };
 use unmoor_core::client::{DownOptions, UpOptions};
@@ -25,6 +25,7 @@ use unmoor_core::{Client, Error};
 
 use crate::case::Failure;
 use crate::dial::Dial;
+use crate::disown::Disown;
 use crate::image;
 
 /// Port on which the suite reaches probes that it cannot run commands in.
@@ -51,6 +52,7 @@ pub struct Fixture {
     backend: Arc<dyn Backend>,
     capabilities: Capabilities,
     dial: Arc<dyn Dial>,
+    disown: Option<Arc<dyn Disown>>,
     folder: tempfile::TempDir,
     base: String,
     count: AtomicU32,
@@ -61,7 +63,7 @@ impl Fixture {
     pub(crate) fn new(
         client: Client,
         backend: Arc<dyn Backend>,
-        dial: Arc<dyn Dial>,
+        (dial, disown): (Arc<dyn Dial>, Option<Arc<dyn Disown>>),
         base: String,
     ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()
@@ -71,6 +73,7 @@ impl Fixture {
             client,
             backend,
             dial,
+            disown,
             folder,
             base,
             count: AtomicU32::new(0),
@@ -124,6 +127,20 @@ impl Fixture {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Makes all that a stack has somebody else's, past the backend; says whose.
+    ///
+    /// # Errors
+    /// Skips the case where this run has no way to do that.
+    pub async fn disown(&self, name: &StackName) -> Result<Maker, Failure> {
+        match &self.disown {
+            Some(way) => Ok(way.disown(name).await?),
+            None => {
+                let text = "this run has no way to put there what is not ours";
+                Err(Failure::Skipped(text.to_owned()))
+            }
+        }
     }
 
     /// An empty stack with a name of its own.

@@ -14,6 +14,7 @@
 mod case;
 mod cases;
 mod dial;
+mod disown;
 mod fixture;
 mod grid;
 mod image;
@@ -24,6 +25,7 @@ mod run;
 
 pub use case::{Case, Failure, Outcome, Verdict};
 pub use dial::{Dial, Sockets};
+pub use disown::Disown;
 pub use fixture::{Fixture, Output, PATIENCE};
 pub use grid::{Kind, Place, Row, grid};
 pub use matrix::{Entry, Matrix};

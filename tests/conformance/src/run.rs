@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use unmoor_core::backend::{Backend, Feature, ImageInput};
-use unmoor_core::client::DownOptions;
+use unmoor_core::client::{AdoptOptions, DownOptions};
 use unmoor_core::clock::{Clock, SystemClock};
 use unmoor_core::image::ImageRef;
 use unmoor_core::label::Selector;
@@ -18,6 +18,7 @@ use unmoor_core::{Client, Error, ErrorKind, Result};
 use crate::case::{Case, Failure, Outcome, Verdict};
 use crate::cases;
 use crate::dial::{Dial, Sockets};
+use crate::disown::Disown;
 use crate::fixture::Fixture;
 use crate::image;
 use crate::report::{CaseResult, Evidence, Report};
@@ -37,6 +38,8 @@ pub struct Options<'a> {
     pub clock: Arc<dyn Clock>,
     /// The way to published ports.
     pub dial: Arc<dyn Dial>,
+    /// The way to put there what is not ours; cases that need it are skipped without one.
+    pub disown: Option<Arc<dyn Disown>>,
     /// Part of every stack's name, so that runs at the same time do not meet.
     pub id: String,
     /// Day of the run as `YYYY-MM-DD`.
@@ -77,6 +80,7 @@ impl<'a> Options<'a> {
             evidence: Evidence::Real,
             clock: Arc::new(SystemClock::new()),
             dial: Arc::new(Sockets),
+            disown: None,
             // Ten thousandths of a second, four letters of them: short names leave room for others.
             id: base36(u64::try_from(now.as_millis() / 100).unwrap_or_default(), 4),
             date: day(now.as_secs()),
@@ -111,6 +115,13 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn dial(mut self, dial: Arc<dyn Dial>) -> Self {
         self.dial = dial;
+        self
+    }
+
+    /// Puts there what is not ours in this way.
+    #[must_use]
+    pub fn disown(mut self, disown: Arc<dyn Disown>) -> Self {
+        self.disown = Some(disown);
         self
     }
 
@@ -255,7 +266,7 @@ async fn attempt(
     let fixture = Fixture::new(
         client.clone(),
         Arc::clone(backend),
-        Arc::clone(&options.dial),
+        (Arc::clone(&options.dial), options.disown.clone()),
         base,
     )?;
     let body = AssertUnwindSafe((case.body)(&fixture)).catch_unwind();
@@ -298,6 +309,12 @@ async fn clean_up(fixture: &Fixture) -> Vec<String> {
     let options = DownOptions::new().volumes(true);
     let mut left = Vec::new();
     for name in fixture.made().iter().rev() {
+        // What a case left as somebody else's is taken over, so that it can be removed.
+        if fixture.has(Feature::Adopt)
+            && let Err(error) = client.adopt(name, &AdoptOptions::new()).await
+        {
+            left.push(format!("adoption of {name}: {error:?}"));
+        }
         if let Err(error) = client.down(name, &options).await {
             left.push(format!("down of {name}: {error:?}"));
         }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use unmoor_conformance::{Dial, Evidence, Options, Outcome, Report, all_cases, run};
+use unmoor_conformance::{Dial, Disown, Evidence, Options, Outcome, Report, all_cases, run};
+use unmoor_core::Error;
+use unmoor_core::backend::Maker;
 use unmoor_core::clock::SystemClock;
+use unmoor_core::name::StackName;
 use unmoor_core::spec::Protocol;
 use unmoor_sim::{Bug, Builder, Sim, VirtualClock, drive};
 
@@ -23,11 +26,25 @@ impl Dial for Knock {
     }
 }
 
+/// What is in the model and somebody else's.
+#[derive(Debug)]
+struct Project(Sim);
+
+#[async_trait]
+impl Disown for Project {
+    async fn disown(&self, stack: &StackName) -> Result<Maker, Error> {
+        let maker = Maker::Compose(stack.to_string());
+        assert!(self.0.disown(stack, &maker), "there is no {stack}");
+        Ok(maker)
+    }
+}
+
 async fn report(sim: &Sim, only: &[&str]) -> Report {
     let mut options = Options::new()
         .evidence(Evidence::Model)
         .clock(sim.clock())
-        .dial(Arc::new(Knock(sim.clone())));
+        .dial(Arc::new(Knock(sim.clone())))
+        .disown(Arc::new(Project(sim.clone())));
     for case in only {
         options = options.only(*case);
     }
@@ -64,7 +81,10 @@ fn the_model_keeps_its_claims_whatever_the_seed() {
 async fn the_model_keeps_its_claims_in_real_time() {
     let clock = Arc::new(SystemClock::new());
     let sim = Sim::builder().clock(clock).sockets().build();
-    let report = run(sim.backend(), &Options::new().evidence(Evidence::Model)).await;
+    let options = Options::new()
+        .evidence(Evidence::Model)
+        .disown(Arc::new(Project(sim.clone())));
+    let report = run(sim.backend(), &options).await;
     let report = report.expect("the probe is loaded");
     assert!(report.is_success(), "{report}");
 }
@@ -145,6 +165,11 @@ const CAUGHT: &[(Bug, &str)] = &[
     ),
     (Bug::StartWakesAll, "scale_leaves_others_stopped"),
     (Bug::SimilarVolumesShared, "similar_names_do_not_collide"),
+    (Bug::ForeignHidden, "foreign_is_shown_as_such"),
+    (Bug::ForeignTouched, "foreign_is_not_touched"),
+    (Bug::AdoptRestarts, "adopted_stack_runs_on"),
+    (Bug::AdoptForgotten, "adopted_stack_runs_on"),
+    (Bug::AdoptTakesAll, "adopted_service_brings_what_it_needs"),
 ];
 
 /// Why a bug was missed, if it was.

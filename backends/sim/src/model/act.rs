@@ -28,6 +28,9 @@ fn refused(kind: ErrorKind, stack: &StackName, text: String) -> Error {
 impl Model {
     /// Does what can be done at once.
     pub(crate) fn begin(&mut self, action: &Action, stack: &StackName) -> Result<Begun> {
+        if let Some(answer) = self.hands_off(action, stack) {
+            return answer.map(Begun::Done);
+        }
         let begun = match action {
             Action::EnsureNetwork { name, spec } => self.ensure_network(stack, name, spec)?,
             Action::RemoveNetwork { name } => self.remove_network(stack, name)?,
@@ -36,6 +39,7 @@ impl Model {
             Action::EnsureBlob { id, content } => self.ensure_blob(stack, id, content),
             Action::RemoveBlob { id } => self.remove_blob(stack, id),
             Action::EnsureService { service } => self.ensure_service(stack, service)?,
+            Action::Adopt { from, claim } => self.adopt(stack, from, claim)?,
             Action::RemoveService { name } => self.remove_service(stack, name)?,
             Action::StartReplica { replica, service } => self.ensure_replica(replica, service)?,
             Action::CreateReplica { replica, service } => self.create(replica, service)?,
@@ -229,6 +233,7 @@ impl Model {
             .and_then(|holding| holding.services.get(&service.name));
         if let Some(former) = former
             && same_service(&former.service, service)
+            && !self.is_undeclared(stack, &service.name)
         {
             return Ok(Applied::Unchanged);
         }
@@ -261,12 +266,16 @@ impl Model {
             addresses,
         };
         let holding = self.stacks.entry(stack.clone()).or_default();
-        holding.services.insert(name, declared);
+        holding.services.insert(name.clone(), declared);
+        self.undeclared.remove(&(stack.clone(), name));
         self.touch();
         Ok(Applied::Changed)
     }
 
     fn remove_service(&mut self, stack: &StackName, name: &ServiceName) -> Result<Applied> {
+        if self.is_undeclared(stack, name) {
+            return Ok(Applied::Unchanged);
+        }
         if let Some(replica) = self.replicas_of(stack, name).next() {
             let text = format!("remove service {name}: replica {} is there", replica.id);
             return Err(refused(ErrorKind::WrongPhase, stack, text));
@@ -288,7 +297,8 @@ impl Model {
 
     pub(super) fn need_declared(&self, id: &ReplicaId) -> Result<()> {
         let holding = self.holding(&id.stack);
-        if holding.is_some_and(|h| h.services.contains_key(&id.service)) {
+        let declared = holding.is_some_and(|h| h.services.contains_key(&id.service));
+        if declared && !self.is_undeclared(&id.stack, &id.service) {
             return Ok(());
         }
         let text = format!("make {id}: service {} is not declared", id.service);

@@ -136,7 +136,9 @@ impl Model {
             .values()
             .flat_map(|stack| stack.replicas.values());
         let selected = all.filter(|replica| {
-            replica.phase.is_alive() && selector.matches(&replica.id, &replica.service.spec.labels)
+            replica.phase.is_alive()
+                && selector.matches(&replica.id, &replica.service.spec.labels)
+                && !self.is_foreign_replica(&replica.id)
         });
         selected.map(|replica| self.usage_of(replica)).collect()
     }

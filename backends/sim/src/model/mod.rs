@@ -4,6 +4,7 @@
 mod act;
 mod copy;
 mod files;
+mod foreign;
 mod health;
 mod inside;
 mod life;
@@ -18,7 +19,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use unmoor_core::backend::{DesiredService, Exit, HealthState, LogLine, Phase};
+use unmoor_core::backend::{DesiredService, Exit, HealthState, LogLine, Maker, Phase, StackPlace};
 use unmoor_core::name::{NetworkName, ReplicaId, ServiceName, StackName, VolumeName};
 use unmoor_core::spec::{BlobId, Published, SecretBytes};
 
@@ -45,6 +46,10 @@ pub(crate) struct Model {
     events: BTreeMap<(Duration, u64), Event>,
     ticket: u64,
     pub(crate) stacks: BTreeMap<StackName, Holding>,
+    /// What of them is not ours, and who made it.
+    foreign: BTreeMap<StackPlace, Maker>,
+    /// Services of them that somebody else declared.
+    undeclared: BTreeSet<(StackName, ServiceName)>,
     /// Data of volumes by physical name.
     pub(crate) volumes: BTreeMap<String, Tree>,
     pub(crate) processes: BTreeMap<u64, Process>,
@@ -160,6 +165,8 @@ impl Model {
             events: BTreeMap::new(),
             ticket: 0,
             stacks: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            undeclared: BTreeSet::new(),
             volumes: BTreeMap::new(),
             processes: BTreeMap::new(),
             images: ImageStore::default(),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use unmoor_core::backend::{Observed, ObservedReplica, ObservedService, ObservedStack};
+use unmoor_core::backend::{Observed, ObservedReplica, ObservedService, ObservedStack, StackPlace};
 use unmoor_core::discover::{Endpoint, Readiness, Scope};
 use unmoor_core::label::Selector;
-use unmoor_core::name::{NetworkName, ServiceName, StackName};
+use unmoor_core::name::{NetworkName, ServiceName, StackName, VolumeName};
 use unmoor_core::spec::{Exposed, Protocol};
 
 use super::{Declared, Holding, Model, Replica};
@@ -59,17 +59,33 @@ impl Model {
         let mut stack = ObservedStack::default();
         let narrow = !selector.services.is_empty() || !selector.labels.is_empty();
         if !narrow && selector.slot.is_none() {
+            let network = |place: &NetworkName| StackPlace::Network {
+                stack: name.clone(),
+                name: place.clone(),
+            };
+            let volume = |place: &VolumeName| StackPlace::Volume {
+                stack: name.clone(),
+                name: place.clone(),
+            };
             let networks = holding.networks.iter();
             stack.networks = networks
+                .filter(|(name, _)| !self.is_foreign(&network(name)))
                 .map(|(name, net)| (name.clone(), net.spec.clone()))
                 .collect();
-            stack.volumes = holding.volumes.keys().cloned().collect();
+            let volumes = holding.volumes.keys();
+            stack.volumes = volumes
+                .filter(|name| !self.is_foreign(&volume(name)))
+                .cloned()
+                .collect();
             let blobs = holding.blobs.iter();
             stack.blobs = blobs
                 .map(|(id, content)| (id.clone(), content.fingerprint()))
                 .collect();
         }
         for (service, declared) in &holding.services {
+            if self.is_undeclared(name, service) {
+                continue;
+            }
             if selector.matches_service(name, service, &declared.service.spec.labels) {
                 let seen = self.observe_service(name, service, declared);
                 stack.services.insert(service.clone(), seen);
@@ -79,6 +95,7 @@ impl Model {
             .replicas
             .values()
             .filter(|replica| selector.matches(&replica.id, &replica.service.spec.labels))
+            .filter(|replica| !self.is_foreign_replica(&replica.id))
             .map(|replica| self.observe_replica(replica))
             .collect();
         stack
@@ -143,12 +160,16 @@ impl Model {
         for (stack, holding) in &self.stacks {
             for replica in holding.replicas.values() {
                 let selected = selector.matches(&replica.id, &replica.service.spec.labels);
+                let selected = selected && !self.is_foreign_replica(&replica.id);
                 if selected && replica.phase.is_alive() {
                     self.replica_endpoints(replica, &mut list);
                 }
             }
             for (name, declared) in &holding.services {
                 let labels = &declared.service.spec.labels;
+                if self.is_undeclared(stack, name) {
+                    continue;
+                }
                 if selector.slot.is_none() && selector.matches_service(stack, name, labels) {
                     self.service_endpoints(stack, name, declared, &mut list);
                 }

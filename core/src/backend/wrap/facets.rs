@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{Operation, Policy, Wrapped};
 use crate::backend::{
-    Exec, ExecOptions, ExecSession, Feature, ImageEntry, ImageInput, Images, LogLine, LogOptions,
-    Logs, OnPull, ResolvedImage, Revision, StackLock, State, Stream,
+    Adoption, Exec, ExecOptions, ExecSession, Feature, Foreign, ImageEntry, ImageInput, Images,
+    LogLine, LogOptions, Logs, OnPull, ResolvedImage, Revision, StackLock, State, Stream,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Digest, ImageRef, Platform};
@@ -118,6 +118,18 @@ impl<P: Policy> Images for Wrapped<P> {
             facet.remove(reference)
         })
         .await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<P: Policy> Adoption for Wrapped<P> {
+    async fn foreign(&self, stack: Option<&StackName>) -> Result<Vec<Foreign>> {
+        let facet = self
+            .inner
+            .adoption()
+            .ok_or_else(|| absent(Feature::Adopt))?;
+        self.run(Operation::Observe, || facet.foreign(stack)).await
     }
 }
 

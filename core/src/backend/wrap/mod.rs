@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 
 use crate::backend::{
-    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
-    Observed, Processes, Signals, State, Stats, Step, Stream,
+    Action, Adoption, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs,
+    Notices, Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
 use crate::discover::{Cursor, EndpointEvent, Endpoints};
@@ -218,6 +218,10 @@ impl<P: Policy> Backend for Wrapped<P> {
 
     fn images(&self) -> Option<&dyn Images> {
         self.inner.images().map(|_| self as &dyn Images)
+    }
+
+    fn adoption(&self) -> Option<&dyn Adoption> {
+        self.inner.adoption().map(|_| self as &dyn Adoption)
     }
 
     fn state(&self) -> Option<&dyn State> {

@@ -167,6 +167,7 @@ impl Guard {
             Action::PauseReplica { .. } | Action::ResumeReplica { .. } => &[Feature::Pause],
             Action::EnsureVolume { .. } => &[Feature::Volumes],
             Action::DrainReplica { .. } => &[Feature::Drain],
+            Action::Adopt { .. } => &[Feature::Adopt],
             _ => &[],
         }
     }

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 
 use super::Client;
 use crate::backend::{
-    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
-    Observed, Processes, Revision, Signals, State, Stats, Step, Stream,
+    Action, Adoption, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs,
+    Notices, Observed, Processes, Revision, Signals, State, Stats, Step, Stream,
 };
 use crate::clock::Clock;
 use crate::discover::{Cursor, EndpointEvent, Endpoints};
@@ -161,6 +161,10 @@ impl Backend for DryRun {
 
     fn images(&self) -> Option<&dyn Images> {
         self.inner.images().map(|_| self as &dyn Images)
+    }
+
+    fn adoption(&self) -> Option<&dyn Adoption> {
+        self.inner.adoption()
     }
 
     fn state(&self) -> Option<&dyn State> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::{
-    Action, DesiredService, Exit, HealthState, Observed, ObservedReplica, ObservedService,
+    Action, Claim, DesiredService, Exit, HealthState, Observed, ObservedReplica, ObservedService,
     ObservedStack, Phase,
 };
 use crate::label::Selector;
@@ -29,10 +29,23 @@ pub(super) fn lay(observed: &mut Observed, name: &StackName, action: &Action) {
             stack.services.insert(service.name.clone(), declared);
         }
         Action::RemoveService { name } => drop(stack.services.remove(name)),
+        Action::Adopt { claim, .. } => adopt(stack, claim),
         action => lay_replica(stack, action),
     }
     if stack.is_empty() {
         observed.stacks.remove(name);
+    }
+}
+
+/// What was taken over runs as it did.
+fn adopt(stack: &mut ObservedStack, claim: &Claim) {
+    match claim {
+        Claim::Network { name, spec } => drop(stack.networks.insert(name.clone(), spec.clone())),
+        Claim::Volume { name } => drop(stack.volumes.insert(name.clone())),
+        Claim::Replica { replica, service } => {
+            make(stack, replica, service);
+            change(stack, replica, |seen| start(seen, service, false));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every claim, one file for each operation.
 
 mod across;
+mod adopt;
 mod ask;
 mod attach;
 mod blobs;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Case> {
         plan::cases(),
         stored::cases(),
         drift::cases(),
+        adopt::cases(),
         remove::cases(),
         names::cases(),
         state::cases(),

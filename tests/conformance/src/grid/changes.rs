@@ -66,6 +66,29 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        operation: "adopt",
+        places: [
+            By(&[
+                "foreign_is_shown_as_such",
+                "adopted_stack_runs_on",
+                "adopted_service_brings_what_it_needs",
+                "dry_adoption_changes_nothing",
+            ]),
+            By(&[
+                "adopted_stack_runs_on",
+                "adopted_service_brings_what_it_needs",
+            ]),
+            By(&["foreign_is_not_touched"]),
+            By(&["given_up_adoption"]),
+            By(&["given_up_adoption"]),
+            By(&["adoption_of_nothing_is_refused"]),
+            Nothing("it is about what is there, which has the names and numbers it has"),
+            By(&["crowd_adopts_one_stack"]),
+            By(&["traffic_through_adoption"]),
+            Nothing("it carries no contents of secrets, only what tells them apart"),
+        ],
+    },
+    Row {
         operation: "up",
         places: [
             By(&[

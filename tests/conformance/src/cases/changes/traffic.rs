@@ -1,6 +1,6 @@
 //! Visitors come all the time, through links and through published ports, while a stack changes.
 
-use unmoor_core::client::{DownOptions, UpOptions};
+use unmoor_core::client::{AdoptOptions, DownOptions, UpOptions};
 use unmoor_core::name::ReplicaId;
 use unmoor_core::spec::{Health, Link, Published, Service, Stack};
 
@@ -30,6 +30,8 @@ cases! { "changes";
     traffic_through_remove_of_another [Spawn, Links, InternalTcp, Drain, HealthExec, State];
     /// While another stack of the same services comes and goes, no connection fails.
     traffic_through_down_of_another [Spawn, Links, InternalTcp, Drain, HealthExec];
+    /// While a stack becomes somebody else's and is taken over, no connection fails.
+    traffic_through_adoption [Adopt, Spawn, Links, InternalTcp, Drain, HealthExec];
     /// A replica that dies takes with it what it has in hand; nobody else is turned away.
     traffic_through_deaths [Spawn, Scale, Links, InternalTcp, Drain, HealthExec, RestartAlways];
     /// While a service is scaled, updated and brought back, no request at its published port fails.
@@ -138,6 +140,20 @@ async fn deaths(t: &Fixture, stack: &Stack) -> Result<u64, Failure> {
         }
     }
     Ok(replicas.len() as u64)
+}
+
+async fn traffic_through_adoption(t: &Fixture) -> Verdict {
+    let ground = Ground::busy(t);
+    ground.up(t).await?;
+    let load = ground.load();
+    let before = load::begin(t, &load).await?;
+    for _ in 0..ROUNDS {
+        t.disown(&ground.name).await?;
+        let options = AdoptOptions::new();
+        t.client().adopt(&ground.name, &options).await?;
+        load::more(t, &load, 5).await?;
+    }
+    load::more(t, &load, 10).await?.no_more_failed(&before)
 }
 
 async fn traffic_through_deaths(t: &Fixture) -> Verdict {
