@@ -230,6 +230,8 @@ pub(crate) enum Command {
     Apply(verbs::apply::Args),
     /// Show what was changed on the platform, or put it right
     Drift(verbs::drift::Args),
+    /// Take over what is there and was not made by us, as it runs
+    Adopt(verbs::adopt::Args),
     /// List the addresses that answer
     Endpoints(verbs::endpoints::Args),
     /// Show everything known about a service or replica

@@ -27,6 +27,9 @@ pub(crate) enum LocalError {
     /// The name is taken.
     #[error("{0}")]
     Taken(String),
+    /// Something that is not on record has the place.
+    #[error("{0}")]
+    Foreign(String),
     /// The host cannot do this.
     #[error("{what}")]
     Unsupported {
@@ -181,7 +184,7 @@ impl LocalError {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::WrongPhase(_) => ErrorKind::WrongPhase,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::Taken(_) => ErrorKind::AlreadyExists,
+            Self::Taken(_) | Self::Foreign(_) => ErrorKind::AlreadyExists,
             Self::Unsupported { .. }
             | Self::NoController(_)
             | Self::Newer { .. }
@@ -208,6 +211,7 @@ impl LocalError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unsupported { hint, .. } | Self::Forbidden { hint, .. } => Some(hint.clone()),
+            Self::Foreign(_) => Some("`unmoor adopt` takes it over as it is".to_owned()),
             Self::NoController(_) => Some("remove the limit, or mount the controller".to_owned()),
             Self::Newer { .. } => Some("use the newer unmoor for this directory".to_owned()),
             Self::Later { .. } => Some(

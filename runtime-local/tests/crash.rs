@@ -21,9 +21,10 @@ const ROOT: &str = "UNMOOR_TEST_ROOT";
 const SERVICE: &str = "UNMOOR_TEST_SERVICE";
 
 /// Every place at which a command may die, and whether it is on the way up or down.
-const PLACES: [&str; 20] = [
+const PLACES: [&str; 21] = [
     "network.recorded",
     "network.made",
+    "volume.recorded",
     "volume.made",
     "blob.written",
     "service.declared",

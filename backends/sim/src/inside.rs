@@ -26,11 +26,10 @@ use crate::world::World;
 impl Signals for Sim {
     async fn signal(&self, replica: &ReplicaId, signal: Signal) -> Result<()> {
         let hit = self.before(Call::Inside, "signal").await?;
-        self.world
-            .with(|model| {
-                model.need_ours("signal", replica)?;
-                model.signal_replica(replica, signal)
-            })?;
+        self.world.with(|model| {
+            model.need_ours("signal", replica)?;
+            model.signal_replica(replica, signal)
+        })?;
         hit.after("signal").await
     }
 }
@@ -92,11 +91,10 @@ impl Files for Sim {
     ) -> Result<()> {
         let bytes = archive.try_concat().await?;
         let hit = self.before(Call::Inside, "write files").await?;
-        self.world
-            .with(|model| {
-                model.need_ours("write files of", replica)?;
-                model.unpack(replica, directory, &bytes, owner)
-            })?;
+        self.world.with(|model| {
+            model.need_ours("write files of", replica)?;
+            model.unpack(replica, directory, &bytes, owner)
+        })?;
         hit.after("write files").await
     }
 }

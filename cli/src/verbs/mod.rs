@@ -1,5 +1,6 @@
 //! One file a verb: from its arguments to one call of the library, and its answer to the output.
 
+pub(crate) mod adopt;
 pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod backends;
@@ -97,6 +98,7 @@ async fn further(command: Command, app: &App, signals: &mut Interrupts) -> Outco
         Command::Create(args) => create::run(args, app, signals).await,
         Command::Update(args) => update::run(args, app, signals).await,
         Command::Apply(args) => apply::run(args, app, signals).await,
+        Command::Adopt(args) => adopt::run(args, app, signals).await,
         Command::Drift(args) => drift::run(args, app, signals).await,
         Command::Rollback(args) => rollback::run(args, app, signals).await,
         Command::Rollout(command) => rollout::run(command, app, signals).await,

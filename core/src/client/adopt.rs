@@ -13,7 +13,7 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{NetworkName, ServiceName, StackName, VolumeName};
 use crate::plan::{Desired, Plan, PlanOptions, facts};
-use crate::spec::{Blob, BlobId, BlobKind, BlobSource, Stack, Volume};
+use crate::spec::{Blob, BlobId, BlobKind, BlobSource, Stack};
 
 /// Something to take over, by its name in the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,9 +241,7 @@ fn take_in(record: &mut StackRecord, stack: &StackName, chosen: &[&Foreign]) -> 
                 known.or_insert_with(|| spec.clone());
             }
             (Form::Volume, Some(StackPlace::Volume { name, .. })) => {
-                file.volumes
-                    .entry(name.clone())
-                    .or_insert_with(Volume::default);
+                file.volumes.entry(name.clone()).or_default();
             }
             _ => {}
         }
@@ -278,6 +276,7 @@ fn take_in(record: &mut StackRecord, stack: &StackName, chosen: &[&Foreign]) -> 
         fingerprints,
         contents: BTreeMap::new(),
         left: BTreeSet::new(),
+        holds: BTreeMap::new(),
     })
 }
 

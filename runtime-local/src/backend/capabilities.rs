@@ -72,6 +72,13 @@ const CALLER: &[Feature] = &[
     Feature::Events,
 ];
 
+/// How far something that is not on record is taken over.
+fn adoption() -> Support {
+    let own = "what this installation has lost from its record, and volumes put there by hand; \
+               containers of other tools are not looked at";
+    Support::Limited(own.to_owned())
+}
+
 /// Everything the backend can do on a host with these hierarchies.
 ///
 /// `obstacle` is what keeps routed packets from passing through this host, if anything does.
@@ -121,6 +128,7 @@ pub(super) fn of(hierarchies: &Hierarchies, obstacle: Option<&str>) -> Capabilit
                       node, no rights over it";
     let on_node = "no right over the node's network: no port below the node's \
                    `net.ipv4.ip_unprivileged_port_start`, no raw sockets, no change of interfaces";
+    capabilities = capabilities.with(&[Feature::Adopt], &adoption(), Actor::Platform);
     let refused = [(
         Feature::Placement,
         "there is one node; leave the constraints out",

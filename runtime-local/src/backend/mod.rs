@@ -1,5 +1,6 @@
 //! The backend `local:`: unmoor's contract over the engine, and nothing else.
 
+mod adopt;
 mod attach;
 mod capabilities;
 mod connect;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use unmoor_core::backend::{
-    Action, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs, Notices,
-    Observed, Processes, Signals, State, Stats, Step, Stream,
+    Action, Adoption, Applied, Attach, Backend, Capabilities, Exec, Files, Images, Info, Logs,
+    Notices, Observed, Processes, Signals, State, Stats, Step, Stream,
 };
 use unmoor_core::clock::Clock;
 use unmoor_core::discover::{Cursor, EndpointEvent, Endpoints};
@@ -83,6 +84,7 @@ impl LocalBackend {
                 let work = move |r: &Runtime, id: &ReplicaId| r.create_replica(id, &service);
                 on_replica(self.place.made().await?, "makes a replica", replica, work).await
             }
+            Action::Adopt { from, claim } => adopt::adopt(runtime, &stack, from, claim).await,
             _ => self.change(action, step).await,
         }
     }
@@ -140,7 +142,7 @@ impl LocalBackend {
     }
 }
 
-async fn on_replica(
+pub(super) async fn on_replica(
     runtime: &Runtime,
     what: &'static str,
     replica: ReplicaId,
@@ -285,6 +287,10 @@ impl Backend for LocalBackend {
     }
 
     fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    fn adoption(&self) -> Option<&dyn Adoption> {
         Some(self)
     }
 

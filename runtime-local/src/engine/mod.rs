@@ -4,6 +4,7 @@
 //! work to finish by itself. Each action is: look, record the intent, act, record the end.
 
 mod across;
+mod adopt;
 mod blob;
 mod compile;
 mod devices;
@@ -12,6 +13,7 @@ mod dying;
 mod endpoints;
 mod environment;
 mod files;
+mod foreign;
 mod inside;
 mod links;
 mod lookup;

@@ -36,6 +36,7 @@ impl Runtime {
             }
             return Ok(Applied::Unchanged);
         }
+        self.refuse_stray_network(stack, name)?;
         let host = net::host_subnets()?;
         let mtu = net::default_mtu()?;
         let id = random_hex(5)?;

@@ -36,13 +36,8 @@ impl Sight {
     pub(super) fn phase(&self) -> Phase {
         match &self.seen {
             Seen::Nothing if self.lost.is_some() || self.record.problem.is_some() => Phase::Failed,
-            Seen::Nothing => Phase::Pending,
             Seen::Alive(_) if self.lost.is_some() => Phase::Failed,
-            Seen::Alive(status) => phase(status),
-            Seen::Orphan(status) | Seen::Past(status) => match phase(status) {
-                Phase::Stopped => Phase::Stopped,
-                _ => Phase::Failed,
-            },
+            seen => phase_of(seen),
         }
     }
 
@@ -130,6 +125,18 @@ impl Sight {
             ports: record.ports.clone(),
             labels: spec.labels.clone(),
         }
+    }
+}
+
+/// Where a replica stands by what its shim says, or said last.
+pub(super) fn phase_of(seen: &Seen) -> Phase {
+    match seen {
+        Seen::Nothing => Phase::Pending,
+        Seen::Alive(status) => phase(status),
+        Seen::Orphan(status) | Seen::Past(status) => match phase(status) {
+            Phase::Stopped => Phase::Stopped,
+            _ => Phase::Failed,
+        },
     }
 }
 

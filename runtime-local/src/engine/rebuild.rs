@@ -160,7 +160,8 @@ impl Runtime {
     }
 }
 
-fn restore_addresses(
+/// Gives a service the addresses again that it has on these networks.
+pub(super) fn restore_addresses(
     c: &rusqlite::Connection,
     service: &ServiceRecord,
     networks: &[NetworkRecord],
@@ -185,12 +186,12 @@ fn find<'a>(all: &'a [NetworkRecord], stack: &StackName, name: &str) -> Option<&
         .find(|network| network.stack == *stack && network.name.as_str() == name)
 }
 
-fn name(path: &Path) -> Option<&str> {
+pub(super) fn name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
 /// What lies in a folder; an absent one is empty.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, LocalError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, LocalError> {
     match std::fs::read_dir(folder) {
         Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -287,6 +287,12 @@ impl Runtime {
                     return self.forget_network(&record, Some(intent.id), Durability::Power);
                 }
             }
+            IntentKind::EnsureVolume => {
+                let load = |c: &_| volumes::load(c, stack, &subject.parse()?);
+                if let Some(record) = self.db().read(READ, load)? {
+                    self.make_volume(&record)?;
+                }
+            }
             IntentKind::RemoveVolume => {
                 let load = |c: &_| volumes::load(c, stack, &subject.parse()?);
                 if let Some(record) = self.db().read(READ, load)? {

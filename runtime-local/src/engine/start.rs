@@ -89,6 +89,7 @@ impl Runtime {
         when: When,
     ) -> Result<(), LocalError> {
         let command = compile::command(desired)?;
+        self.refuse_stray_replica(id)?;
         let delegated = idmap::delegated();
         let blank = ReplicaRecord {
             key: random_hex(6)?,

@@ -39,19 +39,38 @@ impl Runtime {
                 let text = format!("use volume {name}: `{external}`");
                 return Err(LocalError::NotFound(text));
             }
-        } else {
-            // A directory without a record is no harm: the same command makes it again, and the
-            // volume is its own.
-            let parent = self.layout().volume(stack, name);
-            make_private_dir(&parent)?;
-            write_json(&parent.join("record"), &record)?;
-            make_data_dir(&directory)?;
+            self.db().write("record a volume", Durability::Power, |c| {
+                volumes::store(c, &record)
+            })?;
+            return Ok(Applied::Changed);
         }
+        // On record before it has a folder: one that has data and is not is somebody else's.
+        let begun = self
+            .db()
+            .write("record a volume", Durability::Process, |c| {
+                if volumes::load(c, stack, name)?.is_none() && directory.is_dir() {
+                    let text = format!("volume {stack}_{name} is there and is not on record");
+                    return Err(LocalError::Foreign(text).into());
+                }
+                volumes::store(c, &record)?;
+                Intent::begin(c, IntentKind::EnsureVolume, stack, name.as_str())
+            })?;
+        failpoint("volume.recorded");
+        self.make_volume(&record)?;
         failpoint("volume.made");
-        self.db().write("record a volume", Durability::Power, |c| {
-            volumes::store(c, &record)
-        })?;
+        self.db().end("record a volume", begun)?;
         Ok(Applied::Changed)
+    }
+
+    /// Makes the folder of a recorded volume, or what is missing of it.
+    pub(super) fn make_volume(&self, record: &VolumeRecord) -> Result<(), LocalError> {
+        if record.spec.external.is_some() {
+            return Ok(());
+        }
+        let parent = self.layout().volume(&record.stack, &record.name);
+        make_private_dir(&parent)?;
+        write_json(&parent.join("record"), record)?;
+        make_data_dir(&self.volume_data(record)?)
     }
 
     /// Where a volume's files are.

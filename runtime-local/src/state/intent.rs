@@ -20,6 +20,8 @@ pub(crate) enum IntentKind {
     EnsureNetwork,
     /// A network is being removed.
     RemoveNetwork,
+    /// A volume is being made.
+    EnsureVolume,
     /// A volume is being removed.
     RemoveVolume,
     /// A service is being declared.
@@ -29,11 +31,12 @@ pub(crate) enum IntentKind {
 }
 
 impl IntentKind {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::StartReplica, "start replica"),
         (Self::RemoveReplica, "remove replica"),
         (Self::EnsureNetwork, "ensure network"),
         (Self::RemoveNetwork, "remove network"),
+        (Self::EnsureVolume, "ensure volume"),
         (Self::RemoveVolume, "remove volume"),
         (Self::EnsureService, "ensure service"),
         (Self::RemoveService, "remove service"),

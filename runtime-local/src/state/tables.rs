@@ -280,6 +280,8 @@ pub(crate) mod blobs {
 
 /// Replicas.
 pub(crate) mod replicas {
+    use std::collections::HashSet;
+
     use unmoor_core::name::{ReplicaId, ServiceName, StackName};
 
     use super::{Connection, Failure, Row, all, count, one, params, run, to_json};
@@ -336,6 +338,13 @@ pub(crate) mod replicas {
         )
     }
 
+    /// The keys of all.
+    pub(crate) fn keys(db: &Connection) -> Result<HashSet<String>, Failure> {
+        let mut statement = db.prepare_cached("SELECT id FROM replicas")?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// How many there are of a stack, or of all.
     pub(crate) fn count_of(db: &Connection, stack: Option<&StackName>) -> Result<usize, Failure> {
         let sql = "SELECT count(*) FROM replicas WHERE ?1 IS NULL OR stack = ?1";
@@ -383,6 +392,17 @@ pub(crate) mod addresses {
         Ok(rows
             .map(|bits| bits.map(Ipv4Addr::from_bits))
             .collect::<Result<_, _>>()?)
+    }
+
+    /// True if somebody has this address.
+    pub(crate) fn is_taken(
+        db: &Connection,
+        network: &str,
+        address: Ipv4Addr,
+    ) -> Result<bool, Failure> {
+        let sql = "SELECT EXISTS(SELECT 1 FROM addresses WHERE network = ? AND address = ?)";
+        let args = params![network, address.to_bits()];
+        Ok(db.prepare_cached(sql)?.query_row(args, |row| row.get(0))?)
     }
 
     /// Gives an address to `owner`.

@@ -82,7 +82,9 @@ impl Stage {
         self.directory.path()
     }
 
-    fn state(&self) -> PathBuf {
+    /// The directory of that backend, which is not there before it is connected to.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
         self.path().join("state")
     }
 

@@ -68,3 +68,56 @@ fn another_name_of_a_volume_of_others_is_other_data() {
     }
     stage.nothing_left(&noted);
 }
+
+#[test]
+fn a_volume_put_there_by_hand_is_shown_and_adopted_on_request() {
+    let Some(stage) = Stage::small(OWN) else {
+        return;
+    };
+    let noted = stage.note();
+    let run = |words: &[&str]| stage.run(&[&["-p", "hand"], words].concat());
+    // Makes the state directory.
+    let _ = stage.ok(&["ls"]);
+    let folder = stage.state().join("volumes/hand_data/_data");
+    std::fs::create_dir_all(&folder).expect("made");
+    std::fs::write(folder.join("who"), "by hand").expect("written");
+
+    let up = run(&["up", "-d"]);
+    assert!(!up.status.success());
+    let said = text(&up.stderr);
+    assert!(said.contains("volume data (unlabelled)"), "{said}");
+    assert!(said.contains("unmoor adopt"), "{said}");
+    let list = stage.ok(&["ls"]);
+    assert!(!list.contains("hand"), "{list}");
+    let list = stage.ok(&["ls", "--all"]);
+    let row = list.lines().find(|line| line.starts_with("hand"));
+    assert!(row.is_some_and(|row| row.contains("unlabelled")), "{list}");
+    let list = stage.ok(&["ls", "--all", "--format", "json"]);
+    assert!(list.contains("\"made_by\": \"unlabelled\""), "{list}");
+
+    let dry = run(&["--dry-run", "adopt"]);
+    assert!(dry.status.success(), "{}", text(&dry.stderr));
+    assert!(
+        text(&dry.stderr).contains("volume data"),
+        "{}",
+        text(&dry.stderr)
+    );
+    assert!(
+        !run(&["up", "-d"]).status.success(),
+        "a dry run took it over"
+    );
+    let none = run(&["adopt", "web"]);
+    assert!(!none.status.success(), "a service that is not there");
+    for _ in 0..2 {
+        let adopted = run(&["adopt", "volume/data"]);
+        assert!(adopted.status.success(), "{}", text(&adopted.stderr));
+    }
+    let up = run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", text(&up.stderr));
+    let read = run(&["exec", "a", "cat", "/data/who"]);
+    assert_eq!(text(&read.stdout), "by hand");
+    let down = run(&["down", "-v"]);
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    assert!(!folder.exists(), "what is ours goes with its stack");
+    stage.nothing_left(&noted);
+}
