@@ -69,7 +69,7 @@ impl Change {
         former: Option<&Self>,
         plan: &Plan,
     ) -> Option<Self> {
-        if plan.resting.is_empty() {
+        if plan.halfway.is_empty() {
             return change;
         }
         let begun = || Self {
@@ -83,7 +83,7 @@ impl Change {
         let whole = change.as_ref().is_some_and(|c| c.services.is_empty());
         let mut change = change.unwrap_or_else(begun);
         if !whole {
-            change.services.extend(plan.resting.iter().cloned());
+            change.services.extend(plan.halfway.iter().cloned());
             change.services.sort();
             change.services.dedup();
         }
@@ -318,7 +318,8 @@ impl StackRecord {
         let names = marked.rollouts.keys().chain(theirs.rollouts.keys());
         for name in names.collect::<std::collections::BTreeSet<_>>() {
             let (before, now) = (marked.rollouts.get(name), theirs.rollouts.get(name));
-            if before != now {
+            // Who has gone meanwhile has no rollouts.
+            if before != now && self.written(name).is_some() {
                 let paused = now.is_some_and(|mark| mark.paused);
                 self.rollouts.entry(name.clone()).or_default().paused = paused;
             }

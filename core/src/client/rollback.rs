@@ -109,10 +109,15 @@ pub(super) fn remember(
 ) {
     let mut new: BTreeMap<&ServiceName, &DesiredService> = BTreeMap::new();
     for entry in &plan.entries {
-        if let Action::StartReplica { service, .. } | Action::CreateReplica { service, .. } =
-            &entry.action
-        {
-            new.insert(&service.name, service);
+        match &entry.action {
+            Action::StartReplica { service, .. } | Action::CreateReplica { service, .. } => {
+                new.insert(&service.name, service);
+            }
+            // Its replicas follow once it goes on, and nothing tells then what it was.
+            Action::EnsureService { service } if plan.resting.contains(&service.name) => {
+                new.insert(&service.name, service);
+            }
+            _ => {}
         }
     }
     for (name, service) in new {

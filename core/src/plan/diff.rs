@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::desired::Services;
-use super::judge::{choose, reached, same_network};
+use super::judge::{choose, least_serving_last, reached, same_network};
 use super::order::{networks_of, start_order};
 use super::retire::{Retirement, retire};
 use super::{Desired, Orphans, Plan, PlanOptions, Recreate, Scope};
@@ -353,6 +353,7 @@ impl<'a> Planner<'a> {
         let wanted = service.spec.replicas as usize;
         let (kept, surplus) = choose(&current, wanted);
         let missing = wanted - kept.len();
+        let outdated = least_serving_last(&outdated, missing);
         let (canary, more) = self.canary(service, &kept, &outdated, missing);
         let outdated = canary.as_deref().unwrap_or(&outdated);
         let missing = missing - more;
@@ -496,7 +497,8 @@ impl<'a> Planner<'a> {
         };
         for name in selected {
             let service = &self.desired.stack.services[name];
-            let left = self.desired.left.contains(name);
+            // Where a rollout rests, nobody does anything that could be waited for.
+            let left = self.desired.left.contains(name) || self.plan.resting.contains(name);
             if left || service.replicas == 0 || service.labels.contains_key(ONE_OFF) {
                 continue;
             }

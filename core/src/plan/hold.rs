@@ -25,8 +25,9 @@ impl Planner<'_> {
         let new = seen.iter().filter(|r| r.spec_hash == service.spec_hash);
         let (new, all) = (new.count(), seen.len());
         let wanted = service.spec.replicas as usize;
+        self.plan.resting.push(name.clone());
         if new != wanted || all != wanted {
-            self.plan.resting.push(name.clone());
+            self.plan.halfway.push(name.clone());
         }
         let text = format!(
             "the rollouts of `{name}` are paused and its replicas stay as they are: {new} of \
@@ -70,14 +71,16 @@ impl Planner<'_> {
         let go_on = format!("`unmoor rollout resume {name}` replaces the others");
         self.plan.notes.push(format!("{text}; {go_on}"));
         self.plan.resting.push(name.clone());
-        // What another trial has left goes before what was there before it.
+        self.plan.halfway.push(name.clone());
+        // What another trial has left goes before what was there before it, and what does not serve
+        // before what does.
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for replica in outdated {
             *counts.entry(&replica.spec_hash).or_default() += 1;
         }
-        let mut going = outdated.to_vec();
-        going.sort_by_key(|replica| counts[replica.spec_hash.as_str()]);
-        let extra = going.split_off(pairs);
+        let (replaced, extra) = outdated.split_at(pairs);
+        let mut going = replaced.to_vec();
+        going.sort_by_key(|replica| (counts[replica.spec_hash.as_str()], replica.is_ready()));
         going.truncate(now);
         going.extend(extra);
         (Some(going), waiting)

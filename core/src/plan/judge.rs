@@ -23,6 +23,23 @@ pub(super) fn choose<'a>(
     (ranked, surplus)
 }
 
+/// Outdated replicas, those that are replaced first and by slot, then those that go without a
+/// replacement: the ones that serve least. A replacement may fail, and then what it replaces stays.
+pub(super) fn least_serving_last<'a>(
+    outdated: &[&'a ObservedReplica],
+    replaced: usize,
+) -> Vec<&'a ObservedReplica> {
+    let mut ranked = outdated.to_vec();
+    if replaced < ranked.len() {
+        ranked.sort_by_key(|replica| (!replica.is_ready(), !replica.in_discovery));
+        let mut extra = ranked.split_off(replaced);
+        ranked.sort_by_key(|replica| replica.id.slot);
+        extra.sort_by_key(|replica| replica.id.slot);
+        ranked.extend(extra);
+    }
+    ranked
+}
+
 pub(super) fn reached(replica: &ObservedReplica, until: Until) -> bool {
     match until {
         Until::Running => replica.phase == Phase::Running,

@@ -162,6 +162,9 @@ pub struct Plan {
     /// Services whose rollouts are not at their end once this is carried out: they are paused, or
     /// wait for an approval.
     pub resting: Vec<ServiceName>,
+    /// Those of them of which not every replica is of the wanted specification.
+    #[serde(skip)]
+    pub(crate) halfway: Vec<ServiceName>,
     /// Which entries replace the replicas of a service, batch by batch.
     #[serde(skip)]
     pub rollouts: Vec<Rollout>,
@@ -180,6 +183,7 @@ impl Plan {
             gaps: Vec::new(),
             notes: Vec::new(),
             resting: Vec::new(),
+            halfway: Vec::new(),
             rollouts: Vec::new(),
             ground: 0,
         }

@@ -84,6 +84,10 @@ fn play_line(
     {
         watch.lower(&meant(world, op), &scaled);
     }
+    if let (Op::Plan { items, .. }, Some(Op::Apply)) = (&line.op, line.harm.beside.as_ref()) {
+        // The plan may be kept just before the other looks for one.
+        watch.lower_to_file(items, true, &scaled);
+    }
     let before = world.sim.version();
     let resting = paused(world);
     if line.harm.stale.is_some() {
@@ -98,10 +102,12 @@ fn play_line(
         None => life.died += 1,
         Some(Err(error)) => {
             life.failed += 1;
-            let healthy =
-                !matches!(&line.op, Op::Up { items, .. } if items.iter().any(|i| i.broken));
+            // Others may wait in vain for what rests.
+            let ill = |item: &Item| item.broken || item.canary;
+            let healthy = !matches!(&line.op, Op::Up { items, .. } if items.iter().any(ill));
             let must = line.harm.is_none()
                 && healthy
+                && resting.is_empty()
                 && matches!(line.op, Op::Up { .. } | Op::Down { .. });
             ensure!(!must, "it failed undisturbed: {error}");
         }
@@ -176,7 +182,7 @@ fn acknowledged(
                 stands(name, spec, &seen, (resting, &record), *wait)?;
             }
             if *wait {
-                watch.raise(&world.sim, &world.stack);
+                watch.raise(&world.sim, &wanted);
             }
         }
         Op::Scale { service, count } => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use unmoor_core::name::{ServiceName, StackName};
+use unmoor_core::spec::Stack;
 use unmoor_sim::Sim;
 
 use crate::script::{Item, Kind, Op};
@@ -78,7 +79,8 @@ impl Watch {
         self.floors.clear();
     }
 
-    fn lower_to_file(
+    /// Promises no more than a file has.
+    pub(crate) fn lower_to_file(
         &mut self,
         items: &[Item],
         orphans: bool,
@@ -111,13 +113,17 @@ impl Watch {
         }
     }
 
-    /// From now on promises what serves right now.
-    pub(crate) fn raise(&mut self, sim: &Sim, stack: &StackName) {
+    /// From now on promises what serves right now, and no more than is wanted: what is paused may
+    /// serve with more.
+    pub(crate) fn raise(&mut self, sim: &Sim, wanted: &Stack) {
         self.floors.clear();
-        for replica in sim.glance(stack) {
+        for replica in sim.glance(&wanted.name) {
             if replica.serves && !self.jobs.contains(&replica.id.service) {
                 *self.floors.entry(replica.id.service).or_default() += 1;
             }
+        }
+        for (name, spec) in &wanted.services {
+            self.lower_to(name, spec.replicas);
         }
     }
 }

@@ -162,6 +162,8 @@ async fn changes_leave_a_paused_rollout_alone(t: &Fixture) -> Verdict {
     let options = UpOptions::new();
     stranger(t).resume_rollout(&name, &web, &options).await?;
     ensure_eq!(versions(t, &name).await?, "4", "versions in the end");
+    stranger(t).rollback(&name, &web, &options).await?;
+    ensure_eq!(versions(t, &name).await?, "1", "versions after going back");
     Ok(())
 }
 
